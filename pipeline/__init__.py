@@ -1,0 +1,36 @@
+"""A training pipeline that will not train what is broken.
+
+`pipeline.run(["init=zeros", "stage=sanity"])` runs the workflow and returns a `RunResult`;
+`pipeline.load("outputs/latest")` gives a predictor on raw images. Importing this imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.predictor import Predictor
+    from pipeline.workflow import RunResult
+
+__all__ = ["load", "run"]
+
+
+def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
+    """Run the workflow with the same overrides that the command line takes.
+
+    Raises `pipeline.errors.UserError` where the command line would exit with 2. A stage that fails its checks is a
+    result, not an exception: `result.status == "failed"`, `result.findings` says why.
+    """
+    from pipeline.overrides import composed
+    from pipeline.run import run_config
+
+    return run_config(composed(list(overrides)), overrides=list(overrides), quiet=quiet)
+
+
+def load(run_directory: str | Path, checkpoint: str = "best") -> Predictor:
+    """The trained network of a run, from raw images to class names; preprocessing is inside."""
+    from pipeline.predictor import load_predictor
+
+    return load_predictor(Path(run_directory), checkpoint)

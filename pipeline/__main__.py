@@ -1,0 +1,75 @@
+"""`python -m pipeline ...`: check what was typed, let Hydra compose it, run the stages, exit with the verdict."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+# before torch is imported: OpenMP threads that spin while they wait make steps ten times slower beside other work
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pipeline.errors import Stopped, UserError
+from pipeline.overrides import CONF, composed, register_resolvers
+from pipeline.rundir import check_name, check_writable
+
+_exit_codes: list[int] = []
+"""Of each job of this process: one, or those of a multirun."""
+
+
+def main() -> None:
+    """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n stopped by signal n."""
+    try:
+        arguments = get_args_parser().parse_known_args()[0]
+        if not (arguments.help or arguments.hydra_help or arguments.shell_completion):
+            config = composed(arguments.overrides, config_dir=arguments.config_dir)
+            if not (arguments.cfg or arguments.info):
+                check_name(config.name)
+                check_writable(Path(str(config.outputs)))
+        register_resolvers()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+    except UserError as error:
+        sys.exit(_complain(error))
+    except (Stopped, KeyboardInterrupt) as stop:
+        number = stop.signal if isinstance(stop, Stopped) else 2
+        print("stopped; go on with resume=auto", file=sys.stderr)
+        sys.exit(128 + number)
+    sys.exit(max(_exit_codes, default=0))
+
+
+def _job(config: DictConfig) -> None:
+    """One run. Its verdict goes to `_exit_codes`, so that one failed job does not end a multirun."""
+    from pipeline.run import run_config
+
+    job = HydraConfig.get()
+    code = 1
+    try:
+        result = run_config(
+            config,
+            overrides=list(job.overrides.task),
+            directory=Path(job.runtime.output_dir),
+        )
+        code = result.exit_code
+    except UserError as error:
+        code = _complain(error)
+    except Exception:
+        if job.mode != RunMode.MULTIRUN:
+            raise
+        traceback.print_exc()
+    _exit_codes.append(code)
+
+
+def _complain(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""From a composed configuration to `Parts`. Below this file nobody knows Hydra."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from pipeline import fields
+from pipeline.allowed import build, instantiate, locate
+from pipeline.checks import Checks
+from pipeline.data import Images, Preprocessing, Splits, inspect, split
+from pipeline.data.splits import _first
+from pipeline.errors import UserError
+from pipeline.model import HiddenBlock, Init, custom, initialize
+from pipeline.model.optimizers import validate
+from pipeline.parts import Engine, Parts
+from pipeline.rundir import check_name
+
+PROBE_EXAMPLES = 256
+"""Training examples for inits that look at data."""
+
+
+def assemble(config: DictConfig) -> Parts:
+    """Build and validate everything: the cheap things first, then the data, then what depends on the data.
+
+    Raises `UserError` with the field as the user typed it.
+    """
+    plain = to_plain(config)
+    check_name(plain["name"])
+    seed = fields.whole("seed", plain["seed"], at_least=0, at_most=2**63 - 1)
+    fields.whole("verbose", plain["verbose"], at_least=0, at_most=2)
+    engine = build(Engine, "trainer", **plain["trainer"])
+    checks = _checks(plain["checks"])
+    stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
+    if not stages:
+        raise UserError("no stage is left. Try 'stage=[sanity,overfit,train,evaluate]'.", field="stage")
+    optimizer = _optimizer(plain["optimizer"])
+    schedule = instantiate(plain["schedule"], "schedule")
+    loss = instantiate(plain["loss"], "loss")
+    init = None if plain["init"].get("own") else instantiate(plain["init"], "init")
+    block = _block(plain)
+    l2 = fields.real("regularization.l2", plain["regularization"]["l2"], at_least=0)
+    data = load_data(plain["data"])
+    batch_size = _batch_size(plain, data, block)
+    _check_examples(plain["stages"], len(data.train))
+    preprocessing = build(
+        instantiate(plain["preprocessing"], "preprocessing"), "preprocessing", data.train.pixels, scale=data.scale
+    )
+    network = network_factory(
+        plain["model"], block=block, init=init, seed=seed, preprocessing=preprocessing, classes=len(data.classes),
+        probe=_first(data.train, len(data.classes), min(PROBE_EXAMPLES, len(data.train))),
+    )  # fmt: skip
+    first = network()
+    return Parts(
+        name=str(plain["name"]),
+        seed=seed,
+        data=data,
+        batch_size=batch_size,
+        preprocessing=preprocessing,
+        augmentation=instantiate(plain["augmentation"], "augmentation"),
+        network=network,
+        channels_last=engine.channels_last and bool(getattr(first, "channels_last", False)),
+        loss=loss,
+        optimizer=optimizer,
+        lr=float(plain["optimizer"].get("lr", math.nan)),
+        schedule=schedule,
+        l2=l2,
+        recompute_batchnorm=fields.flag("batchnorm.recompute", plain["batchnorm"]["recompute"]),
+        checks=checks,
+        engine=engine,
+        stages=stages,
+        config=plain,
+    )
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as dictionaries, lists, numbers and words, every interpolation resolved."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            str(error).strip().splitlines()[0], field=str(getattr(error, "full_key", "")) or None
+        ) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def load_data(node: Mapping[str, Any]) -> Splits:
+    """Load, inspect and split the data set that the `data` node describes."""
+    if node["limit"] is not None:
+        fields.whole("data.limit", node["limit"], at_least=2)
+    if node["scale"] is not None:
+        fields.real("data.scale", node["scale"], above=0)
+    fields.whole("data.split_seed", node["split_seed"], at_least=0, at_most=2**63 - 1)
+    if "path" in node["source"] and node["path"] is None:
+        raise UserError("give the file or folder of your data: data.path=...", field="data.path")
+    source = instantiate(node["source"], "data")
+    build(inspect, "data", source)
+    if node["scale"] is not None:
+        source = replace(source, scale=float(node["scale"]))
+    data = build(
+        split,
+        "data",
+        source,
+        validation=fields.real("data.validation", node["validation"], above=0, below=1),
+        test=fields.real("data.test", node["test"], above=0, below=1),
+        seed=int(node["split_seed"]),
+        limit=None if node["limit"] is None else int(node["limit"]),
+    )
+    build(inspect, "data", data)
+    return data  # type: ignore[no-any-return]
+
+
+def network_factory(
+    node: Mapping[str, Any],
+    *,
+    block: HiddenBlock,
+    init: Init | None,
+    seed: int,
+    preprocessing: Preprocessing,
+    classes: int,
+    probe: Images | None,
+) -> Callable[[], nn.Module]:
+    """A function that gives a fresh network with the same initial bits at each call."""
+    target = locate(node.get("_target_"), "model._target_")
+    shape = preprocessing.output_shape
+    ours = getattr(target, "__module__", "").startswith("pipeline.")
+    arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
+    make: Callable[[], nn.Module]
+    if ours:
+        make = functools.partial(instantiate(node, "model"), shape, classes, block)
+    else:
+        make = functools.partial(custom, target, shape, classes, block, **arguments)
+
+    def network() -> nn.Module:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # for what a network draws by itself
+            fresh = build(make, "model")
+        if init is not None:
+            pixels = preprocessing(probe.pixels) if probe is not None else None
+            output = getattr(fresh, "output", None)
+            build(initialize, "init", fresh, init, activation=block.activation, output=output, seed=seed, probe=pixels)
+        return fresh  # type: ignore[no-any-return]
+
+    return network
+
+
+def _checks(node: Mapping[str, Any]) -> Checks:
+    rules = {name: instantiate(rule, f"checks.rules.{name}") for name, rule in node["rules"].items()}
+    return build(Checks, "checks", fail_on=node["fail_on"], rules=rules)  # type: ignore[no-any-return]
+
+
+def _block(plain: Mapping[str, Any]) -> HiddenBlock:
+    activation = instantiate(plain["activation"], "activation")
+    build(activation, "activation")
+    batchnorm = {key: value for key, value in plain["batchnorm"].items() if key != "recompute"}
+    dropout = plain["regularization"]["dropout"]
+    try:
+        return HiddenBlock(activation=activation, batchnorm=instantiate(batchnorm, "batchnorm"), dropout=dropout)
+    except UserError as error:
+        raise (error.under("regularization") if error.field == "dropout" else error) from error
+
+
+def _optimizer(node: Mapping[str, Any]) -> Any:
+    build(validate, "optimizer", {key: value for key, value in node.items() if not key.startswith("_")})
+    factory = instantiate(node, "optimizer")
+    if not node.get("_partial_"):
+        raise UserError("needs _partial_: true, since it is called with the parameters later.", field="optimizer")
+    try:  # torch checks what it is given when built
+        factory([nn.Parameter(_scalar())])
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error), field="optimizer") from error
+    return factory
+
+
+def _scalar() -> Any:
+    import torch
+
+    return torch.zeros(1)
+
+
+def _batch_size(plain: Mapping[str, Any], data: Splits, block: HiddenBlock) -> int:
+    """Refuses what no training step can use: more than there is, or a lone example where batchnorm needs several."""
+    n = len(data.train)
+    size = fields.whole(
+        "data.batch_size",
+        plain["data"]["batch_size"],
+        at_least=1,
+        at_most=n,
+        hint=f"The training split has {n} examples.",
+    )
+    if block.batchnorm.position != "none" and (n % size == 1 or size == 1):
+        raise UserError(
+            f"with {n} training examples the last batch has a single example, of which batchnorm cannot take a "
+            f"variance. Try data.batch_size={_better_size(n, size)} or batchnorm=none.",
+            field="data.batch_size",
+        )
+    return size
+
+
+def _better_size(n: int, size: int) -> int:
+    return next(s for s in range(max(size, 2), n + 2) if n % s != 1)
+
+
+def _check_examples(stages: Mapping[str, Any], n: int) -> None:
+    for name in ("overfit", "sanity"):
+        if name in stages and isinstance(stages[name].get("examples"), int) and stages[name]["examples"] > n:
+            if name == "overfit":
+                fields.whole(
+                    "stages.overfit.examples",
+                    stages[name]["examples"],
+                    at_least=2,
+                    at_most=n,
+                    hint=f"The training split has {n} examples.",
+                )
+
+
+def with_directory(parts: Parts, directory: Path, **changes: Any) -> Parts:
+    return replace(parts, directory=directory, **changes)

@@ -1,0 +1,65 @@
+"""Maxout, and what any activation does to the size of a signal. Every other activation is torch's own class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import fields
+from pipeline.errors import UserError
+
+
+class Maxout(nn.Module):
+    """max(w_1 x + b_1, ..., w_k x + b_k): (N, k*C, ...) -> (N, C, ...), Goodfellow et al. 2013.
+
+    The layer before it computes all k = `pieces` linear pieces and so has k times the parameters. Its output is
+    piece-major: channels 0..C-1 are the first piece of every unit, C..2C-1 the second, and so on.
+    Equal pieces share the gradient. Raises `UserError` unless `pieces` is a whole number of at least 2.
+    """
+
+    def __init__(self, pieces: int):
+        super().__init__()
+        self.pieces = fields.whole("pieces", pieces, at_least=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] % self.pieces:
+            raise ValueError(f"Maxout of {self.pieces} pieces needs a multiple of that in channels, got {x.shape[1]}")
+        return x.unflatten(1, (self.pieces, -1)).amax(1)
+
+    def extra_repr(self) -> str:
+        return f"pieces={self.pieces}"
+
+
+def multiplier(activation: nn.Module) -> int:
+    """How many channels the activation needs for each one that it gives: k for a Maxout of k pieces, otherwise 1."""
+    return activation.pieces if isinstance(activation, Maxout) else 1
+
+
+def gain(activation: Callable[[], nn.Module]) -> float:
+    """1 / sqrt(E[f(z)^2]), z ~ N(0, 1): the factor on the weights that keeps the mean square of a signal through f.
+
+    sqrt(2) for ReLU (He et al. 2015), 1 for the identity. The expectation is a midpoint sum over z in [-12, 12]
+    in float64; a grid that is symmetric about 0 puts the kinks at 0 between two points, so it is good to 1e-6.
+    For Maxout the k pieces are independent: the largest has density k phi(z) Phi(z)^(k-1), and the module is fed
+    k equal pieces, of which it returns that largest. Random numbers are not touched.
+
+    Raises `UserError` when f is zero (or not finite) everywhere that counts, since then no factor helps.
+    """
+    with torch.random.fork_rng(devices=[]):  # a user's activation may draw its parameters
+        module = activation().double().eval()
+    pieces = multiplier(module)
+    points, limit = 48_000, 12.0
+    step = 2 * limit / points
+    z = torch.arange(points, dtype=torch.float64) * step - limit + step / 2
+    density = pieces * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi) * torch.special.ndtr(z) ** (pieces - 1)
+    with torch.no_grad():
+        f = module(z.unsqueeze(1).repeat(1, pieces)).squeeze(1)  # a copy of z: the activation may work in place
+    mean_square = float((f.square() * density).sum() * step)
+    if not (math.isfinite(mean_square) and mean_square > 0):
+        raise UserError(
+            f"no gain suits an activation whose mean square is {mean_square:g}. Give a number.", field="gain"
+        )
+    return 1 / math.sqrt(mean_square)

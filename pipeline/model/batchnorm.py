@@ -1,0 +1,119 @@
+"""Batch normalization: its options, and its test-time statistics computed exactly over a training set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline import fields
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """y = gamma (x - mean) / sqrt(var + eps) + beta (Ioffe & Szegedy 2015), and where it stands.
+
+    `mean` and `var` are those of the batch in training and fixed running averages in evaluation
+    (running = (1 - momentum) running + momentum batch). Raises `UserError` naming the field.
+    """
+
+    position: str
+    momentum: float
+    eps: float
+
+    def __post_init__(self) -> None:
+        fields.choice("position", self.position, ["none", "before_activation", "after_activation"])
+        fields.real("momentum", self.momentum, above=0, at_most=1)
+        fields.real("eps", self.eps, above=0)
+
+    def dense(self, features: int) -> nn.Module:
+        """(N, features): statistics per feature, over N."""
+        return nn.BatchNorm1d(features, eps=self.eps, momentum=self.momentum)
+
+    def conv(self, channels: int) -> nn.Module:
+        """(N, channels, H, W): statistics per channel, over N, H and W."""
+        return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
+
+
+@contextmanager
+def normalizing_by_batch(network: nn.Module) -> Iterator[None]:
+    """Batch norm normalizes by the batch as in training; all else (dropout) is as in evaluation, without gradients.
+
+    On leaving, every module's mode and every buffer (running statistics) are what they were.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        for module, _ in modes:
+            module.training = isinstance(module, _BatchNorm)
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def recompute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set every batch norm's running mean and variance to those of its input over all `batches`, pooled exactly.
+
+    Each batch (N, C, H, W; on the network's device) passes with batch norm normalizing by that batch, as in training,
+    and dropout off, as in testing. With n_b values per channel, mean m_b and variance v_b of batch b, n = sum n_b:
+
+        mean = sum n_b m_b / n        var = (sum (n_b - 1) v_b + sum n_b (m_b - mean)^2) / (n - 1)
+
+    that is, the unbiased variance of all values together, between batches included. (torch's `momentum=None` averages
+    the v_b, which leaves the second sum out.) Modes stay as they were; a network without batch norm is not run.
+
+    Raises `ValueError` when there is no batch; torch does when a batch has a single value per channel.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not norms:
+        return
+    pools = [_Pool() for _ in norms]
+    momenta = [norm.momentum for norm in norms]
+    hooks = [norm.register_forward_hook(pool.add) for norm, pool in zip(norms, pools, strict=True)]
+    try:
+        with normalizing_by_batch(network):
+            for norm in norms:
+                norm.momentum = 1.0  # the running statistics are then those of the latest batch
+            for batch in batches:
+                network(batch)
+    finally:
+        for norm, momentum, hook in zip(norms, momenta, hooks, strict=True):
+            norm.momentum = momentum
+            hook.remove()
+    for norm, pool in zip(norms, pools, strict=True):
+        pool.store(norm)
+
+
+class _Pool:
+    """Count, mean and sum of squared deviations of a growing set of values per channel (Chan et al. 1979)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.deviations = 0, torch.zeros(()).double(), torch.zeros(()).double()
+
+    def add(self, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(norm, _BatchNorm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        new = inputs[0].numel() // inputs[0].shape[1]
+        mean, variance = norm.running_mean.cpu().double(), norm.running_var.cpu().double()
+        total, shift = self.count + new, mean - self.mean
+        self.deviations = self.deviations + variance * (new - 1) + shift.square() * (self.count * new / total)
+        self.mean = self.mean + shift * (new / total)
+        self.count = total
+
+    def store(self, norm: _BatchNorm) -> None:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        if not self.count:
+            raise ValueError("batch norm statistics need at least one batch that reaches every batch norm layer")
+        norm.running_mean.copy_(self.mean)
+        norm.running_var.copy_(self.deviations / (self.count - 1))

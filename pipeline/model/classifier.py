@@ -1,0 +1,229 @@
+"""The LightningModule: a network with its data on the device, trained several optimizer steps per Lightning step.
+
+Lightning spends 0.4 to 2 ms around each `training_step`, which would dominate small networks. So a "batch" of Lightning
+is here a list of minibatches: (step, index) pairs, whose images are selected on the device. Manual optimization runs
+one optimizer step for each; `global_step` counts optimizer steps, as ever.
+
+All randomness is a function of (seed, epoch, example) or (seed, step), never of what ran before: order and augmentation
+come from `pipeline.data.order`, and the global generator (dropout) is seeded anew at each step. So a run that
+resumes from a checkpoint ends with the same bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pipeline.data import Augmentation, EpochBatches, Images, NoAugmentation, Preprocessing, seed_from
+from pipeline.data.order import batches
+from pipeline.model.losses import Loss
+from pipeline.model.regularization import decay_groups, penalty
+from pipeline.model.schedule import Schedule
+
+Chunk = Sequence[tuple[int, Tensor]]
+"""Minibatches of one Lightning step: (step within the epoch, index (B,))."""
+
+EVALUATION_BATCH = 500
+"""Examples at once where no gradient is needed: bounds memory, and is beyond what more would speed up."""
+
+
+class Classifier(pl.LightningModule):
+    """`network(preprocessing(images))` -> logits, with its loss, optimizer and schedule, over images in memory.
+
+    Per step the data loss (nats, without penalty) and the number of right answers stay on the device:
+    `recent_losses`, `recent_correct` hold those of the last Lightning step, the epoch's sums are kept for its report.
+    `history` has a row per epoch: epoch, step, lr, loss, penalty, accuracy, val_loss, val_accuracy, seconds.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        preprocessing: Preprocessing,
+        loss: Loss,
+        optimizer: Callable[..., Optimizer],
+        train: Images,
+        seed: int,
+        steps: EpochBatches | Sequence[Chunk],
+        augmentation: Augmentation | None = None,
+        l2: float = 0.0,
+        schedule: Schedule | None = None,
+        epochs: int = 1,
+        val: Images | None = None,
+        channels_last: bool = False,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.preprocessing = preprocessing
+        self.loss = loss
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.train_images, self.val_images = train, val
+        self.augmentation = augmentation or NoAugmentation()
+        self.make_optimizer, self.schedule, self.epochs, self.l2 = optimizer, schedule, epochs, l2
+        self.seed = seed
+        self.steps = steps
+        self.epoch, self.step_in_epoch = 0, 0
+        self.recent_losses = self.recent_correct = torch.zeros(0)
+        self.history: list[dict[str, float]] = []
+        self.seconds_before = 0.0
+        self.saved: dict[str, Any] = {}
+        """Plain data that goes into every checkpoint, such as what rebuilds the network."""
+        self._sums = torch.zeros(3)  # of this epoch: loss x examples, right answers, examples
+        self._val_sums = torch.zeros(3)
+        self._draws: tuple[int, Tensor] | None = None
+        self._started = time.perf_counter()
+
+    # ------------------------------------------------------------------ setting up
+
+    def setup(self, stage: str) -> None:
+        self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(decay_groups(self.network, l2=self.l2))
+        if self.schedule is None:
+            return optimizer
+        assert isinstance(self.steps, EpochBatches)
+        scheduler = self.schedule.build(optimizer, epochs=self.epochs, steps_per_epoch=self.steps.steps_per_epoch)
+        return [optimizer], [scheduler]
+
+    def train_dataloader(self) -> Any:
+        return _Chunks(self._rest_of_epoch)
+
+    def val_dataloader(self) -> Any:
+        images = self.val_images
+        return _Chunks(lambda: [[(0, torch.arange(len(images)))]]) if images is not None else []
+
+    def on_fit_start(self) -> None:
+        self.train_images = self.train_images.to(self.device)
+        self.val_images = self.val_images.to(self.device) if self.val_images is not None else None
+        self._sums, self._val_sums = self._sums.to(self.device), self._val_sums.to(self.device)
+
+    def _rest_of_epoch(self) -> Iterable[Chunk]:
+        if isinstance(self.steps, EpochBatches):
+            self.steps.epoch, self.steps.step = self.epoch, self.step_in_epoch
+        return self.steps
+
+    # ------------------------------------------------------------------ training
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Raw images (N, C, H, W) -> logits (N, classes)."""
+        return self.network(self.preprocessing(pixels).contiguous(memory_format=self.memory_format))  # type: ignore[no-any-return]
+
+    def training_step(self, chunk: Chunk, _: int) -> None:
+        optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers() if self.schedule else None
+        each_step = self.schedule is not None and self.schedule.moves_on(scheduler) == "step"
+        losses, correct = [], []
+        for step, index in chunk:
+            torch.manual_seed(seed_from(self.seed, 1, self.epoch, step))
+            pixels, labels = self._examples(index)
+            logits = self(pixels)
+            loss = self.loss(logits, labels)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+            if each_step:
+                scheduler.step()
+            losses.append(loss.detach())
+            correct.append((logits.detach().argmax(1) == labels).sum())
+            self.step_in_epoch = step + 1
+        self.recent_losses, self.recent_correct = torch.stack(losses).float(), torch.stack(correct)
+        sizes = torch.tensor([float(len(index)) for _, index in chunk], device=self.device)
+        self._sums += torch.stack([self.recent_losses @ sizes, self.recent_correct.sum().float(), sizes.sum()])
+
+    def _examples(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        images = self.train_images
+        pixels = images.pixels.index_select(0, index)
+        if not isinstance(self.augmentation, NoAugmentation):
+            if self._draws is None or self._draws[0] != self.epoch:
+                draws = self.augmentation.draws(self.seed, self.epoch, len(images), self.device)
+                self._draws = self.epoch, draws
+            pixels = self.augmentation(pixels, self._draws[1].index_select(0, index))
+        return pixels, images.labels.index_select(0, index)
+
+    def validation_step(self, chunk: Chunk, _: int) -> None:
+        images = self.val_images
+        assert images is not None
+        for _step, everything in chunk:
+            for index in batches(everything, EVALUATION_BATCH):
+                labels = images.labels.index_select(0, index)
+                logits = self(images.pixels.index_select(0, index))
+                right = (logits.argmax(1) == labels).sum()
+                count = labels.new_tensor(len(labels))
+                self._val_sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
+
+    # ------------------------------------------------------------------ ends of epochs
+
+    def on_train_epoch_end(self) -> None:
+        """Write the epoch's row, move the schedule, and step on to the next epoch's first batch."""
+        scheduler: Any = self.lr_schedulers() if self.schedule else None
+        optimizer: Any = self.optimizers()
+        row = {"epoch": float(self.epoch), "step": float(self.global_step), "lr": optimizer.param_groups[0]["lr"]}
+        row |= _means(self._total(self._sums), "")
+        row["penalty"] = float(penalty(self.network, self.l2).detach()) if self.l2 else 0.0
+        if self.val_images is not None:
+            row |= _means(self._val_sums, "val_")
+        row["seconds"] = self.seconds_before + time.perf_counter() - self._started
+        self.history.append(row)
+        if scheduler is not None:
+            self._move(scheduler, row)
+        self._sums.zero_()
+        self._val_sums.zero_()
+        self.epoch, self.step_in_epoch = self.epoch + 1, 0
+        self.log_dict({name: value for name, value in row.items() if name != "epoch"})
+
+    def _move(self, scheduler: LRScheduler, row: dict[str, float]) -> None:
+        assert self.schedule is not None
+        waits_for = self.schedule.moves_on(scheduler)
+        if waits_for == "epoch":
+            scheduler.step()
+        elif waits_for == "validation":
+            scheduler.step(row.get("val_loss", row["loss"]))  # type: ignore[arg-type]
+
+    def _total(self, sums: Tensor) -> Tensor:
+        """Over all processes."""
+        return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")  # type: ignore[return-value, arg-type]
+
+    # ------------------------------------------------------------------ checkpoints: plain data only
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["pipeline"] = self.saved | {
+            "epoch": self.epoch,
+            "step_in_epoch": self.step_in_epoch,
+            "history": self.history,
+            "sums": self._sums.cpu(),
+            "seconds": self.seconds_before + time.perf_counter() - self._started,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["pipeline"]
+        self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
+        self.history, self._sums = list(state["history"]), state["sums"].to(self.device)
+        self.seconds_before = state["seconds"]
+
+
+class _Chunks:
+    """Calls `begin()` for the chunks of each pass.
+
+    It has no length on purpose: Lightning then counts nothing, goes on until the chunks end, and a run that resumes in
+    the middle of an epoch simply gets the rest of it.
+    """
+
+    def __init__(self, begin: Callable[[], Iterable[Chunk]]):
+        self.begin = begin
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.begin())
+
+
+def _means(sums: Tensor, prefix: str) -> dict[str, float]:
+    loss, right, count = sums.tolist()
+    return {f"{prefix}loss": loss / count, f"{prefix}accuracy": right / count}

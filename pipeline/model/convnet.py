@@ -1,0 +1,81 @@
+"""A plain convolutional network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from pipeline import fields
+from pipeline.errors import UserError
+from pipeline.model.block import HiddenBlock
+
+
+class ConvNet(nn.Module):
+    """`depth` 3x3 convolutions with 2x2 max pooling after every `pool_every`, and the linear layer `output`.
+
+    The width doubles after each pool: width 16, depth 4, pool_every 2 is 16-16-pool-32-32-pool. The `head` between
+    the last map and `output` is `flatten` (all positions) or `average` (the mean over positions).
+    (N, C, H, W) images -> (N, classes) logits. Raises `UserError` naming the field, also when the image is too small
+    for that many pools.
+    """
+
+    channels_last = True  # the memory layout in which convolutions are faster
+
+    channels_last = True  # the memory layout in which convolutions are fastest
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        block: HiddenBlock,
+        *,
+        width: int,
+        depth: int,
+        pool_every: int,
+        head: str,
+    ):
+        super().__init__()
+        width = fields.whole("width", width, at_least=1)
+        depth = fields.whole("depth", depth, at_least=1)
+        pool_every = fields.whole("pool_every", pool_every, at_least=1)
+        fields.choice("head", head, ["flatten", "average"])
+        refuse_vectors(input_shape)
+        _refuse_too_many_pools(input_shape, depth, pool_every)
+
+        channels, height, breadth = input_shape
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i in range(depth):
+            out = width * 2 ** (i // pool_every)
+            layers[f"conv{i + 1}"] = block.conv(channels, out, kernel=3)
+            channels = out
+            if (i + 1) % pool_every == 0:
+                layers[f"pool{(i + 1) // pool_every}"] = nn.MaxPool2d(2)
+                height, breadth = height // 2, breadth // 2
+        self.hidden = nn.Sequential(layers)
+        average = head == "average"
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if average else nn.Flatten()
+        self.output = nn.Linear(channels if average else channels * height * breadth, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.head(self.hidden(x)))
+
+
+def refuse_vectors(input_shape: tuple[int, int, int]) -> None:
+    """Raise `UserError` when the input has no spatial extent, (D, 1, 1), which is no work for a convolution."""
+    if input_shape[1:] == (1, 1):
+        raise UserError(
+            f"a convolutional network needs images; the inputs are {input_shape[0]} features. Use model=mlp."
+        )
+
+
+def _refuse_too_many_pools(input_shape: tuple[int, int, int], depth: int, pool_every: int) -> None:
+    _, height, breadth = input_shape
+    pools = min(height, breadth).bit_length() - 1  # halved, rounding down, until one pixel is left
+    deepest = (pools + 1) * pool_every - 1
+    if depth > deepest:
+        problem = (
+            f"{depth} layers with a 2x2 pool after every {pool_every} are too many for images of "
+            f"{height}x{breadth} pixels. Set it to {deepest} at most, or raise pool_every."
+        )
+        raise UserError(problem, field="depth")

@@ -1,0 +1,67 @@
+"""L2 on the weights alone, its penalty as a number, and a network with dropout switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from pipeline import fields
+
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def decay_groups(network: nn.Module, *, l2: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer: weights with `weight_decay=l2`, then all others with 0; no empty group.
+
+    Decayed are parameters of two or more dimensions outside norm layers. Biases, the gamma and beta of norms and
+    PReLU's slopes are not: shrinking them limits what the network can express without making it simpler.
+    Each parameter occurs once, frozen ones never. Raises `UserError` for a negative or non-finite `l2`.
+    """
+    l2 = fields.real("l2", l2, at_least=0)
+    decayed, others = _split(network)
+    groups = [{"params": decayed, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def penalty(network: nn.Module, l2: float) -> Tensor:
+    """(l2 / 2) sum w^2 over the weights that `decay_groups` decays: a scalar, differentiable, on their device.
+
+    Its gradient is l2 w, which is what `weight_decay=l2` adds in every optimizer but AdamW.
+    """
+    decayed, others = _split(network)
+    if not decayed:
+        return torch.zeros((), device=others[0].device if others else None)
+    return 0.5 * l2 * torch.stack(torch._foreach_norm([*decayed])).square().sum()
+
+
+@contextmanager
+def without_dropout(network: nn.Module) -> Iterator[None]:
+    """Every dropout module drops nothing inside; its probability is restored on leaving."""
+    dropouts = [(m, m.p) for m in network.modules() if isinstance(m, _DropoutNd)]
+    try:
+        for module, _ in dropouts:
+            module.p = 0.0
+        yield
+    finally:
+        for module, p in dropouts:
+            module.p = p
+
+
+def _split(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    seen: set[nn.Parameter] = set()
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter in seen or not parameter.requires_grad:
+                continue
+            seen.add(parameter)
+            is_weight = parameter.ndim >= 2 and not isinstance(module, _NORMS)
+            (decayed if is_weight else others).append(parameter)
+    return decayed, others

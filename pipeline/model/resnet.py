@@ -1,0 +1,67 @@
+"""A small residual network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from pipeline import fields
+from pipeline.model.block import HiddenBlock
+from pipeline.model.convnet import refuse_vectors
+
+
+class ResNet(nn.Module):
+    """He et al. 2016, section 4.2 (their form for CIFAR): 6 * depth + 2 layers.
+
+    A 3x3 convolution `stem`; stages of `depth` residual blocks with `width`, 2 and 4 times `width` channels, the second
+    and third halving the map; the mean over positions; the linear layer `output`.
+    (N, C, H, W) images -> (N, classes) logits. Raises `UserError` naming the field.
+    """
+
+    channels_last = True  # the memory layout in which convolutions are faster
+
+    channels_last = True  # the memory layout in which convolutions are fastest
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, block: HiddenBlock, *, width: int, depth: int):
+        super().__init__()
+        width = fields.whole("width", width, at_least=1)
+        depth = fields.whole("depth", depth, at_least=1)
+        refuse_vectors(input_shape)
+        self.stem = replace(block, dropout=0.0).conv(input_shape[0], width, kernel=3)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        channels = width
+        for stage in range(3):
+            for i in range(depth):
+                stride = 2 if stage > 0 and i == 0 else 1
+                out = width * 2**stage
+                layers[f"stage{stage + 1}_block{i + 1}"] = Residual(channels, out, block, stride=stride)
+                channels = out
+        self.hidden = nn.Sequential(layers)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.output = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.head(self.hidden(self.stem(x))))
+
+
+class Residual(nn.Module):
+    """f(F(x) + shortcut(x)), F = two 3x3 convolutions: (N, channels_in, H, W) -> (N, channels_out, H/stride, W/stride).
+
+    The shortcut is the identity where the shapes allow it, otherwise a strided 1x1 convolution (with batch norm when
+    F has it); under Maxout always the latter, as the sum has `pieces` times the channels. Dropout stands inside F alone
+    (Zagoruyko & Komodakis 2016): on the sum it would add noise to the shortcut once a block.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, block: HiddenBlock, *, stride: int):
+        super().__init__()
+        self.first = block.conv(channels_in, channels_out, kernel=3, stride=stride)
+        self.second = block.conv_before_activation(channels_out, channels_out, kernel=3, stride=1)
+        same = stride == 1 and channels_in == channels_out * block.pieces
+        project = block.conv_before_activation
+        self.shortcut = nn.Identity() if same else project(channels_in, channels_out, kernel=1, stride=stride)
+        self.after = replace(block, dropout=0.0).conv_from_activation(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.second(self.first(x)) + self.shortcut(x))

@@ -1,0 +1,42 @@
+"""How the learning rate moves over a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from pipeline.errors import UserError
+from pipeline.fields import choice
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One of torch's schedulers and when it moves.
+
+    `interval`: "step" (after every optimizer step) or "epoch"; `length`: name of the scheduler's argument that receives
+    the run's length in intervals (`T_max` of the cosine), None where it has none. A plateau scheduler moves at the end
+    of an epoch on the validation loss, whatever its interval.
+    """
+
+    interval: str
+    length: str | None
+    scheduler: Callable[..., LRScheduler]
+
+    def __post_init__(self) -> None:
+        choice("interval", self.interval, ("step", "epoch"))
+
+    def build(self, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int) -> LRScheduler:
+        intervals = epochs * steps_per_epoch if self.interval == "step" else epochs
+        arguments: dict[str, Any] = {self.length: intervals} if self.length else {}
+        try:
+            return self.scheduler(optimizer, **arguments)
+        except (TypeError, ValueError) as error:  # torch's own messages name the argument
+            raise UserError(str(error), field="scheduler") from error
+
+    def moves_on(self, scheduler: LRScheduler) -> str:
+        """ "step", "epoch" or "validation": what the scheduler waits for."""
+        return "validation" if isinstance(scheduler, ReduceLROnPlateau) else self.interval

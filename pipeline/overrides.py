@@ -1,0 +1,161 @@
+"""What was typed on the command line, checked against the menu before anything heavy is imported.
+
+Hydra lists the options of a mistyped group, but lets a mistyped key through behind `+`, has no suggestions, and ends
+with exit code 1. Here every mistake is a `UserError` that names the nearest right word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.errors import UserError, did_you_mean
+from pipeline.rundir import new_run_id
+
+_here = Path(__file__).resolve().parent
+CONF = _here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf"
+"""The menu: inside an installed package, or beside it in a checkout."""
+
+OPEN = ("activation", "model", "optimizer", "loss", "schedule.scheduler", "loss.function", "init.weight")
+"""Nodes whose target takes more arguments than the menu lists: `+optimizer.maximize=true`. Their names are checked
+against the target's signature when it is called."""
+
+
+def register_resolvers() -> None:
+    """`${run_id:}`: the folder of this run, the same wherever it is asked for within one composition."""
+    OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
+
+
+def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+    """The whole configuration that `overrides` describe; raises `UserError` for whatever is not on the menu."""
+    parsed = _parse(overrides)
+    register_resolvers()
+    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
+        loader = GlobalHydra.instance().config_loader()
+        groups = [g for g in loader.list_groups("") if g != "hydra"]
+        chosen = [o for o in parsed if o.key_or_group in groups]
+        for override in chosen:
+            _check_group(override, loader)
+        values = [o for o in parsed if o.key_or_group not in groups and not o.key_or_group.startswith("hydra")]
+        try:
+            base = compose("config", [*extra, *(_first(o) for o in chosen)])
+            for override in values:
+                _check_key(override, base, groups)
+            return compose("config", [*extra, *(_first(o) for o in parsed if not o.key_or_group.startswith("hydra"))])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(str(error).strip()) from error
+
+
+def swept(overrides: Sequence[str]) -> list[str]:
+    """Keys that take several values in a multirun."""
+    return [o.key_or_group for o in _parse(overrides) if o.is_sweep_override()]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            raise UserError(f"{text!r} is neither an option (--help lists them) nor of the form key=value.")
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise UserError(f"cannot read {text!r}: {str(error).splitlines()[0]}. Quote values with spaces or symbols.")
+    return parsed
+
+
+def _options(override: Override) -> Iterable[str]:
+    """Every option that a group override names: one, a list, or each choice of a sweep."""
+    values: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    for value in values:
+        for one in value if isinstance(value, list) else [value]:
+            yield str(one).strip("'\"")
+
+
+def _check_group(override: Override, loader: Any) -> None:
+    group = override.key_or_group
+    if override.is_delete() or override.value() is None:
+        if group != "experiment":
+            raise UserError("an option must stay chosen; 'none' is one where none is meant.", field=group)
+        return
+    available = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+    available = [option for option in available if option != "base"]
+    for option in _options(override):
+        if option not in available:
+            meant = did_you_mean(option, available)
+            raise UserError(f"there is no option {option!r}.{meant} Options: {', '.join(available)}.", field=group)
+
+
+def _check_key(override: Override, config: DictConfig, groups: Sequence[str]) -> None:
+    key = override.key_or_group
+    if override.is_delete():
+        raise UserError("keys cannot be removed; give it another value.", field=key)
+    if OmegaConf.select(config, key, throw_on_missing=False, default=_ABSENT) is not _ABSENT or _exists(config, key):
+        if override.is_add() and not override.is_force_add():
+            raise UserError(f"exists already; without '+': {key}={override.get_value_element_as_str()}", field=key)
+        return
+    parent = key.rpartition(".")[0]
+    node = OmegaConf.select(config, parent) if parent else None
+    if parent in OPEN and isinstance(node, DictConfig) and (override.is_add() or override.is_force_add()):
+        return
+    keys = [*_dotted(config), *groups]
+    meant = did_you_mean(key, keys)
+    more = ""
+    if parent in OPEN and isinstance(node, DictConfig):
+        more = f" To pass an argument that the menu does not list: +{key}=..."
+    elif isinstance(node, DictConfig):
+        more = f" {parent} has: {', '.join(str(k) for k in node if not str(k).startswith('_'))}."
+    elif not meant:
+        more = " All keys: python -m pipeline --cfg job."
+    raise UserError(f"there is no such key.{meant}{more}", field=key)
+
+
+_ABSENT = object()
+
+
+def _exists(config: DictConfig, key: str) -> bool:
+    """Whether the key stands in the configuration, be its value null or missing (`???`)."""
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118 - `in node` is false for a missing value
+
+
+def _dotted(config: DictConfig) -> list[str]:
+    """Every key that can be typed, in dotted form."""
+
+    def walk(node: Any, path: str) -> Iterable[str]:
+        for key in node:
+            here = f"{path}.{key}" if path else str(key)
+            if str(key).startswith("_"):
+                continue
+            yield here
+            if not OmegaConf.is_missing(node, key) and isinstance(node._get_node(key), DictConfig):
+                yield from walk(node[key], here)
+
+    return list(walk(config, ""))
+
+
+def _first(override: Override) -> str:
+    """The override itself, or with the first value of its sweep: enough to see whether it composes."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    sign = "++" if override.is_force_add() else "+" if override.is_add() else ""
+    try:
+        value = next(iter(override.sweep_string_iterator()))
+    except Exception as error:  # Hydra cannot enumerate an interval; a sweeper that samples can
+        raise UserError(
+            f"{override.input_line!r} cannot be swept here: {error}", field=override.key_or_group
+        ) from error
+    return f"{sign}{override.key_or_group}={value}"

@@ -1,0 +1,166 @@
+"""Everything a run is made of, typed, built once from the configuration and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from pipeline import fields
+from pipeline.checks import Checks, Finding
+from pipeline.data import Augmentation, Preprocessing, Splits
+from pipeline.errors import UserError
+from pipeline.model import Loss
+from pipeline.model.schedule import Schedule
+from pipeline.stopping import Stopper
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage leaves: the entries of `stages` in outcome.json."""
+
+    name: str
+    passed: bool
+    seconds: float
+    headline: str
+    """One line: the stage's result in words and numbers."""
+    metrics: dict[str, Any]
+    """Plain numbers, words, lists and dictionaries."""
+    findings: tuple[Finding, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": "passed" if self.passed else "failed",
+            "seconds": round(self.seconds, 3),
+            "headline": self.headline,
+            "metrics": self.metrics,
+            "findings": [finding.as_dict() for finding in self.findings],
+        }
+
+
+class Progress(Protocol):
+    """Where a stage says how far it is."""
+
+    def __call__(self, done: float, total: float, **numbers: float) -> None: ...
+
+
+class Stage(Protocol):
+    """One step of the workflow: looks at the parts and at what earlier stages left, and leaves an outcome."""
+
+    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The device and how Lightning uses it."""
+
+    accelerator: str
+    devices: int
+    precision: str
+    strategy: str
+    steps_per_call: int
+    channels_last: bool
+
+    def __post_init__(self) -> None:
+        fields.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
+        fields.choice("precision", str(self.precision), ("32-true", "bf16-mixed", "16-mixed", "64-true"))
+        fields.whole("steps_per_call", self.steps_per_call, at_least=1)
+        fields.flag("channels_last", self.channels_last)
+        found = _accelerators()
+        if self.accelerator != "auto" and self.accelerator not in found:
+            raise UserError(
+                f"no {self.accelerator} was found here; found: {', '.join(found)}. Try trainer=auto.",
+                field="accelerator",
+            )
+        available = found[self._chosen]
+        fields.whole(
+            "devices",
+            self.devices,
+            at_least=1,
+            at_most=available,
+            hint=f"This machine has {available} for trainer.accelerator={self.accelerator}.",
+        )
+        if self.devices > 1:
+            raise UserError(
+                "training on more than one device is not supported yet. Try trainer.devices=1.", field="devices"
+            )
+
+    @property
+    def _chosen(self) -> str:
+        found = _accelerators()
+        return self.accelerator if self.accelerator != "auto" else next(iter(found))
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[self._chosen])
+
+    def trainer(self, **options: Any) -> pl.Trainer:
+        """A Lightning trainer without anything that was not asked for."""
+        import pytorch_lightning as pl
+
+        quiet: dict[str, Any] = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+        }
+        return pl.Trainer(
+            accelerator=self._chosen,
+            devices=self.devices,
+            precision=self.precision,  # type: ignore[arg-type]
+            strategy=self.strategy,
+            **(quiet | options),
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the stages work with. `network()` gives a fresh network with the same initial bits each time."""
+
+    name: str
+    seed: int
+    data: Splits
+    batch_size: int
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    network: Callable[[], nn.Module]
+    channels_last: bool
+    loss: Loss
+    optimizer: Callable[..., Optimizer]
+    lr: float
+    schedule: Schedule
+    l2: float
+    recompute_batchnorm: bool
+    checks: Checks
+    engine: Engine
+    stages: Mapping[str, Stage]
+    config: dict[str, Any]
+    """The composed configuration as plain data, for the checkpoint."""
+    directory: Path = Path()
+    resume: Path | None = None
+    """A checkpoint to go on from."""
+    stopper: Stopper = field(default_factory=Stopper)
+    progress: Progress = lambda done, total, **numbers: None
+
+
+def _accelerators() -> dict[str, int]:
+    """Kinds of device found here, fastest first, with their number. CPU processes are limited to the cores."""
+    import os
+
+    found = {}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.device_count()
+    if torch.backends.mps.is_available():
+        found["mps"] = 1
+    found["cpu"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return found

@@ -1,0 +1,142 @@
+"""One run from its configuration: directory, parts, stages, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.errors import UserError
+from pipeline.parts import Outcome
+from pipeline.report.terminal import Terminal
+from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
+from pipeline.stopping import Stopper
+from pipeline.workflow import RunResult, Teller, config_hash, read_outcomes, run_stages
+
+UNFINISHED = ("running", "interrupted", "error")
+
+
+def run_config(
+    config: DictConfig, *, overrides: Sequence[str] = (), directory: Path | None = None, quiet: bool = False
+) -> RunResult:
+    """Assemble and run. `directory` is made when None; a `UserError` before the first stage leaves nothing behind."""
+    check_name(config.name)
+    outputs = Path(str(config.outputs))
+    check_writable(outputs)
+    folder = directory or outputs / str(config.name) / new_run_id()
+    stopper = Stopper()
+    teller: Any = Teller() if quiet else Terminal(verbose=int(config.verbose) if str(config.verbose).isdigit() else 1)
+    try:
+        with stopper.listening(), _quiet_libraries():
+            from pipeline.assemble import assemble, with_directory
+
+            parts = assemble(config)
+            resume, earlier = find_resumable(config.resume, outputs / str(config.name), parts.config, folder)
+            _prepare(folder, config, overrides)
+            point_latest(folder.resolve(), outputs.resolve())
+            parts = with_directory(parts, folder, resume=resume, stopper=stopper)
+            if isinstance(teller, Terminal):
+                teller.run_begins(parts)
+            result = run_stages(parts, command=command_line(overrides), teller=teller, earlier=earlier)
+    except UserError:
+        _discard(folder)
+        raise
+    finally:
+        if isinstance(teller, Terminal):
+            teller.close()
+    if isinstance(teller, Terminal):
+        teller.run_ends(result)
+    return result
+
+
+def command_line(overrides: Sequence[str]) -> str:
+    """The command that repeats the run."""
+    return shlex.join(["python", "-m", "pipeline", *overrides])
+
+
+def find_resumable(
+    wish: object, runs: Path, config: dict[str, Any], own: Path
+) -> tuple[Path | None, tuple[Outcome, ...]]:
+    """The checkpoint to go on from and the stages that had passed, as the key `resume` says.
+
+    `auto`: the newest run in `runs` with the same configuration (but for resume, verbose, name, tags and outputs) that
+    did not finish; none is no error, so that a job script may always say `resume=auto`. Otherwise a run's folder.
+    """
+    if wish is None:
+        return None, ()
+    if wish != "auto":
+        record = _read_record(Path(str(wish)))
+        if record is None:
+            raise UserError(f"{str(wish)!r} is no run's folder (it has no readable outcome.json).", field="resume")
+        if record["config_hash"] != config_hash(config):
+            raise UserError(
+                f"{str(wish)!r} was run with another configuration; give the options it was run with: "
+                f"{record['command']}",
+                field="resume",
+            )
+        return _state_of(Path(str(wish)), record)
+    for folder in sorted(runs.glob("*"), reverse=True):
+        record = _read_record(folder)
+        if folder != own and record and record["config_hash"] == config_hash(config) and record["status"] in UNFINISHED:
+            return _state_of(folder, record)
+    return None, ()
+
+
+def _state_of(folder: Path, record: dict[str, Any]) -> tuple[Path | None, tuple[Outcome, ...]]:
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    earlier = tuple(outcome for outcome in read_outcomes(record) if outcome.name != "train" and outcome.passed)
+    return (checkpoint if checkpoint.exists() else None), earlier
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / "outcome.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("schema") == 1 else None
+
+
+def _prepare(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
+    """The folder with `.hydra/`, also where Hydra itself did not make it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / ".hydra" / "config.yaml").exists():
+        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
+        write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+
+
+def _discard(folder: Path) -> None:
+    """Remove what a run left that never began, and the folder of its name if that is empty then."""
+    if (folder / "outcome.json").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in list(folder.parents)[:2]:
+        try:
+            parent.rmdir()
+        except OSError:
+            break
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Without Lightning's greetings, and without warnings that a user of this pipeline cannot act on."""
+    names = ("pytorch_lightning", "lightning_fabric", "lightning", "pytorch_lightning.utilities.rank_zero")
+    before = {name: logging.getLogger(name).level for name in names}
+    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's own switch for its maybes
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch)(\..*)?")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,9 @@
+"""What is done, one stage a file: (parts, earlier outcomes) -> Outcome."""
+
+from pipeline.stages.evaluate import Evaluate
+from pipeline.stages.lr_range import LrRange
+from pipeline.stages.overfit import Overfit
+from pipeline.stages.sanity import Sanity
+from pipeline.stages.train import Train
+
+__all__ = ["Evaluate", "LrRange", "Overfit", "Sanity", "Train"]

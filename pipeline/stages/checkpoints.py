@@ -1,0 +1,128 @@
+"""Checkpoints that are whole or absent, proven by a checksum, and hold plain data only."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from pipeline.errors import Stopped, UserError
+from pipeline.model.classifier import Classifier
+from pipeline.rundir import write_text, write_whole
+from pipeline.stopping import Stopper
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write `state` whole. Its sha256 is laid down first, above the old file's, so that a kill between the two
+    moves leaves a pair that still agrees."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getbuffer()
+    sums = _sums_file(path)
+    before = sums.read_text().splitlines()[:1] if sums.exists() else []
+    write_text(sums, "\n".join([hashlib.sha256(data).hexdigest(), *before]) + "\n")
+    write_whole(path, lambda file: file.write(data))
+
+
+def load(path: Path, *, field: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The checkpoint at `path`; raises a `UserError` on `field` if it is missing, damaged, or no plain data."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {str(path)!r} ({error.strerror}).", field=field) from error
+    sums = _sums_file(path)
+    if sums.exists() and hashlib.sha256(data).hexdigest() not in sums.read_text().split():
+        raise UserError(f"the checkpoint {str(path)!r} is damaged: its checksum differs. Use another.", field=field)
+    try:
+        return torch.load(path, map_location=device, weights_only=True)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise UserError(
+            f"{str(path)!r} is no checkpoint of plain data ({type(error).__name__}).", field=field
+        ) from error
+
+
+def copy(source: Path, target: Path) -> None:
+    """The checkpoint with its checksum, if it is there."""
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if _sums_file(source).exists():
+            shutil.copyfile(_sums_file(source), _sums_file(target))
+        write_whole(target, lambda file: file.write(source.read_bytes()))
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Lightning's own saving goes through $TMPDIR, from where the last move can be a copy that a kill tears."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        save(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load(Path(path), field="resume")
+
+
+class KeepCheckpoints(Checkpoint):
+    """Saves the last and the best epoch, the history, and, when the user asked to stop, the step where that is.
+
+    Ends the training when the score was not better for `patience` epochs. What is best follows from the history alone,
+    which is in the checkpoint, so a resumed run decides as the whole one would have.
+    """
+
+    def __init__(self, folder: Path, *, monitor: str, patience: int | None, stopper: Stopper):
+        self.folder, self.monitor, self.patience, self.stopper = folder, monitor, patience, stopper
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        # at the epoch's last batch the epoch is finished first: half-done validation is nothing to resume from
+        if self._requested(trainer) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save_and_stop(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Classifier)
+        best, newest = best_row(module.history, self.monitor), module.history[-1]
+        if best is newest:
+            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
+        write_history(self.folder.parent / "history.csv", module.history)
+        if self.patience is not None and newest["epoch"] - best["epoch"] >= self.patience:
+            trainer.should_stop = True
+        if self._requested(trainer):
+            self._save_and_stop(trainer)
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+
+    def _requested(self, trainer: pl.Trainer) -> bool:
+        requested = self.stopper.requested is not None
+        if trainer.world_size > 1:  # all processes stop at the same step
+            requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
+        return requested
+
+    def _save_and_stop(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        number = self.stopper.requested
+        raise Stopped(number if number is not None else 15)
+
+
+def best_row(history: list[dict[str, float]], monitor: str) -> dict[str, float]:
+    """The epoch with the highest accuracy or the lowest loss; the first among equals."""
+    sign = -1 if monitor.endswith("loss") else 1
+    return max(history, key=lambda row: sign * row[monitor])
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """One row per epoch; losses in nats, `penalty` apart from `loss`, `seconds` since the training began."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+def _sums_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

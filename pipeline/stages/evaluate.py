@@ -1,0 +1,94 @@
+"""The only place that touches the test split, once, with the best checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.data.order import batches
+from pipeline.errors import UserError
+from pipeline.model.classifier import EVALUATION_BATCH
+from pipeline.parts import Outcome, Parts
+from pipeline.stages import checkpoints
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Accuracy, accuracy of each class, and the confusion matrix (rows: the true class) of one checkpoint."""
+
+    checkpoint: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.checkpoint, str) or not self.checkpoint:
+            raise UserError(f"{self.checkpoint!r} is not best, last or a path.", field="checkpoint")
+
+    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+        started = time.perf_counter()
+        path = self._path(parts, earlier)
+        state = checkpoints.load(path, field="stages.evaluate.checkpoint")
+        device = parts.engine.device
+        network, preprocessing = parts.network().to(device).eval(), parts.preprocessing.to(device)
+        try:
+            network.load_state_dict(_under(state["state_dict"], "network."))
+            preprocessing.load_state_dict(_under(state["state_dict"], "preprocessing."))
+        except (RuntimeError, KeyError) as error:
+            raise UserError(
+                f"{str(path)!r} was made with another model or preprocessing; use the options it was trained with. "
+                f"({str(error).splitlines()[0]})",
+                field="stages.evaluate.checkpoint",
+            ) from error
+        test, classes = parts.data.test, len(parts.data.classes)
+        confusion = torch.zeros(classes, classes, dtype=torch.int64)
+        loss = 0.0
+        with torch.inference_mode():
+            for index in batches(torch.arange(len(test)), EVALUATION_BATCH):
+                labels = test.labels[index].to(device)
+                logits = network(preprocessing(test.pixels[index].to(device)))
+                loss += float(parts.loss(logits, labels)) * len(index)
+                cells = (labels * classes + logits.argmax(1)).cpu()
+                confusion += torch.bincount(cells, minlength=classes * classes).view(classes, classes)
+                parts.progress(int(confusion.sum()), len(test))
+        right, of_class = confusion.diag(), confusion.sum(1)
+        accuracy = float(right.sum() / of_class.sum())
+        per_class = {
+            name: float(r / n) if n else None
+            for name, r, n in zip(parts.data.classes, right.tolist(), of_class.tolist(), strict=True)
+        }
+        return Outcome(
+            name="evaluate",
+            passed=True,
+            seconds=time.perf_counter() - started,
+            headline=f"test accuracy {accuracy:.4f} on {len(test)} examples, loss {loss / len(test):.3f}{_worst(per_class)}",
+            metrics={
+                "test_accuracy": accuracy,
+                "test_loss": loss / len(test),
+                "per_class_accuracy": per_class,
+                "confusion": confusion.tolist(),
+                "checkpoint": str(path),
+            },
+        )
+
+    def _path(self, parts: Parts, earlier: Sequence[Outcome]) -> Path:
+        if self.checkpoint not in ("best", "last"):
+            return Path(self.checkpoint)
+        if not any(outcome.name == "train" for outcome in earlier):
+            raise UserError(
+                "no training came before in this run; give a checkpoint's path, such as "
+                "outputs/latest/checkpoints/best.ckpt.",
+                field="stages.evaluate.checkpoint",
+            )
+        return parts.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
+
+
+def _under(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _worst(per_class: dict[str, float | None]) -> str:
+    known = {name: score for name, score in per_class.items() if score is not None}
+    worst = min(known, key=lambda name: known[name])
+    return f"; worst class {worst!r} {known[worst]:.3f}"

@@ -1,0 +1,109 @@
+"""A very small portion of the training data, learned by heart, with everything off that keeps from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from pipeline import fields
+from pipeline.data.splits import _first
+from pipeline.model import without_dropout
+from pipeline.model.classifier import Classifier
+from pipeline.parts import Outcome, Parts, Progress
+
+
+@dataclass(frozen=True)
+class Overfit:
+    """Regularization, dropout and augmentation off, constant rate, the whole subset in each step.
+
+    Passes when the loss of a step is below `target_loss` (nats) with every example right, within `steps` steps.
+    """
+
+    examples: int
+    steps: int
+    target_loss: float
+
+    def __post_init__(self) -> None:
+        fields.whole("examples", self.examples, at_least=2)
+        fields.whole("steps", self.steps, at_least=1)
+        fields.real("target_loss", self.target_loss, above=0)
+
+    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+        started = time.perf_counter()
+        train = parts.data.train
+        few = _first(train, len(parts.data.classes), self.examples)
+        everything = torch.arange(len(few))
+        calls = range(0, self.steps, parts.engine.steps_per_call)
+        classifier = Classifier(
+            parts.network(),
+            preprocessing=parts.preprocessing,
+            loss=parts.loss,
+            optimizer=parts.optimizer,
+            train=few,
+            seed=parts.seed,
+            steps=[
+                [(i, everything) for i in range(c, min(c + parts.engine.steps_per_call, self.steps))] for c in calls
+            ],
+            channels_last=parts.channels_last,
+        )
+        watch = _Watch(len(few), self.steps, self.target_loss, parts.progress)
+        with without_dropout(classifier.network):
+            parts.engine.trainer(max_epochs=1, callbacks=[watch]).fit(classifier)
+        signals = watch.signals() | {"lr": parts.lr}
+        findings = parts.checks.judge(signals, stage="overfit")
+        return Outcome(
+            name="overfit",
+            passed=not parts.checks.fails(findings),
+            seconds=time.perf_counter() - started,
+            headline=watch.headline(),
+            metrics=signals | {"losses": watch.losses},
+            findings=tuple(findings),
+        )
+
+
+class _Watch(pl.Callback):
+    """Looks at the losses of each Lightning step in one transfer, and ends the fit at the first that is good enough."""
+
+    def __init__(self, examples: int, steps: int, target: float, progress: Progress):
+        self.examples, self.steps, self.target, self.progress = examples, steps, target, progress
+        self.losses: list[float] = []
+        self.right: list[int] = []
+        self.reached: int | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, Classifier)
+        for loss, right in zip(module.recent_losses.tolist(), module.recent_correct.tolist(), strict=True):
+            self.losses.append(loss)
+            self.right.append(right)
+            if loss < self.target and right == self.examples:
+                self.reached = len(self.losses)
+                break
+        self.progress(len(self.losses), self.steps, loss=self.losses[-1])
+        if self.reached is not None or self.losses[-1] != self.losses[-1]:
+            trainer.should_stop = True
+
+    def signals(self) -> dict[str, Any]:
+        broken = next((i for i, loss in enumerate(self.losses) if loss != loss or abs(loss) == float("inf")), None)
+        return {
+            "overfit_reached": self.reached is not None,
+            "overfit_steps": self.reached or len(self.losses),
+            "overfit_first_loss": self.losses[0],
+            "overfit_loss": self.losses[-1] if self.reached is None else self.losses[self.reached - 1],
+            "overfit_best_loss": min(self.losses),
+            "overfit_wrong": self.examples - self.right[-1],
+            "overfit_examples": self.examples,
+            "overfit_target": self.target,
+            "nonfinite": [] if broken is None else ["the loss"],
+            "nonfinite_step": broken,
+        }
+
+    def headline(self) -> str:
+        if self.reached is not None:
+            return f"{self.examples} examples learned by heart in {self.reached} steps (loss {self.losses[-1]:.4f})"
+        wrong = self.examples - self.right[-1]
+        return f"stuck at loss {self.losses[-1]:.4g}, {wrong} of {self.examples} wrong after {len(self.losses)} steps"

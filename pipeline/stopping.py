@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM: at once where nothing is lost, after the next saved checkpoint where something would be."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pipeline.errors import Stopped
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopper:
+    """Turns the signals into `Stopped`. Inside `deferred()` the first one only sets `requested`; a second one is final."""
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._deferred = False
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._deferred and self.requested is None:
+            self.requested = number
+            return
+        raise Stopped(number)
+
+    @contextmanager
+    def listening(self) -> Iterator[Stopper]:
+        """Listen while the block runs; does nothing outside the main thread, where Python allows no handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Between safe points: the block promises to look at `requested`, save, and raise `Stopped`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.requested is not None:  # asked for after the last safe point
+            raise Stopped(self.requested)
