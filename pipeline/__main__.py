@@ -25,7 +25,7 @@ _exit_codes: list[int] = []
 
 
 def main() -> None:
-    """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n stopped by signal n."""
+    """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n ended by signal n."""
     try:
         arguments = get_args_parser().parse_known_args()[0]
         if not (arguments.help or arguments.hydra_help or arguments.shell_completion):

@@ -33,7 +33,8 @@ _OURS = {
     "pipeline.data.preprocessing": ("none", "mean_image", "channel_mean", "standardize", "pca", "whiten"),
     "pipeline.model": ("ConvNet", "MLP", "ResNet", "torchvision_model", "Maxout", "Init", "BatchNorm",
                        "CrossEntropy", "Hinge", "MeanSquaredError", "CustomLoss", "Schedule"),
-    "pipeline.model.init": ("zeros", "gaussian", "xavier", "he", "glorot_normal", "glorot_uniform", "orthogonal", "lsuv"),
+    "pipeline.model.init": ("zeros", "gaussian", "xavier", "he", "glorot_normal", "glorot_uniform", "orthogonal",
+                            "lsuv"),
     "pipeline.stages": ("Sanity", "Overfit", "LrRange", "Train", "Evaluate"),
     "pipeline.checks": ("WrongOutputCount", "NonFinite", "SymmetricUnits", "BatchLeak", "InitialLoss",
                         "RegularizationRaisesLoss", "UnreachableParameters", "InputIgnored", "CannotOverfit",
@@ -89,7 +90,7 @@ def locate(target: object, field: str) -> Callable[..., Any]:
             f"cannot import {target!r} ({error}). It must be importable from the folder you start in, or PYTHONPATH.",
             field=field,
         ) from error
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _inner(value: Any, path: str) -> Any:

@@ -116,7 +116,7 @@ def load_data(node: Mapping[str, Any]) -> Splits:
         limit=None if node["limit"] is None else int(node["limit"]),
     )
     build(inspect, "data", data)
-    return data  # type: ignore[no-any-return]
+    return data
 
 
 def network_factory(
@@ -150,14 +150,22 @@ def network_factory(
             pixels = preprocessing(probe.pixels) if probe is not None else None
             output = getattr(fresh, "output", None)
             build(initialize, "init", fresh, init, activation=block.activation, output=output, seed=seed, probe=pixels)
-        return fresh  # type: ignore[no-any-return]
+        return fresh
 
     return network
 
 
+def blank_network(plain: Mapping[str, Any], *, preprocessing: Preprocessing, classes: int) -> nn.Module:
+    """The configuration's network, to be filled from a checkpoint; needs no data."""
+    factory = network_factory(
+        plain["model"], block=_block(plain), init=None, seed=0, preprocessing=preprocessing, classes=classes, probe=None
+    )
+    return factory()
+
+
 def _checks(node: Mapping[str, Any]) -> Checks:
     rules = {name: instantiate(rule, f"checks.rules.{name}") for name, rule in node["rules"].items()}
-    return build(Checks, "checks", fail_on=node["fail_on"], rules=rules)  # type: ignore[no-any-return]
+    return build(Checks, "checks", fail_on=node["fail_on"], rules=rules)
 
 
 def _block(plain: Mapping[str, Any]) -> HiddenBlock:
@@ -213,16 +221,9 @@ def _better_size(n: int, size: int) -> int:
 
 
 def _check_examples(stages: Mapping[str, Any], n: int) -> None:
-    for name in ("overfit", "sanity"):
-        if name in stages and isinstance(stages[name].get("examples"), int) and stages[name]["examples"] > n:
-            if name == "overfit":
-                fields.whole(
-                    "stages.overfit.examples",
-                    stages[name]["examples"],
-                    at_least=2,
-                    at_most=n,
-                    hint=f"The training split has {n} examples.",
-                )
+    if "overfit" in stages:
+        hint = f"The training split has {n} examples."
+        fields.whole("stages.overfit.examples", stages["overfit"]["examples"], at_least=2, at_most=n, hint=hint)
 
 
 def with_directory(parts: Parts, directory: Path, **changes: Any) -> Parts:

@@ -27,7 +27,7 @@ class UserError(Exception):
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}" if self.field else self.problem
 
-    def __reduce__(self):  # keyword arguments survive the pickling that joblib and spawn do
+    def __reduce__(self) -> tuple[object, ...]:  # keyword arguments survive the pickling that joblib and spawn do
         return _rebuild, (type(self), self.problem, self.field)
 
 

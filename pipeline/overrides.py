@@ -72,7 +72,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
-            raise UserError(f"cannot read {text!r}: {str(error).splitlines()[0]}. Quote values with spaces or symbols.")
+            reason = str(error).splitlines()[0]
+            raise UserError(f"cannot read {text!r}: {reason}. Quote values with spaces or symbols.") from error
     return parsed
 
 

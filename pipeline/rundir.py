@@ -26,17 +26,18 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     The temporary file lies in the same folder, since a rename across file systems is a copy that a kill can tear.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise
     _sync_folder(path.parent)
 
@@ -53,7 +54,7 @@ def point_latest(run: Path, outputs: Path) -> None:
     beside = outputs / f".latest.{secrets.token_hex(4)}"
     with contextlib.suppress(OSError):  # file systems without symbolic links do without
         beside.symlink_to(os.path.relpath(run, outputs), target_is_directory=True)
-        os.replace(beside, link)
+        beside.replace(link)
 
 
 def check_name(name: object) -> None:

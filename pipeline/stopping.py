@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopper:
-    """Turns the signals into `Stopped`. Inside `deferred()` the first one only sets `requested`; a second one is final."""
+    """Turns the signals into `Stopped`. Inside `deferred()` the first only sets `requested`; a second is final."""
 
     def __init__(self) -> None:
         self.requested: int | None = None

@@ -24,10 +24,8 @@ class CannotOverfit:
         if loss > start:
             remedy, reason = (f"optimizer.lr={rate / 10:.3g}",), "The loss went up: the rate is too high."
         elif loss > 0.9 * start:
-            remedy, reason = (
-                (f"optimizer.lr={min(10 * rate, 1000):.3g}",),
-                "It hardly moved: the rate is too low, or no gradient arrives.",
-            )
+            remedy = (f"optimizer.lr={min(10 * rate, 1000):.3g}",)
+            reason = "It hardly moved: the rate is too low, or no gradient arrives."
         else:
             remedy, reason = (f"stages.overfit.steps={4 * steps}",), "It was still falling, or stuck where it is."
         return Finding(
@@ -40,10 +38,10 @@ class CannotOverfit:
                 "best_loss": signals["overfit_best_loss"],
             },
             expected=f"loss below {target:g} and all {examples} examples right within {steps} steps",
-            message=f"Stuck at loss {loss:.4g} with {wrong} of {examples} examples wrong after {steps} steps "
-            f"(it began at {start:.4g}). {reason}",
-            why="A network that cannot learn a few examples by heart is wired wrongly, is too small, or is given a rate "
-            "with which it cannot learn anything.",
+            message=f"Stuck at loss {loss:.4g} with {wrong} of {examples} examples wrong after {steps} steps (it "
+            f"began at {start:.4g}). {reason}",
+            why="A network that cannot learn a few examples by heart is wired wrongly, is too small, or is given a "
+            "rate with which it cannot learn anything.",
             remedy=remedy,
             source="lecture notes, step 4: overfit a very small portion of the training data",
             step=steps,

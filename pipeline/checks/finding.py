@@ -26,7 +26,7 @@ class Finding:
     message: str
     why: str
     remedy: tuple[str, ...]
-    """Overrides that can be appended to the command as it was typed; empty when the cure lies outside the configuration."""
+    """Overrides that can be appended to the command as it was typed; empty where no configuration is the cure."""
     source: str
     where: str | None = None
     step: int | None = None

@@ -28,8 +28,8 @@ class InputIgnored:
             severity="failure",
             measured={"fit_loss": fitted, "fit_loss_zeroed": zeroed},
             expected="a lower loss on real inputs than on inputs set to zero",
-            message=f"After {signals['fit_steps']} steps the loss is {fitted:.4g} on real inputs and {zeroed:.4g} on zeros: "
-            "what the network knows does not come from the images.",
+            message=f"After {signals['fit_steps']} steps the loss is {fitted:.4g} on real inputs and {zeroed:.4g} "
+            "on zeros: what the network knows does not come from the images.",
             why="Signals fade or saturate on their way through the layers, or the input is cut off somewhere.",
             remedy=("init=he", "activation=relu", "batchnorm=before_activation"),
             source="Karpathy, A Recipe for Training Neural Networks (input-independent baseline)",

@@ -27,6 +27,6 @@ class LossExploding:
             message=f"At step {step} the cost is {cost:.4g}, {cost / original:.3g} times the original {original:.4g}.",
             why="Each update overshoots and makes the next gradient larger: the learning rate is too high.",
             remedy=tuple(signals["lower_rate"]),
-            source="lecture notes, hyperparameter optimization: if the cost is ever > 3 * original cost, break out early",
+            source="lecture notes: if the cost is ever > 3 * original cost, break out early",
             step=step,
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.checks.finding import Finding, Signals
 
@@ -17,9 +18,7 @@ class RegularizationRaisesLoss:
 
     def __call__(self, signals: Signals) -> Finding | None:
         totals = signals.get("penalized_losses")
-        if not totals or (
-            all(math.isfinite(t) for t in totals) and all(b > a for a, b in zip(totals, totals[1:], strict=False))
-        ):
+        if not totals or (all(map(math.isfinite, totals)) and all(a < b for a, b in pairwise(totals))):
             return None
         factors = signals["penalty_factors"]
         rows = ", ".join(f"x{f:g}: {t:.6g}" for f, t in zip(factors, totals, strict=True))

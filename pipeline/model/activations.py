@@ -41,8 +41,8 @@ def multiplier(activation: nn.Module) -> int:
 def gain(activation: Callable[[], nn.Module]) -> float:
     """1 / sqrt(E[f(z)^2]), z ~ N(0, 1): the factor on the weights that keeps the mean square of a signal through f.
 
-    sqrt(2) for ReLU (He et al. 2015), 1 for the identity. The expectation is a midpoint sum over z in [-12, 12]
-    in float64; a grid that is symmetric about 0 puts the kinks at 0 between two points, so it is good to 1e-6.
+    sqrt(2) for ReLU (He et al. 2015), 1 for the identity. The expectation is a sum over 48,001 points of [-12, 12]
+    in float64, good to 1e-6 also where f has a kink at 0.
     For Maxout the k pieces are independent: the largest has density k phi(z) Phi(z)^(k-1), and the module is fed
     k equal pieces, of which it returns that largest. Random numbers are not touched.
 
@@ -51,10 +51,9 @@ def gain(activation: Callable[[], nn.Module]) -> float:
     with torch.random.fork_rng(devices=[]):  # a user's activation may draw its parameters
         module = activation().double().eval()
     pieces = multiplier(module)
-    points, limit = 48_000, 12.0
-    step = 2 * limit / points
-    z = torch.arange(points, dtype=torch.float64) * step - limit + step / 2
+    z = torch.linspace(-12, 12, 48_001, dtype=torch.float64)
     density = pieces * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi) * torch.special.ndtr(z) ** (pieces - 1)
+    step = float(z[1] - z[0])
     with torch.no_grad():
         f = module(z.unsqueeze(1).repeat(1, pieces)).squeeze(1)  # a copy of z: the activation may work in place
     mean_square = float((f.square() * density).sum() * step)

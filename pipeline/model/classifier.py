@@ -84,7 +84,7 @@ class Classifier(pl.LightningModule):
     # ------------------------------------------------------------------ setting up
 
     def setup(self, stage: str) -> None:
-        self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.network.to(memory_format=self.memory_format)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(decay_groups(self.network, l2=self.l2))
@@ -115,7 +115,7 @@ class Classifier(pl.LightningModule):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Raw images (N, C, H, W) -> logits (N, classes)."""
-        return self.network(self.preprocessing(pixels).contiguous(memory_format=self.memory_format))  # type: ignore[no-any-return]
+        return self.network(self.preprocessing(pixels).contiguous(memory_format=self.memory_format))
 
     def training_step(self, chunk: Chunk, _: int) -> None:
         optimizer: Any = self.optimizers()
@@ -190,7 +190,7 @@ class Classifier(pl.LightningModule):
 
     def _total(self, sums: Tensor) -> Tensor:
         """Over all processes."""
-        return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")  # type: ignore[return-value, arg-type]
+        return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
 
     # ------------------------------------------------------------------ checkpoints: plain data only
 

@@ -22,8 +22,6 @@ class ConvNet(nn.Module):
 
     channels_last = True  # the memory layout in which convolutions are faster
 
-    channels_last = True  # the memory layout in which convolutions are fastest
-
     def __init__(
         self,
         input_shape: tuple[int, int, int],

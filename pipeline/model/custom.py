@@ -19,7 +19,8 @@ def custom(
 
     `factory` is a class or function; one that takes `**kwargs` itself gets all three. The network it builds maps
     (N, C, H, W) images to (N, classes) logits. Raises `UserError` naming an argument that is unknown or missing,
-    or `_target_`, as the user knows the factory, when what it builds is no `nn.Module`. What the user's own code raises is not caught.
+    or `_target_`, as the user knows the factory, when what it builds is no `nn.Module`. What the user's own code raises
+    is not caught.
     """
     if not callable(factory):
         raise UserError(f"{factory!r} is not a class or function that builds a network.", field="_target_")

@@ -22,8 +22,6 @@ class ResNet(nn.Module):
 
     channels_last = True  # the memory layout in which convolutions are faster
 
-    channels_last = True  # the memory layout in which convolutions are fastest
-
     def __init__(self, input_shape: tuple[int, int, int], classes: int, block: HiddenBlock, *, width: int, depth: int):
         super().__init__()
         width = fields.whole("width", width, at_least=1)

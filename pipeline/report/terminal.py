@@ -71,21 +71,23 @@ class Terminal:
         if self.verbose >= 2:
             for name, value in outcome.metrics.items():
                 if isinstance(value, (int, float, str)):
-                    self.console.print(Padding(Text(f"{name} = {value}"), (0, 0, 0, 10)), style="dim")
+                    self.console.print(Text(f"          {name} = {value}", "dim"))
 
     def _finding(self, finding: Any) -> None:
-        text = Text.assemble(
-            (f"{finding.severity}: {finding.check}", f"bold {_COLOURS[finding.severity]}"),
-            f"{' in ' + finding.where if finding.where else ''}\n{finding.message}\n",
-            ("expected ", "dim"),
-            finding.expected,
-            ("\nwhy      ", "dim"),
-            finding.why,
-        )
+        where = f" in {finding.where}" if finding.where else ""
+        lines = [
+            Text.assemble((f"{finding.severity}: {finding.check}", f"bold {_COLOURS[finding.severity]}"), where),
+            Text(finding.message),
+            Text.assemble(("expected ", "dim"), finding.expected),
+            Text.assemble(("why      ", "dim"), finding.why),
+        ]
         if finding.remedy:
-            text.append("\ntry      ", "dim")
-            text.append(" ".join(finding.remedy), "bold")
-        self.console.print(Padding(text, (0, 0, 0, 2)))
+            lines.append(Text.assemble(("try      ", "dim"), (" ".join(finding.remedy), "bold")))
+        for line in lines:
+            if self.console.soft_wrap:
+                self.console.print(Text("  ") + line)
+            else:  # wrapped lines keep the indent
+                self.console.print(Padding(line, (0, 0, 0, 2)))
 
     def run_ends(self, result: RunResult) -> None:
         style = "green" if result.status == "passed" else "bold red"

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from pipeline.errors import Stopped, UserError
 from pipeline.model.classifier import Classifier
@@ -44,7 +45,7 @@ def load(path: Path, *, field: str, device: torch.device | str = "cpu") -> dict[
     if sums.exists() and hashlib.sha256(data).hexdigest() not in sums.read_text().split():
         raise UserError(f"the checkpoint {str(path)!r} is damaged: its checksum differs. Use another.", field=field)
     try:
-        return torch.load(path, map_location=device, weights_only=True)  # type: ignore[no-any-return]
+        return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UserError(
             f"{str(path)!r} is no checkpoint of plain data ({type(error).__name__}).", field=field
@@ -107,6 +108,11 @@ class KeepCheckpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
         number = self.stopper.requested
         raise Stopped(number if number is not None else 15)
+
+
+def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The part of a state dict whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def best_row(history: list[dict[str, float]], monitor: str) -> dict[str, float]:

@@ -33,8 +33,8 @@ class Evaluate:
         device = parts.engine.device
         network, preprocessing = parts.network().to(device).eval(), parts.preprocessing.to(device)
         try:
-            network.load_state_dict(_under(state["state_dict"], "network."))
-            preprocessing.load_state_dict(_under(state["state_dict"], "preprocessing."))
+            network.load_state_dict(checkpoints.under(state["state_dict"], "network."))
+            preprocessing.load_state_dict(checkpoints.under(state["state_dict"], "preprocessing."))
         except (RuntimeError, KeyError) as error:
             raise UserError(
                 f"{str(path)!r} was made with another model or preprocessing; use the options it was trained with. "
@@ -62,7 +62,8 @@ class Evaluate:
             name="evaluate",
             passed=True,
             seconds=time.perf_counter() - started,
-            headline=f"test accuracy {accuracy:.4f} on {len(test)} examples, loss {loss / len(test):.3f}{_worst(per_class)}",
+            headline=f"test accuracy {accuracy:.4f} on {len(test)} examples, loss {loss / len(test):.3f}; "
+            + _worst(per_class),
             metrics={
                 "test_accuracy": accuracy,
                 "test_loss": loss / len(test),
@@ -84,11 +85,7 @@ class Evaluate:
         return parts.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
 
 
-def _under(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
 def _worst(per_class: dict[str, float | None]) -> str:
     known = {name: score for name, score in per_class.items() if score is not None}
     worst = min(known, key=lambda name: known[name])
-    return f"; worst class {worst!r} {known[worst]:.3f}"
+    return f"worst class {worst!r} {known[worst]:.3f}"

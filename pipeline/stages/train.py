@@ -43,9 +43,7 @@ class Train:
         if parts.resume is not None:
             checkpoints.copy(parts.resume.with_name(checkpoints.BEST), folder / checkpoints.BEST)
         watch = _Watch(self, parts)
-        keep = checkpoints.KeepCheckpoints(
-            folder, monitor=self.monitor, patience=self.patience, stopper=parts.stopper
-        )
+        keep = checkpoints.KeepCheckpoints(folder, monitor=self.monitor, patience=self.patience, stopper=parts.stopper)
         trainer = parts.engine.trainer(
             max_epochs=self.epochs,
             callbacks=[watch, keep],

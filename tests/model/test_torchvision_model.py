@@ -60,6 +60,6 @@ def test_only_classifiers_by_their_name(name: str, says: str) -> None:
 def test_other_fields_are_checked() -> None:
     with pytest.raises(UserError, match="not 4"):
         torchvision_model((4, 32, 32), 5, name="resnet18", resize=None)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match="whole number") as error:
         torchvision_model((3, 32, 32), 5, name="resnet18", resize=0)
     assert error.value.field == "resize"

@@ -1,0 +1,58 @@
+"""A trained network with its preprocessing, from raw images to class names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.assemble import blank_network
+from pipeline.data import Preprocessing, from_state
+from pipeline.data.order import batches
+from pipeline.errors import UserError
+from pipeline.model.classifier import EVALUATION_BATCH
+from pipeline.stages import checkpoints
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """`predictor(images)` -> logits; `predictor.classify(images)` -> class names.
+
+    `images`: raw pixels as the run's data set has them, (N, C, H, W) or (C, H, W), uint8 or float, on any device.
+    """
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, classes) on the CPU; raises `ValueError` for another image shape."""
+        images = images.unsqueeze(0) if images.ndim == 3 else images
+        if tuple(images.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f"images of shape {tuple(images.shape[1:])}; the network was trained on {self.input_shape}"
+            )
+        device = next(iter(self.preprocessing.buffers())).device
+        pieces = batches(torch.arange(len(images)), EVALUATION_BATCH)
+        logits = [self.network(self.preprocessing(images[index].to(device))).cpu() for index in pieces]
+        return torch.cat(logits) if logits else torch.empty(0, len(self.classes))
+
+    def classify(self, images: Tensor) -> list[str]:
+        return [self.classes[index] for index in self(images).argmax(1).tolist()]
+
+
+def load_predictor(run: Path, checkpoint: str) -> Predictor:
+    """From `<run>/checkpoints/<checkpoint>.ckpt`, which holds all that is needed; the data set is not read."""
+    path = run / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.exists():
+        raise UserError(f"there is no {str(path)!r}; has the run trained?")
+    state = checkpoints.load(path, field="run_directory")
+    about, weights = state["pipeline"], state["state_dict"]
+    preprocessing = from_state(checkpoints.under(weights, "preprocessing."))
+    network = blank_network(about["config"], preprocessing=preprocessing, classes=len(about["classes"]))
+    network.load_state_dict(checkpoints.under(weights, "network."))
+    return Predictor(network.eval(), preprocessing.eval(), tuple(about["classes"]), tuple(about["input_shape"]))
