@@ -1,19 +1,70 @@
-PYTHON ?= python3
+# The developer's manual: `make help`.
+PYTHON   ?= python3
 PIP_ARGS ?=
-ARGS ?=
+ARGS     ?=
+bin      := .venv/bin
+run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-bin := .venv/bin
+.PHONY: setup sanity overfit lr_range train evaluate test test-all lint format lock clean help
 
+help:  ## this list
+	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
+	@sed -nE 's/^([a-z_-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo 'Exit codes of the program: 0 passed, 1 crash, 2 wrong configuration or data, 3 a stage failed its checks.'
+	@echo '(make itself turns every failure into 2 and prints the program'"'"'s code: "Error 3".)'
+
+setup: $(bin)/.complete  ## make .venv with the exact pinned packages (PIP_ARGS="--index-url ..." for another build of torch)
+
+# With PIP_ARGS the versions stay pinned, but not the hashes: another build of torch has others.
 $(bin)/.complete: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version.split()[0] + " (choose another: make setup PYTHON=python3.12)" if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + ". Choose another: make setup PYTHON=python3.12" if sys.version_info < (3, 10) else 0)'
 	@test -x $(bin)/python || $(PYTHON) -m venv .venv
+	@echo 'Setting up .venv (once; some minutes, several GB) ...'
 ifeq ($(strip $(PIP_ARGS)),)
-	@$(bin)/pip install --quiet --require-hashes -r requirements.lock
+	@$(bin)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 else
 	@grep -vE '^ +--hash|^ *#' requirements.lock | sed 's/ *\\$$//' > .venv/constraints.txt
-	@$(bin)/pip install --quiet -c .venv/constraints.txt $(PIP_ARGS) '.[dev]'
+	@$(bin)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt $(PIP_ARGS) '.[dev]'
+	@$(bin)/pip uninstall --quiet --yes staged-training-pipeline
 endif
-	@$(bin)/pip install --quiet --no-deps --no-build-isolation -e .
+	@$(bin)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup: $(bin)/.complete
+sanity: setup  ## is the loss what chance gives, does every parameter learn?
+	@$(run) 'stage=[sanity]' $(ARGS)
+
+overfit: setup  ## sanity, then learn a few examples by heart
+	@$(run) 'stage=[sanity,overfit]' $(ARGS)
+
+lr_range: setup  ## sanity, then a learning-rate range test that proposes a rate
+	@$(run) 'stage=[sanity,lr_range]' $(ARGS)
+
+train: setup  ## the whole workflow: sanity, overfit, train, and the best checkpoint once on the test split
+	@$(run) $(ARGS)
+
+CHECKPOINT ?= outputs/latest/checkpoints/best.ckpt
+evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the latest run's best)
+	@$(run) stage=evaluate stages.evaluate.checkpoint=$(CHECKPOINT) $(ARGS)
+
+test: setup  ## the fast tests and the whole path once (at most 5 minutes)
+	@$(bin)/pytest -m 'not slow' $(ARGS)
+
+test-all: setup  ## every test
+	@$(bin)/pytest $(ARGS)
+
+lint: setup  ## ruff and mypy
+	@$(bin)/ruff check .
+	@$(bin)/ruff format --check .
+	@$(bin)/mypy
+
+format: setup  ## let ruff format the code
+	@$(bin)/ruff check --fix .
+	@$(bin)/ruff format .
+
+lock:  ## resolve requirements.lock anew, for every supported Python and platform (needs uv)
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements.lock
+
+clean:  ## remove caches (not .venv, not outputs)
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache dist
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
