@@ -14,10 +14,10 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from pipeline.errors import Stopped, UserError
-from pipeline.overrides import CONF, composed, register_resolvers
+from pipeline.overrides import CONF, composed, register_resolvers, swept
 from pipeline.rundir import check_name, check_writable
 
 _exit_codes: list[int] = []
@@ -33,6 +33,7 @@ def main() -> None:
             if not (arguments.cfg or arguments.info):
                 check_name(config.name)
                 check_writable(Path(str(config.outputs)))
+        os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
         register_resolvers()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
     except UserError as error:
@@ -51,12 +52,10 @@ def _job(config: DictConfig) -> None:
     job = HydraConfig.get()
     code = 1
     try:
-        result = run_config(
-            config,
-            overrides=list(job.overrides.task),
-            directory=Path(job.runtime.output_dir),
-        )
-        code = result.exit_code
+        if job.mode == RunMode.MULTIRUN:
+            _spare_test_split(config, job)
+        directory = Path(job.runtime.output_dir)
+        code = run_config(config, overrides=list(job.overrides.task), directory=directory).exit_code
     except UserError as error:
         code = _complain(error)
     except Exception:
@@ -64,6 +63,20 @@ def _job(config: DictConfig) -> None:
             raise
         traceback.print_exc()
     _exit_codes.append(code)
+
+
+def _spare_test_split(config: DictConfig, job: DictConfig) -> None:
+    """Leave `evaluate` out of a sweep's jobs: whoever chooses by test scores has no test split left.
+
+    A sweep over nothing but seeds chooses nothing.
+    """
+    keys = {key for key in os.environ.get("PIPELINE_SWEPT", "").split(",") if key}
+    only_seeds = keys <= {"seed"} and str(job.sweeper._target_).endswith("BasicSweeper")
+    if "evaluate" in config.stages and not only_seeds:
+        if len(config.stages) == 1:
+            raise UserError("a sweep does not touch the test split; evaluate the one that you choose.", field="stage")
+        with open_dict(config):
+            del config.stages["evaluate"]
 
 
 def _complain(error: UserError) -> int:

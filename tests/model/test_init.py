@@ -117,6 +117,14 @@ def test_norms_and_slopes_and_frozen_weights_are_left() -> None:
     assert (frozen.weight == 7).all()
 
 
+def test_the_output_layer_behind_maxout_is_drawn_whole() -> None:
+    block = HiddenBlock(partial(Maxout, 2), NO_NORM, 0.0)
+    network = MLP((6, 1, 1), 8, block, width=8, depth=1)
+    start(network, Init(rules.orthogonal, 0.0, None, 1.0), activation=block.activation)
+    product = network.output.weight @ network.output.weight.T  # two pieces of four rows would not be orthogonal
+    torch.testing.assert_close(product.detach(), torch.eye(8), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("shape", [(200, 80), (80, 200)])
 def test_each_piece_of_a_maxout_layer_is_a_layer_of_its_own(shape: tuple[int, int]) -> None:
     width, fan_in = shape
@@ -224,6 +232,20 @@ def test_lsuv_only_scales_and_leaves_everything_else_as_it_was() -> None:
         cosine = torch.cosine_similarity(before.flatten(), layer.weight.detach().flatten(), dim=0)
         assert cosine.item() == pytest.approx(1, abs=1e-5)
         assert not layer._forward_hooks
+
+
+def test_lsuv_scales_a_layer_used_twice_for_its_first_use() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(20, 20)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(3 * self.layer(x).relu())
+
+    network, probe = Twice(), torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
+    start(network, LSUV, probe=probe)
+    assert network.layer(probe).var(correction=0).item() == pytest.approx(1, abs=1e-4)
 
 
 def test_lsuv_leaves_a_layer_whose_output_does_not_vary() -> None:

@@ -1,0 +1,85 @@
+"""Stateless randomness: everything random is a function of integers, so that a resumed run replays nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pipeline.fields import whole
+
+
+def seed_from(*parts: int) -> int:
+    """A 63-bit seed from integers (each within 64 bits): BLAKE2b of their bytes, so that near seeds are unrelated."""
+    packed = struct.pack(f"<{len(parts)}q", *parts)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
+
+
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The order (n,) int64 in which `epoch` visits n examples: a function of (seed, epoch) alone; on the CPU."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_from(seed, epoch)))
+
+
+def batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """`order` (n,) cut into ceil(n / batch_size) pieces of `batch_size`, the last one smaller.
+
+    One example alone has no spread and batch normalisation refuses it, so where a single example would be left over
+    the last two batches share theirs evenly (65 by 64: 33 and 32).
+    """
+    pieces = list(torch.split(order, batch_size)) if len(order) else []
+    if len(pieces) > 1 and len(pieces[-1]) == 1 and batch_size > 1:
+        pieces[-2:] = torch.tensor_split(torch.cat(pieces[-2:]), 2)
+    return pieces
+
+
+class EpochBatches:
+    """The minibatches of one epoch, from any step on: lists of at most `steps_per_call` pairs (step, index (B,)).
+
+    `epoch` and `step` (steps of this epoch already done) are set by whoever trains; iterating does not move them.
+    Lists end at multiples of `steps_per_call`, so that a resumed epoch falls into step with the original one.
+    With `world_size` W, rank r takes elements r, r+W, r+2W, .. of the permutation, wrapped around to a multiple of W:
+    every rank makes the same number of steps. `batch_size` is per rank.
+
+    Raises UserError: `batch_size` not a whole number above 0.
+    """
+
+    def __init__(
+        self, n: int, *, batch_size: int, seed: int, steps_per_call: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        assert n > 0
+        assert steps_per_call > 0
+        assert 0 <= rank < world_size
+        self.n = n
+        self.batch_size = whole("batch_size", batch_size, at_least=1)
+        self.seed = seed
+        self.steps_per_call = steps_per_call
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.step = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self._examples_per_rank // self.batch_size)
+
+    @property
+    def _examples_per_rank(self) -> int:
+        return -(-self.n // self.world_size)
+
+    def __len__(self) -> int:
+        """Lists that are still to come in this epoch."""
+        calls = -(-self.steps_per_epoch // self.steps_per_call)
+        return calls - self.step // self.steps_per_call if self.step < self.steps_per_epoch else 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, Tensor]]]:
+        order = permutation(self.seed, self.epoch, self.n)
+        places = torch.arange(self.rank, self._examples_per_rank * self.world_size, self.world_size)
+        steps = list(enumerate(batches(order[places % self.n], self.batch_size)))
+        start = self.step
+        while start < len(steps):
+            end = (start // self.steps_per_call + 1) * self.steps_per_call
+            yield steps[start:end]
+            start = end

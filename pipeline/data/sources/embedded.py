@@ -1,0 +1,49 @@
+"""Two small real data sets that come with the package; nothing is downloaded. Licences: files/LICENSES.md."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.data.images import Images, Source
+
+_FILES = Path(__file__).parent.parent / "files"
+_GARMENTS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def fashion_mnist_5k() -> Source:
+    """28 x 28 grey images of clothes: the first 500 training and 100 test images of each of Fashion-MNIST's 10 classes.
+
+    Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms".
+    """
+    with np.load(_FILES / "fashion_mnist_5k.npz", allow_pickle=False) as arrays:
+        train, test = (
+            Images(torch.from_numpy(arrays[f"x_{part}"])[:, None], torch.from_numpy(arrays[f"y_{part}"]).long())
+            for part in ("train", "test")
+        )
+    return Source(name="fashion_mnist_5k", train=train, test=test, classes=_GARMENTS, scale=1 / 255)
+
+
+def digits() -> Source:
+    """1797 handwritten digits of 8 x 8 pixels, values 0 .. 16; no official test split.
+
+    Alpaydin and Kaynak 1998, "Optical recognition of handwritten digits".
+    """
+    with gzip.open(_FILES / "digits.csv.gz", "rt") as lines:
+        rows = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.uint8))
+    images = Images(rows[:, :-1].reshape(-1, 1, 8, 8), rows[:, -1].long())
+    return Source(name="digits", train=images, test=None, classes=tuple("0123456789"), scale=1 / 16)

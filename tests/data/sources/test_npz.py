@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.data import Source, inspect
+from pipeline.data.sources.npz import npz
+from pipeline.errors import UserError
+
+LABELS = np.arange(6) % 3
+
+
+def saved(folder: Path, **arrays: Any) -> str:
+    path = folder / "mine.npz"
+    np.savez(path, **{"y_train": LABELS, **arrays})
+    return str(path)
+
+
+def loaded(folder: Path, pixels: np.ndarray, *, scale: float | None = None, **arrays: Any) -> Source:
+    return npz(path=saved(folder, x_train=pixels, **arrays), scale=scale)
+
+
+def counting(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
+    return (np.arange(np.prod(shape)) % 251).reshape(shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((6, 5, 4), (6, 1, 5, 4)),
+        ((6, 5, 4, 1), (6, 1, 5, 4)),
+        ((6, 5, 4, 3), (6, 3, 5, 4)),
+        ((6, 5, 4, 4), (6, 4, 5, 4)),
+        ((6, 1, 5, 7), (6, 1, 5, 7)),
+        ((6, 3, 5, 7), (6, 3, 5, 7)),
+        ((6, 4, 5, 7), (6, 4, 5, 7)),
+        ((6, 3, 5, 3), (6, 3, 3, 5)),
+        ((6, 20), (6, 20, 1, 1)),
+    ],
+)
+def test_layouts(shape: tuple[int, ...], expected: tuple[int, ...], tmp_path: Path) -> None:
+    given = counting(*shape)
+    source = loaded(tmp_path, given)
+    inspect(source)
+    assert source.train.pixels.shape == expected
+    assert source.train.pixels.is_contiguous()
+    channels_last = len(shape) == 4 and shape[3] in (1, 3, 4)
+    back = source.train.pixels.numpy().transpose(0, 2, 3, 1) if channels_last else source.train.pixels.numpy()
+    assert (back.reshape(shape) == given).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4, 2), (6,), (6, 2, 5, 4, 3)])
+def test_other_layouts_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="x_train is"):
+        loaded(tmp_path, counting(*shape))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "highest", "scale"),
+    [
+        (np.uint8, torch.uint8, 255, 1 / 255),
+        (np.uint8, torch.uint8, 3, 1 / 255),
+        (np.int64, torch.int32, 255, 1 / 255),
+        (np.uint16, torch.int32, 256, 1 / 65535),
+        (np.uint16, torch.int32, 65535, 1 / 65535),
+        (">u2", torch.int32, 65535, 1 / 65535),
+        (np.float64, torch.float32, 1, 1.0),
+        (np.float16, torch.float32, 1, 1.0),
+    ],
+)
+def test_types_and_automatic_scales(given: Any, kept: torch.dtype, highest: int, scale: float, tmp_path: Path) -> None:
+    pixels = np.zeros((6, 4, 4), given)
+    pixels[2, 1, 3] = highest
+    source = loaded(tmp_path, pixels)
+    assert source.train.pixels.dtype == kept
+    assert source.train.pixels.max() == highest
+    assert source.scale == scale
+    assert loaded(tmp_path, pixels, scale=0.5).scale == 0.5
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        counting(6, 8, 8, dtype=np.float32),
+        counting(6, 8, 8, dtype=np.float32) / 10 + 0.05,
+        np.where(counting(6, 8, 8) == 7, 3.0, 0.0),
+    ],
+)
+def test_floats_that_look_like_bytes_are_refused_until_a_scale_is_given(pixels: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"look like 0\.\.255 pixels.*data\.scale=0\.00392156862745098 ") as refused:
+        loaded(tmp_path, pixels)
+    assert refused.value.field == "path"
+    assert loaded(tmp_path, pixels, scale=1.0).scale == 1.0
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        counting(6, 8, 8) / 250,  # in [0, 1]
+        counting(6, 8, 8) / 50 - 2.5,  # standardized
+        counting(6, 8, 8) - 120.5,  # centred
+        (counting(6, 8, 8) % 3).astype(np.float32),  # three grey levels
+        counting(6, 64).astype(np.float32),  # rows of numbers, not images
+    ],
+)
+def test_other_floats_keep_scale_1(pixels: np.ndarray, tmp_path: Path) -> None:
+    assert loaded(tmp_path, pixels).scale == 1.0
+
+
+def test_all_keys(tmp_path: Path) -> None:
+    source = loaded(
+        tmp_path,
+        counting(6, 4, 4),
+        x_val=counting(3, 4, 4),
+        y_val=np.array([[0], [1], [2]], np.uint8),
+        x_test=counting(2, 4, 4),
+        y_test=np.array([2, 0], np.int16),
+        classes=np.array(["<b>", "två", ""]),
+    )
+    inspect(source)
+    assert source.val is not None
+    assert source.val.labels.tolist() == [0, 1, 2]
+    assert source.test is not None
+    assert source.test.labels.tolist() == [2, 0]
+    assert {images.labels.dtype for images in source.splits.values()} == {torch.int64}
+    assert source.classes == ("<b>", "två", "")
+    assert source.name == "mine"
+    assert source.path == str(tmp_path / "mine.npz")
+
+
+def test_only_training_arrays_are_needed(tmp_path: Path) -> None:
+    source = loaded(tmp_path, counting(6, 4, 4))
+    assert source.test is None
+    assert source.val is None
+    assert source.classes == ("0", "1", "2")
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return (pytest.fail, ("code in the file was run",))
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "missing": ({"x_test": counting(6, 4, 4)}, "has no x_train; it has y_train, x_test"),
+    "misspelt": ({"X_train": counting(6, 4, 4)}, "Did you mean 'X_train'"),
+    "half a split": ({"x_train": counting(6, 4, 4), "x_test": counting(6, 4, 4)}, "only one of x_test and y_test"),
+    "objects": ({"x_train": np.array([Trap()] * 6, dtype=object)}, "Arrays of objects are refused"),
+    "text": ({"x_train": np.array(["a"] * 6)}, "x_train is of type <U1"),
+    "complex": ({"x_train": counting(6, 4, 4).astype(complex)}, "complex128"),
+    "float labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS / 1.0}, "y_train is of type float64"),
+    "nan labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS * np.nan}, "y_train is of type float64"),
+    "one-hot": ({"x_train": counting(6, 4, 4), "y_train": np.eye(6, dtype=int)}, r"save y.argmax\(1\)"),
+    "huge label": ({"x_train": counting(6, 4, 4), "y_train": LABELS * 10**12}, "highest is 2000000000000 with 6"),
+    "64 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**12}, "at most 32 bits"),
+    "32 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**6}, "Set data.scale"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), BAD.values(), ids=BAD.keys())
+def test_broken_files_are_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        npz(path=saved(tmp_path, **arrays), scale=None)
+    assert refused.value.field == "path"
+    assert str(tmp_path / "mine.npz") in refused.value.problem
+
+
+def test_ignored_labels_reach_the_inspection(tmp_path: Path) -> None:
+    for labels in (np.array([0, 1, 2, -100, 0, 1]), np.full(6, -100)):
+        with pytest.raises(UserError, match="-100 at index"):
+            inspect(loaded(tmp_path, counting(6, 4, 4), y_train=labels))
+
+
+def test_nan_and_values_beyond_float32_reach_the_inspection(tmp_path: Path) -> None:
+    for value in (np.nan, 1e300):
+        pixels = np.zeros((6, 4, 4))
+        pixels[1, 2, 3] = value
+        with pytest.raises(UserError, match="image 1"):
+            inspect(loaded(tmp_path, pixels, scale=1.0))
+
+
+def test_empty_splits_reach_the_inspection(tmp_path: Path) -> None:
+    empty = np.zeros((0, 4, 4), np.uint8)
+    with pytest.raises(UserError, match="test split is empty"):
+        inspect(loaded(tmp_path, counting(6, 4, 4), x_test=empty, y_test=LABELS[:0]))
+    with pytest.raises(UserError, match="train split is empty"):
+        inspect(loaded(tmp_path, empty, y_train=LABELS[:0]))
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(UserError, match=r"does not exist\. Did you mean 'mine\.npz'"):
+        npz(path=str(tmp_path / "mine2.npz"), scale=None)
+
+
+def test_torn_and_foreign_files(tmp_path: Path) -> None:
+    whole = Path(saved(tmp_path, x_train=np.random.default_rng(0).integers(0, 255, (6, 40, 40)))).read_bytes()
+    np.save(tmp_path / "array.npy", LABELS)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    np.savez_compressed(tmp_path / "packed.npz", x_train=np.arange(9999) ** 2, y_train=LABELS)
+    packed = bytearray((tmp_path / "packed.npz").read_bytes())
+    packed[100:140] = bytes(40)
+    for content in (
+        b"",
+        b"hello",
+        bytes(packed),
+        whole[: len(whole) // 2],
+        bytes(flipped),
+        (tmp_path / "array.npy").read_bytes(),
+    ):
+        (tmp_path / "torn.npz").write_bytes(content)
+        with pytest.raises(UserError) as refused:
+            npz(path=str(tmp_path / "torn.npz"), scale=None)
+        assert refused.value.field == "path"
+    with pytest.raises(UserError):
+        npz(path=str(tmp_path), scale=None)
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), "1/255"])
+def test_a_scale_not_above_zero_is_refused(scale: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        loaded(tmp_path, counting(6, 4, 4), scale=scale)
+    assert refused.value.field == "scale"

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from pipeline.errors import Stopped, UserError, did_you_mean
+
+
+class Narrower(UserError):
+    pass
+
+
+def test_the_field_stands_before_the_problem() -> None:
+    assert str(UserError("must be above 0.", field="width")) == "width: must be above 0."
+    assert str(UserError("nothing to do.")) == "nothing to do."
+
+
+def test_under_adds_one_level_at_a_time() -> None:
+    error = UserError("must be above 0.", field="width")
+    outer = error.under("block").under("model")
+    assert outer.field == "model.block.width"
+    assert outer.problem == error.problem
+    assert error.field == "width"  # the inner error is as it was
+
+
+def test_under_the_root_changes_nothing() -> None:
+    assert UserError("x", field="width").under("").field == "width"
+
+
+def test_an_error_without_a_field_is_about_no_key() -> None:
+    error = UserError("nothing to do.")
+    assert error.under("model") is error
+
+
+@pytest.mark.parametrize("field", ["model.width", None])
+@pytest.mark.parametrize("cls", [UserError, Narrower])
+def test_a_user_error_crosses_process_borders(cls: type[UserError], field: str | None) -> None:
+    error = pickle.loads(pickle.dumps(cls("too wide", field=field)))
+    assert type(error) is cls
+    assert (error.problem, error.field, str(error)) == (
+        "too wide",
+        field,
+        str(UserError("too wide", field=field)),
+    )
+
+
+def test_a_stop_crosses_process_borders() -> None:
+    stop = pickle.loads(pickle.dumps(Stopped(15)))
+    assert stop.signal == 15
+    assert str(stop) == str(Stopped(15))
+
+
+def test_a_stop_is_not_swallowed_as_an_ordinary_error() -> None:
+    assert not issubclass(Stopped, Exception)
+    assert Stopped(2).signal == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "said"),
+    [
+        ("adm", ["sgd", "adam"], " Did you mean 'adam'?"),
+        ("adm", ["adamw", "sgd", "adam"], " Did you mean 'adam' or 'adamw'?"),  # the nearest first
+        ("adm", ["adam", "adam"], " Did you mean 'adam'?"),
+        ("adm", iter(["sgd", "adam"]), " Did you mean 'adam'?"),
+        ("xyz", ["sgd", "adam"], ""),
+        ("adam", [], ""),
+        ("lr", ["lrs", "optimizer.lr"], " Did you mean 'optimizer.lr'?"),  # a whole last part beats likeness
+        ("width", ["model.width", "block.width"], " Did you mean 'model.width' or 'block.width'?"),
+    ],
+)
+def test_did_you_mean(word: str, options: list[str], said: str) -> None:
+    assert did_you_mean(word, options) == said
+
+
+@pytest.mark.parametrize("options", [["aaab", "aaac", "aaad", "aaae"], ["a.aaa", "b.aaa", "c.aaa", "d.aaa"]])
+def test_did_you_mean_names_a_few_only(options: list[str]) -> None:
+    assert did_you_mean("aaa", options).count("'") == 2 * 3
+    assert did_you_mean("aaa", options, most=1).count("'") == 2

@@ -1,0 +1,245 @@
+"""What is typed on the command line: every mistake is one `UserError` that names the nearest right word."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline.errors import UserError
+from pipeline.overrides import CONF, composed, swept
+
+ROOT = Path(__file__).parents[1]
+
+
+def refused(*overrides: str) -> UserError:
+    with pytest.raises(UserError) as error:
+        composed(overrides)
+    return error.value
+
+
+def test_every_default_is_taken_from_the_menu() -> None:
+    config = composed([])
+    assert list(config.stages) == ["sanity", "overfit", "train", "evaluate"]
+    assert config.data.source["_target_"].endswith("fashion_mnist_5k")
+    assert "hydra" not in config
+    assert composed([]) == config
+
+
+def test_options_and_keys_are_taken_together_and_the_last_word_counts() -> None:
+    config = composed(["optimizer.lr=3", "init=zeros", "optimizer=adam", "optimizer.lr=0.5", "init=xavier", "seed=7"])
+    assert config.optimizer["_target_"] == "torch.optim.Adam"
+    assert config.optimizer.lr == 0.5
+    assert config.init.weight["_target_"].endswith(".xavier")
+    assert config.seed == 7
+
+
+def test_a_list_of_stages_keeps_its_order() -> None:
+    assert list(composed(["stage=[overfit,sanity,lr_range]"]).stages) == ["overfit", "sanity", "lr_range"]
+    assert list(composed(["stage=overfit"]).stages) == ["overfit"]
+
+
+def test_a_data_set_names_its_augmentation_and_the_user_has_the_last_word() -> None:
+    assert composed(["data=cifar10"]).augmentation["_target_"].endswith(".CropFlip")
+    assert composed(["data=cifar10", "augmentation=none"]).augmentation["_target_"].endswith(".NoAugmentation")
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "suggested"),
+    [
+        ("optimizer=adm", "optimizer", "'adam'"),
+        ("activation=rleu", "activation", "'relu'"),
+        ("data=fashion_mnist_5", "data", "'fashion_mnist_5k'"),
+        ("stage=overfti", "stage", "'overfit'"),
+        ("stage=[sanity,overfti]", "stage", "'overfit'"),
+        ("optimizer=adam,sdg", "optimizer", "'sgd'"),
+        ("activation=choice(relu,eluu)", "activation", "'elu'"),
+        ("init='xavierr'", "init", "'xavier'"),
+    ],
+)
+def test_a_mistyped_option(typed: str, field: str, suggested: str) -> None:
+    error = refused(typed)
+    assert error.field == field
+    assert f"Did you mean {suggested}" in error.problem
+    assert "Options: " in error.problem
+
+
+@pytest.mark.parametrize(
+    ("typed", "suggested"),
+    [
+        ("optimizer.lrr=1", "'optimizer.lr'"),
+        ("lr=1", "'optimizer.lr'"),
+        ("batch_size=8", "'data.batch_size'"),
+        ("data.batchsize=8", "'data.batch_size'"),
+        ("+data.batchsize=8", "'data.batch_size'"),
+        ("++data.batchsize=8", "'data.batch_size'"),
+        ("+epochs=3", "'stages.train.epochs'"),
+        ("++sede=3", "'seed'"),
+        ("optimzer=adam", "'optimizer'"),
+        ("+optimzer=adam", "'optimizer'"),
+        ("optimzer.lr=1", "'optimizer.lr'"),
+        ("stages.overfit.step=3", "'stages.overfit.steps'"),
+        ("optimizer.lrr=1,2", "'optimizer.lr'"),
+        ("regularisation.l2=0", "'regularization.l2'"),
+    ],
+)
+def test_a_mistyped_key(typed: str, suggested: str) -> None:
+    error = refused(typed)
+    assert error.field == typed.lstrip("+").partition("=")[0]
+    assert "there is no such key" in error.problem
+    assert suggested in error.problem
+
+
+def test_a_key_of_nothing_known_points_to_all_keys() -> None:
+    assert "--cfg job" in refused("+zzz.yyy=1").problem
+
+
+def test_the_neighbours_of_a_mistyped_key_are_listed() -> None:
+    assert "regularization has: l2, dropout." in refused("regularization.xyz=1").problem
+
+
+def test_keys_of_stages_that_do_not_run_are_unknown() -> None:
+    assert refused("stage=sanity", "stages.train.epochs=3").field == "stages.train.epochs"
+
+
+def test_arguments_beyond_the_menu_are_open_where_a_signature_will_check_them() -> None:
+    assert "+optimizer.maximize=..." in refused("optimizer.maximize=true").problem
+    config = composed(["+optimizer.maximize=true", "++activation.inplace=false"])
+    assert config.optimizer.maximize is True
+    assert config.activation.inplace is False
+
+
+def test_a_plus_before_a_key_that_exists() -> None:
+    error = refused("+optimizer.lr=0.3")
+    assert error.field == "optimizer.lr"
+    assert "optimizer.lr=0.3" in error.problem
+    assert composed(["++optimizer.lr=0.3"]).optimizer.lr == 0.3
+
+
+def test_keys_whose_value_is_null_or_missing_can_be_set() -> None:
+    config = composed(["model=custom", "model._target_=my.Net", "data.limit=20", "resume=auto"])
+    assert config.model["_target_"] == "my.Net"
+    assert config.data.limit == 20
+    assert config.resume == "auto"
+
+
+@pytest.mark.parametrize("typed", ["~optimizer", "~optimizer=momentum", "optimizer=null", "~stage", "optimizer="])
+def test_a_group_cannot_be_left_without_an_option(typed: str) -> None:
+    assert refused(typed).field == typed.strip("~").partition("=")[0]
+
+
+@pytest.mark.parametrize("typed", ["~optimizer.lr", "~seed", "~optimizer.lr=0.05"])
+def test_a_key_cannot_be_removed(typed: str) -> None:
+    assert "cannot be removed" in refused(typed).problem
+
+
+@pytest.mark.parametrize("typed", ["~experiment", "experiment=null"])
+def test_no_experiment_may_be_said_aloud(typed: str) -> None:
+    assert composed([typed]) == composed([])
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["", "optimizer.lr", "train", "=3", "+=3", "a b=c d", "optimizer.lr=[1", "optimizer.lr={", "name='x", "optimizer.lr=1)"],
+)
+def test_what_cannot_be_read(typed: str) -> None:
+    assert repr(typed) in str(refused(typed))
+
+
+@pytest.mark.parametrize(
+    "typed", ["+optimizer@other=adam", "optimizer@other=adam", "++optimizer=adam", "hydrant=3", "data=base", "stages=3", "stage=[]"]
+)
+def test_what_would_be_accepted_and_mean_nothing(typed: str) -> None:
+    refused(typed)
+
+
+def test_a_sweep_is_composed_with_its_first_value() -> None:
+    config = composed(["optimizer.lr=1,2", "activation=choice(elu,relu)", "seed=range(3,6)", "stage=[sanity],[overfit]"])
+    assert config.optimizer.lr == 1
+    assert config.activation["_target_"] == "torch.nn.ELU"
+    assert config.seed == 3
+    assert list(config.stages) == ["sanity"]
+
+
+def test_the_keys_of_a_sweep() -> None:
+    assert swept(["optimizer.lr=1,2", "seed=3", "activation=choice(relu,elu)", "seed=range(1,3)", "tags=[a,b]"]) == [
+        "optimizer.lr",
+        "activation",
+        "seed",
+    ]
+
+
+@pytest.mark.parametrize("typed", ["optimizer.lr=interval(0,1)", "optimizer.lr=glob(*)", "optimizer=glob(*)"])
+def test_a_sweep_that_cannot_be_counted(typed: str) -> None:
+    assert refused(typed).field == typed.partition("=")[0]
+
+
+def test_interpolations_are_left_for_later() -> None:
+    config = composed(["schedule=one_cycle", "optimizer.lr=0.25"])
+    assert config.schedule.scheduler.max_lr == 0.25
+
+
+def test_a_folder_of_ones_own_adds_options(tmp_path: Path) -> None:
+    own = tmp_path / "with space"
+    (own / "optimizer").mkdir(parents=True)
+    (own / "optimizer" / "slow.yaml").write_text("# own\n_target_: torch.optim.SGD\n_partial_: true\nlr: 1.0e-6\n")
+    assert composed(["optimizer=slow"], config_dir=str(own)).optimizer.lr == 1e-6
+    with pytest.raises(UserError, match="'slow'"):
+        composed(["optimizer=slw"], config_dir=str(own))
+
+
+def test_composing_leaves_no_trace() -> None:
+    refused("optimizer.lrr=1")
+    config = composed(["seed=1"])
+    OmegaConf.update(config, "seed", 9)
+    assert composed([]).seed == 0
+
+
+def test_the_menu_is_found_beside_the_package() -> None:
+    assert (CONF / "config.yaml").is_file()
+
+
+def program(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """`python -m pipeline` with every import on standard error, and its processor time in seconds: other work on the
+    machine stretches the wall's."""
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    return done, seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "optimizer: "),
+        (["--cfg", "job"], 0, "batch_size: 64"),
+        (["optimizer=adm"], 2, "error: optimizer: there is no option 'adm'"),
+        (["optimizer.lrr=1"], 2, "Did you mean 'optimizer.lr'"),
+        (["name=a/b"], 2, "error: name: "),
+    ],
+    ids=["help", "cfg", "option", "key", "name"],
+)
+def test_answers_that_need_no_torch_come_at_once(
+    arguments: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    done, seconds = program(*arguments, folder=tmp_path)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hydra" in imported
+    assert not {"torch", "torchvision", "pytorch_lightning", "numpy"} & imported
+    assert list(tmp_path.iterdir()) == []
+    assert seconds < 2
