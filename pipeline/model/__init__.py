@@ -10,7 +10,7 @@ from pipeline.model.batchnorm import BatchNorm, recompute_statistics
 from pipeline.model.block import HiddenBlock
 from pipeline.model.convnet import ConvNet
 from pipeline.model.custom import custom
-from pipeline.model.init import Init, OwnInit, initialize
+from pipeline.model.init import Init, initialize
 from pipeline.model.losses import CrossEntropy, CustomLoss, Hinge, Loss, MeanSquaredError
 from pipeline.model.mlp import MLP
 from pipeline.model.regularization import decay_groups, penalty, without_dropout
@@ -30,7 +30,6 @@ __all__ = [
     "Loss",
     "Maxout",
     "MeanSquaredError",
-    "OwnInit",
     "ResNet",
     "Schedule",
     "custom",

@@ -110,11 +110,6 @@ class Init:
             fields.real("gain", self.gain, above=0)
 
 
-@dataclass(frozen=True)
-class OwnInit:
-    """The network keeps the weights that it made itself: `initialize` is not called."""
-
-
 def initialize(
     network: nn.Module,
     init: Init,
