@@ -12,6 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
@@ -65,7 +66,7 @@ def _job(config: DictConfig) -> None:
     _exit_codes.append(code)
 
 
-def _spare_test_split(config: DictConfig, job: DictConfig) -> None:
+def _spare_test_split(config: DictConfig, job: HydraConf) -> None:
     """Leave `evaluate` out of a sweep's jobs: whoever chooses by test scores has no test split left.
 
     A sweep over nothing but seeds chooses nothing.

@@ -17,7 +17,7 @@ from pipeline import fields
 from pipeline.allowed import build, instantiate, locate
 from pipeline.checks import Checks
 from pipeline.data import Images, Preprocessing, Splits, inspect, split
-from pipeline.data.splits import _first
+from pipeline.data.splits import first
 from pipeline.errors import UserError
 from pipeline.model import HiddenBlock, Init, custom, initialize
 from pipeline.model.optimizers import validate
@@ -40,10 +40,10 @@ def assemble(config: DictConfig) -> Parts:
     engine = build(Engine, "trainer", **plain["trainer"])
     checks = _checks(plain["checks"])
     stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
-    if not stages:
-        raise UserError("no stage is left. Try 'stage=[sanity,overfit,train,evaluate]'.", field="stage")
     optimizer = _optimizer(plain["optimizer"])
     schedule = instantiate(plain["schedule"], "schedule")
+    build(schedule.try_out, "schedule", optimizer)
+    _check_evaluate(stages)
     loss = instantiate(plain["loss"], "loss")
     init = None if plain["init"].get("own") else instantiate(plain["init"], "init")
     block = _block(plain)
@@ -56,9 +56,9 @@ def assemble(config: DictConfig) -> Parts:
     )
     network = network_factory(
         plain["model"], block=block, init=init, seed=seed, preprocessing=preprocessing, classes=len(data.classes),
-        probe=_first(data.train, len(data.classes), min(PROBE_EXAMPLES, len(data.train))),
+        probe=first(data.train, len(data.classes), min(PROBE_EXAMPLES, len(data.train))),
     )  # fmt: skip
-    first = network()
+    sample = network()
     return Parts(
         name=str(plain["name"]),
         seed=seed,
@@ -67,7 +67,7 @@ def assemble(config: DictConfig) -> Parts:
         preprocessing=preprocessing,
         augmentation=instantiate(plain["augmentation"], "augmentation"),
         network=network,
-        channels_last=engine.channels_last and bool(getattr(first, "channels_last", False)),
+        channels_last=engine.channels_last and bool(getattr(sample, "channels_last", False)),
         loss=loss,
         optimizer=optimizer,
         lr=float(plain["optimizer"].get("lr", math.nan)),
@@ -224,6 +224,18 @@ def _check_examples(stages: Mapping[str, Any], n: int) -> None:
     if "overfit" in stages:
         hint = f"The training split has {n} examples."
         fields.whole("stages.overfit.examples", stages["overfit"]["examples"], at_least=2, at_most=n, hint=hint)
+
+
+def _check_evaluate(stages: Mapping[str, Any]) -> None:
+    evaluate = stages.get("evaluate")
+    names = list(stages)
+    trained = "train" in names and names.index("train") < names.index("evaluate") if evaluate else True
+    if evaluate and evaluate.checkpoint in ("best", "last") and not trained:
+        raise UserError(
+            f"no training comes before, so there is no {evaluate.checkpoint!r} checkpoint; give a path, such as "
+            "outputs/latest/checkpoints/best.ckpt.",
+            field="stages.evaluate.checkpoint",
+        )
 
 
 def with_directory(parts: Parts, directory: Path, **changes: Any) -> Parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.errors import UserError, did_you_mean
@@ -36,6 +36,13 @@ def whole(field: str, value: Any, *, at_least: int | None = None, at_most: int |
     return int(value)
 
 
+def reals(field: str, values: Any, *, above: float | None = None) -> list[float]:
+    """A list of finite numbers."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UserError(f"{values!r} is not a list of numbers such as [1, 10, 100].", field=field)
+    return [real(field, value, above=above) for value in values]
+
+
 def flag(field: str, value: Any, *, hint: str = "") -> bool:
     """`true` or `false`."""
     if not isinstance(value, bool):
@@ -64,7 +71,7 @@ def _outside(value: float, above: Any, at_least: Any, below: Any, at_most: Any) 
 def _bounds(above: Any, at_least: Any, below: Any, at_most: Any) -> str:
     named = [("above", above), ("at least", at_least), ("below", below), ("at most", at_most)]
     words = [f"{word} {bound:g}" for word, bound in named if bound is not None]
-    return (" " + " and ".join(words)) if words else ""
+    return (", " + " and ".join(words)) if words else ""
 
 
 def _sentence(hint: str) -> str:

@@ -93,7 +93,10 @@ def _check_group(override: Override, loader: Any) -> None:
         return
     available = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
     available = [option for option in available if option != "base"]
-    for option in _options(override):
+    options = list(_options(override))
+    if not options:
+        raise UserError(f"at least one is needed. Options: {', '.join(available)}.", field=group)
+    for option in options:
         if option not in available:
             meant = did_you_mean(option, available)
             raise UserError(f"there is no option {option!r}.{meant} Options: {', '.join(available)}.", field=group)

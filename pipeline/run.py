@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -48,7 +49,7 @@ def run_config(
                 teller.run_begins(parts)
             result = run_stages(parts, command=command_line(overrides), teller=teller, earlier=earlier)
     except UserError:
-        _discard(folder)
+        _discard(folder, outputs)
         raise
     finally:
         if isinstance(teller, Terminal):
@@ -113,16 +114,18 @@ def _prepare(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None
         write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
 
 
-def _discard(folder: Path) -> None:
-    """Remove what a run left that never began, and the folder of its name if that is empty then."""
-    if (folder / "outcome.json").exists():
+def _discard(folder: Path, outputs: Path) -> None:
+    """Remove what a run left in which no stage ended, and folders above it that are empty then."""
+    record = _read_record(folder)
+    if record and record["stages"]:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    for parent in list(folder.parents)[:2]:
-        try:
+    if (outputs / "latest").is_symlink() and not (outputs / "latest").exists():
+        (outputs / "latest").unlink()
+    with contextlib.suppress(OSError, ValueError):
+        inside = folder.resolve().relative_to(outputs.resolve())
+        for parent in folder.resolve().parents[: len(inside.parts)]:
             parent.rmdir()
-        except OSError:
-            break
 
 
 @contextmanager

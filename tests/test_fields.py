@@ -48,7 +48,7 @@ def test_real_refuses_what_is_too_large_for_a_float() -> None:
         ({"above": 0, "at_most": 1}, [0.5, 1], [0, 1.1], "above 0 and at most 1"),
     ],
 )
-def test_bounds_of_real(bounds: dict[str, float], inside: list[float], outside: list[float], said: str) -> None:
+def test_bounds_of_real(bounds: dict[str, Any], inside: list[float], outside: list[float], said: str) -> None:
     for value in inside:
         assert fields.real("width", value, **bounds) == value
     for value in [*outside, NAN]:
@@ -75,7 +75,7 @@ def test_whole_refuses_what_is_no_whole_number(value: Any) -> None:
         ({"at_least": 2, "at_most": 3}, [2, 3], [1, 4], "at least 2 and at most 3"),
     ],
 )
-def test_bounds_of_whole(bounds: dict[str, int], inside: list[float], outside: list[float], said: str) -> None:
+def test_bounds_of_whole(bounds: dict[str, Any], inside: list[float], outside: list[float], said: str) -> None:
     for value in inside:
         assert fields.whole("width", value, **bounds) == value
     for value in outside:

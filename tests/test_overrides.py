@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import hydra
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+import pipeline.overrides
 from pipeline.errors import UserError
 from pipeline.overrides import CONF, composed, swept
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_composes_once() -> Iterator[None]:
+    """What Hydra makes of the same words is the same, and takes a third of a second each time."""
+    known: dict[tuple[str, ...], DictConfig] = {}
+
+    def compose(name: str, words: Sequence[str]) -> DictConfig:
+        if tuple(words) not in known:
+            known[tuple(words)] = hydra.compose(name, list(words))
+        return copy.deepcopy(known[tuple(words)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.overrides, "compose", compose)
+        yield
 
 
 def refused(*overrides: str) -> UserError:
@@ -144,21 +163,34 @@ def test_no_experiment_may_be_said_aloud(typed: str) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "optimizer.lr", "train", "=3", "+=3", "a b=c d", "optimizer.lr=[1", "optimizer.lr={", "name='x", "optimizer.lr=1)"],
+    [
+        "",
+        "optimizer.lr",
+        "train",
+        "=3",
+        "+=3",
+        "a b=c d",
+        "optimizer.lr=[1",
+        "optimizer.lr={",
+        "name='x",
+        "optimizer.lr=1)",
+    ],
 )
 def test_what_cannot_be_read(typed: str) -> None:
     assert repr(typed) in str(refused(typed))
 
 
 @pytest.mark.parametrize(
-    "typed", ["+optimizer@other=adam", "optimizer@other=adam", "++optimizer=adam", "hydrant=3", "data=base", "stages=3", "stage=[]"]
+    "typed", ["+optimizer@other=adam", "optimizer@other=adam", "++optimizer=adam", "hydrant=3", "data=base"]
 )
 def test_what_would_be_accepted_and_mean_nothing(typed: str) -> None:
     refused(typed)
 
 
 def test_a_sweep_is_composed_with_its_first_value() -> None:
-    config = composed(["optimizer.lr=1,2", "activation=choice(elu,relu)", "seed=range(3,6)", "stage=[sanity],[overfit]"])
+    config = composed(
+        ["optimizer.lr=1,2", "activation=choice(elu,relu)", "seed=range(3,6)", "stage=[sanity],[overfit]"]
+    )
     assert config.optimizer.lr == 1
     assert config.activation["_target_"] == "torch.nn.ELU"
     assert config.seed == 3
@@ -183,8 +215,9 @@ def test_interpolations_are_left_for_later() -> None:
     assert config.schedule.scheduler.max_lr == 0.25
 
 
-def test_a_folder_of_ones_own_adds_options(tmp_path: Path) -> None:
-    own = tmp_path / "with space"
+@pytest.mark.parametrize("name", ["own", "with space", "a,b [c]"])
+def test_a_folder_of_ones_own_adds_options(name: str, tmp_path: Path) -> None:
+    own = tmp_path / name
     (own / "optimizer").mkdir(parents=True)
     (own / "optimizer" / "slow.yaml").write_text("# own\n_target_: torch.optim.SGD\n_partial_: true\nlr: 1.0e-6\n")
     assert composed(["optimizer=slow"], config_dir=str(own)).optimizer.lr == 1e-6
@@ -231,9 +264,7 @@ def program(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[
     ],
     ids=["help", "cfg", "option", "key", "name"],
 )
-def test_answers_that_need_no_torch_come_at_once(
-    arguments: list[str], code: int, said: str, tmp_path: Path
-) -> None:
+def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
     done, seconds = program(*arguments, folder=tmp_path)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert done.returncode == code

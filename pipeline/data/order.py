@@ -24,15 +24,8 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
 
 
 def batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """`order` (n,) cut into ceil(n / batch_size) pieces of `batch_size`, the last one smaller.
-
-    One example alone has no spread and batch normalisation refuses it, so where a single example would be left over
-    the last two batches share theirs evenly (65 by 64: 33 and 32).
-    """
-    pieces = list(torch.split(order, batch_size)) if len(order) else []
-    if len(pieces) > 1 and len(pieces[-1]) == 1 and batch_size > 1:
-        pieces[-2:] = torch.tensor_split(torch.cat(pieces[-2:]), 2)
-    return pieces
+    """`order` (n,) cut into ceil(n / batch_size) pieces of `batch_size`, the last one smaller."""
+    return list(torch.split(order, batch_size)) if len(order) else []
 
 
 class EpochBatches:

@@ -103,6 +103,3 @@ def _cut(images: Images, classes: tuple[str, ...], total: int, seed: int, field:
 
 def _places(chosen: Tensor) -> Tensor:
     return torch.nonzero(chosen).flatten()
-
-
-_first = first  # the name that the stages import

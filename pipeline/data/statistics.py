@@ -70,7 +70,8 @@ def _counted_moments(pixels: Tensor, scale: float, low: int, high: int) -> tuple
     counts = torch.zeros((pixels.shape[1], span), dtype=torch.int64, device=pixels.device)
     for chunk in _chunks(pixels):
         for channel, count in enumerate(counts):
-            count += torch.bincount((chunk[:, channel] - low).flatten(), minlength=span)
+            values = chunk[:, channel].flatten()
+            count += torch.bincount(values - low if low else values, minlength=span)
     above_low = torch.arange(span, device=pixels.device)
     n = pixels[:, 0].numel()
     totals = (counts * above_low).sum(1).tolist()

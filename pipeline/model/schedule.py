@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pipeline.errors import UserError
-from pipeline.fields import choice
+from pipeline.fields import choice, real
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Schedule:
             return self.scheduler(optimizer, **arguments)
         except (TypeError, ValueError) as error:  # torch's own messages name the argument
             raise UserError(str(error), field="scheduler") from error
+
+    def try_out(self, optimizer: Callable[..., Optimizer]) -> None:
+        """Move through a few rates of a throw-away optimizer; raises `UserError` for arguments that torch cannot use."""
+        throwaway = optimizer([nn.Parameter(torch.zeros(1))])
+        scheduler = self.build(throwaway, epochs=3, steps_per_epoch=1)
+        validation_loss: list[Any] = [1.0] if isinstance(scheduler, ReduceLROnPlateau) else []
+        try:
+            for _ in range(2):
+                throwaway.step()
+                scheduler.step(*validation_loss)
+                real("scheduler", throwaway.param_groups[0]["lr"], at_least=0)
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise UserError(f"torch cannot use these arguments: {error}", field="scheduler") from error
 
     def moves_on(self, scheduler: LRScheduler) -> str:
         """ "step", "epoch" or "validation": what the scheduler waits for."""

@@ -28,7 +28,7 @@ class Evaluate:
 
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        path = self._path(parts, earlier)
+        path = self._path(parts)
         state = checkpoints.load(path, field="stages.evaluate.checkpoint")
         device = parts.engine.device
         network, preprocessing = parts.network().to(device).eval(), parts.preprocessing.to(device)
@@ -73,15 +73,9 @@ class Evaluate:
             },
         )
 
-    def _path(self, parts: Parts, earlier: Sequence[Outcome]) -> Path:
+    def _path(self, parts: Parts) -> Path:
         if self.checkpoint not in ("best", "last"):
             return Path(self.checkpoint)
-        if not any(outcome.name == "train" for outcome in earlier):
-            raise UserError(
-                "no training came before in this run; give a checkpoint's path, such as "
-                "outputs/latest/checkpoints/best.ckpt.",
-                field="stages.evaluate.checkpoint",
-            )
         return parts.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
 
 

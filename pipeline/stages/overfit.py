@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from pipeline import fields
-from pipeline.data.splits import _first
+from pipeline.data.splits import first
 from pipeline.model import without_dropout
 from pipeline.model.classifier import Classifier
 from pipeline.parts import Outcome, Parts, Progress
@@ -36,7 +36,7 @@ class Overfit:
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         train = parts.data.train
-        few = _first(train, len(parts.data.classes), self.examples)
+        few = first(train, len(parts.data.classes), self.examples)
         everything = torch.arange(len(few))
         calls = range(0, self.steps, parts.engine.steps_per_call)
         classifier = Classifier(

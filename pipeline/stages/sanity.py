@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import fields
 from pipeline.data import seed_from
-from pipeline.data.splits import _first
+from pipeline.data.splits import first
 from pipeline.errors import UserError
 from pipeline.model import Loss, penalty, without_dropout
 from pipeline.parts import Outcome, Parts
@@ -34,13 +34,12 @@ class Sanity:
         fields.whole("fit_examples", self.fit_examples, at_least=2, at_most=self.examples)
         fields.whole("fit_steps", self.fit_steps, at_least=1)
         fields.real("fit_lr", self.fit_lr, above=0)
-        for factor in self.penalty_factors:
-            fields.real("penalty_factors", factor, above=0)
+        fields.reals("penalty_factors", self.penalty_factors, above=0)
 
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         train = parts.data.train
-        chosen = _first(train, len(parts.data.classes), self.examples)
+        chosen = first(train, len(parts.data.classes), self.examples)
         images, labels = chosen.pixels.to(parts.engine.device), chosen.labels.to(parts.engine.device)
         inputs = parts.preprocessing.to(parts.engine.device)(images)
         signals: dict[str, Any] = {"classes": len(parts.data.classes), "examples": len(labels)}

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from pipeline import fields
 from pipeline.data import EpochBatches
-from pipeline.data.order import batches, permutation
+from pipeline.data.order import permutation
 from pipeline.model import recompute_statistics
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
 from pipeline.parts import Outcome, Parts
@@ -172,9 +173,8 @@ def _recompute(parts: Parts, classifier: Classifier, path: Path) -> None:
     classifier.to(parts.engine.device)
     pixels = parts.data.train.pixels
     order = permutation(parts.seed, 0, len(pixels))  # mixed classes in every batch
-    inputs = (
-        classifier.preprocessing(pixels[index].to(parts.engine.device)) for index in batches(order, EVALUATION_BATCH)
-    )
+    pieces = torch.tensor_split(order, -(-len(order) // EVALUATION_BATCH))  # of equal size: no lone example at the end
+    inputs = (classifier.preprocessing(pixels[index].to(parts.engine.device)) for index in pieces)
     recompute_statistics(classifier.network, inputs)
     state["state_dict"] = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
     checkpoints.save(state, path)

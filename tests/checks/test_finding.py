@@ -14,11 +14,11 @@ from pipeline.errors import UserError
 
 
 def finding(check: str, severity: Any = "failure", **more: Any) -> Finding:
-    texts = {"expected": "less", "message": "too much", "why": "because", "source": "a paper"}
+    texts: dict[str, Any] = {"expected": "less", "message": "too much", "why": "because", "source": "a paper"}
     return Finding(check=check, severity=severity, measured={"loss": 3.0}, remedy=("init=he",), **texts, **more)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Says:
     """A rule that finds what the signal of its name says."""
 
@@ -89,7 +89,7 @@ def test_fail_on_is_one_of_three_words(wrong: Any) -> None:
 def test_a_finding_is_plain_json_and_comes_back() -> None:
     told = finding("a", "warning", where="hidden.0", step=3, stage="train")
     back = json.loads(json.dumps(told.as_dict()))
-    assert back["remedy"] == ["init=he"]
+    assert told.as_dict()["remedy"] == ["init=he"]
     assert back.keys() == {field.name for field in dataclasses.fields(Finding)}
     assert Finding(**(back | {"remedy": tuple(back["remedy"])})) == told
 

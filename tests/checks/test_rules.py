@@ -23,7 +23,9 @@ from pipeline.overrides import composed
 MENU = yaml.safe_load((Path(__file__).parents[2] / "conf" / "checks" / "default.yaml").read_text())["rules"]
 FILES = Path(__file__).parent / "cases"
 CASES = {name: yaml.safe_load((FILES / f"{name}.yaml").read_text()) for name in MENU}
-FIRES = [pytest.param(check, case, id=f"{check}: {name}") for check in CASES for name, case in CASES[check]["fires"].items()]
+FIRES = [
+    pytest.param(check, case, id=f"{check}: {name}") for check in CASES for name, case in CASES[check]["fires"].items()
+]
 SILENT = [
     pytest.param(check, signals, id=f"{check}: {name}")
     for check in CASES
@@ -91,7 +93,9 @@ def test_a_rule_is_pure(check: str, case: dict[str, Any]) -> None:
 
 def test_remedies_can_be_appended_to_the_command() -> None:
     command = ["init=zeros", "activation=tanh", "batchnorm=none", "optimizer.lr=3", "stages.overfit.steps=2"]
-    remedies = dict.fromkeys(word for file in CASES.values() for case in file["fires"].values() for word in case.get("remedy", ()))
+    remedies = dict.fromkeys(
+        word for file in CASES.values() for case in file["fires"].values() for word in case.get("remedy", ())
+    )
     mended = composed([*command, *remedies])  # raises for what is not on the menu
     assert mended.init.weight["_target_"].endswith(".he")
     assert mended.activation["_target_"] == "torch.nn.ReLU"

@@ -91,7 +91,9 @@ def test_constant_and_linearly_dependent_pixels_stay_finite(pixels: Tensor) -> N
     for name, fit in FITS.items():
         result = fit(pixels, scale=SCALE)(pixels)
         assert result.isfinite().all(), name
-    tiny = preprocessing.whiten(pixels, scale=SCALE, epsilon=1e-25)  # smaller than the eigenvalues' rounding errors
+    tiny = preprocessing.whiten(
+        pixels[:10], scale=SCALE, epsilon=1e-25
+    )  # smaller than the eigenvalues' rounding errors
     assert tiny.matrix.isfinite().all()
     assert FITS["standardize"](pixels, scale=SCALE)(pixels)[:, 1].abs().max() < 1e-6
 

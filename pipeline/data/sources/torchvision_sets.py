@@ -80,8 +80,8 @@ def _idx(root: Path, part: str, kind: str, dimensions: int) -> Tensor:
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     start = 4 + 4 * dimensions
     shape = np.frombuffer(content[4:start], dtype=">u4").astype(int)
-    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) != start + int(np.prod(shape)):
-        raise ValueError(f"{file.name} is not a whole IDX file of bytes in {dimensions} dimension(s)")
+    if content[:4] != bytes([0, 0, 8, dimensions]):
+        raise ValueError(f"{file.name} is not an IDX file of bytes in {dimensions} dimension(s)")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy())
 
 

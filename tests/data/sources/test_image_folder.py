@@ -165,6 +165,10 @@ def test_an_empty_class_or_split_reaches_the_inspection(tmp_path: Path) -> None:
     (tmp_path / "train" / "c").mkdir()
     with pytest.raises(UserError, match="no training example of class 'c'"):
         inspect(image_folder(path=str(tmp_path), size=None, grayscale=False))
+    (tmp_path / "train" / "c").rmdir()
+    write(plain(), tmp_path / "val" / "c" / "0.png")  # a class that only validation has
+    with pytest.raises(UserError, match="no training example of class 'c'"):
+        inspect(image_folder(path=str(tmp_path), size=None, grayscale=False))
     (tmp_path / "test").mkdir()
     with pytest.raises(UserError, match="test split is empty"):
         inspect(image_folder(path=str(tmp_path), size=None, grayscale=False))

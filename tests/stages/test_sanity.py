@@ -1,0 +1,532 @@
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.assemble import _block, network_factory
+from pipeline.errors import UserError
+from pipeline.model import CrossEntropy, Hinge, MeanSquaredError
+from pipeline.overrides import composed
+from pipeline.parts import Outcome, Parts
+from pipeline.stages import Sanity
+from pipeline.stages.sanity import batch_leak, first_loss, first_output, gradients, penalized, short_fit
+
+PartsOf = Callable[..., Parts]
+CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
+CONF = Path(__file__).parents[2] / "conf"
+ACTIVATIONS = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
+
+
+def sanity(**options: Any) -> Sanity:
+    defaults = {"examples": 64, "fit_examples": 32, "fit_steps": 20, "fit_lr": 0.002, "penalty_factors": [1, 10, 100]}
+    return Sanity(**(defaults | options))
+
+
+def of(parts: Parts, make: Callable[[], nn.Module]) -> Outcome:
+    """The stage on a network that is the same at each call."""
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return make()
+
+    return sanity()(replace(parts, network=network), [])
+
+
+def checks(outcome: Outcome) -> list[str]:
+    return [finding.check for finding in outcome.findings]
+
+
+class Net(nn.Module):
+    """Two linear layers on 8 x 8 images, to be spoilt by those that inherit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 20), nn.Linear(20, 10)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return torch.relu(self.first(x.flatten(1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.hidden(x))
+
+
+# ------------------------------------------------------------------------------------------ healthy twins
+
+
+def swapped(parts: Parts, **nodes: Any) -> Parts:
+    """The parts with the network that another configuration has; cheaper than assembling it all again."""
+    config = parts.config | nodes
+    init = network_factory_init(config)
+    network = network_factory(
+        config["model"], block=_block(config), init=init, seed=0, preprocessing=parts.preprocessing, classes=10, probe=None
+    )
+    return replace(parts, network=network)
+
+
+def network_factory_init(config: dict[str, Any]) -> Any:
+    from pipeline.allowed import instantiate
+
+    return instantiate(config["init"], "init")
+
+
+@functools.cache
+def option(group: str, name: str) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
+
+
+NETWORKS = {
+    "mlp": {"model": "mlp", "width": 16, "depth": 2},
+    "convnet": {"model": "convnet", "width": 4, "depth": 2},
+}
+
+
+def twin(parts: Parts, network: str, activation: str, init: str, batchnorm: str) -> Outcome:
+    size = dict(NETWORKS[network])
+    model = option("model", str(size.pop("model"))) | size
+    return sanity()(
+        swapped(
+            parts,
+            model=model,
+            activation=option("activation", activation),
+            init=option("init", init),
+            batchnorm=option("batchnorm", batchnorm),
+        ),
+        [],
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_healthy_networks_raise_no_alarm(parts_of: PartsOf, network: str, activation: str) -> None:
+    outcome = twin(parts_of(), network, activation, "he", "before_activation")
+    assert outcome.findings == ()
+    assert outcome.passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("init", "batchnorm"), [("xavier", "before_activation"), ("he", "after_activation"), ("he", "none"), ("xavier", "none")]
+)
+def test_healthy_networks_raise_no_alarm_with_other_inits_and_without_batchnorm(
+    parts_of: PartsOf, init: str, batchnorm: str
+) -> None:
+    alarms = {
+        (network, activation): checks(outcome)
+        for network in NETWORKS
+        for activation in ACTIVATIONS
+        if not (outcome := twin(parts_of(), network, activation, init, batchnorm)).passed or outcome.findings
+    }
+    assert alarms == {}
+
+
+def test_a_network_by_hand_raises_no_alarm(parts_of: PartsOf) -> None:
+    assert of(parts_of(), Net).findings == ()
+
+
+def test_batchnorm_is_no_batch_leak(parts_of: PartsOf) -> None:
+    def normalized() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
+
+    outcome = of(parts_of(), normalized)
+    assert outcome.findings == ()
+    assert outcome.metrics["leaking_examples"] == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(CROSS_ENTROPY, math.log(10)), (Hinge(margin=1.0), 9.0), (Hinge(margin=0.5), 4.5), (MeanSquaredError(), 0.1)],
+)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_first_loss_on_real_data_is_what_chance_gives(
+    parts_of: PartsOf, network: str, loss: Any, expected: float
+) -> None:
+    size = dict(NETWORKS[network])
+    parts = swapped(parts_of(), model=option("model", str(size.pop("model"))) | size)
+    outcome = sanity()(replace(parts, loss=loss), [])
+    assert outcome.metrics["expected_first_loss"] == pytest.approx(expected)
+    assert outcome.metrics["first_loss"] == pytest.approx(expected, rel=0.1)
+    assert outcome.findings == ()
+
+
+def test_nothing_is_changed_by_looking(parts_of: PartsOf) -> None:
+    parts = parts_of("regularization=dropout")
+    before, state = parts.network().state_dict(), torch.get_rng_state()
+    first, second = sanity()(parts, []), sanity()(parts, [])
+    after = parts.network().state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert first.metrics == second.metrics
+    assert state is not None
+
+
+# ------------------------------------------------------------------------------------------ broken networks
+
+
+@pytest.mark.parametrize("batchnorm", ["none", "before_activation"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_zero_weights_are_symmetric_units_and_nothing_else(parts_of: PartsOf, network: str, batchnorm: str) -> None:
+    outcome = twin(parts_of(), network, "relu", "zeros", batchnorm)
+    assert not outcome.passed
+    assert checks(outcome) == ["symmetric_units"]
+    assert outcome.metrics["first_loss"] == pytest.approx(math.log(10))
+
+
+def test_a_constant_is_as_symmetric_as_zero(parts_of: PartsOf) -> None:
+    def constant() -> nn.Module:
+        network = Net()
+        nn.init.constant_(network.first.weight, 0.05)
+        nn.init.zeros_(network.first.bias)
+        nn.init.constant_(network.last.weight, 0.05)
+        return network
+
+    outcome = of(parts_of(), constant)
+    assert checks(outcome) == ["symmetric_units"]
+    assert outcome.findings[0].where == "first.weight"
+
+
+def test_a_zero_output_layer_is_no_symmetry(parts_of: PartsOf) -> None:
+    def zero_output() -> nn.Module:
+        network = Net()
+        nn.init.zeros_(network.last.weight)
+        return network
+
+    assert of(parts_of(), zero_output).findings == ()
+
+
+def test_an_unused_layer_is_unreachable(parts_of: PartsOf) -> None:
+    class Unused(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spare = nn.Linear(3, 3)
+
+    outcome = of(parts_of(), Unused)
+    assert checks(outcome) == ["unreachable_parameters"]
+    assert outcome.metrics["zero_gradients"] == ["spare.weight", "spare.bias"]
+
+
+def test_a_detached_layer_is_unreachable(parts_of: PartsOf) -> None:
+    class Detached(Net):
+        def hidden(self, x: Tensor) -> Tensor:
+            return super().hidden(x).detach()
+
+    outcome = of(parts_of(), Detached)
+    assert checks(outcome) == ["unreachable_parameters"]
+    assert outcome.metrics["zero_gradients"] == ["first.weight", "first.bias"]
+
+
+def test_an_output_without_gradient_is_unreachable_and_no_crash(parts_of: PartsOf) -> None:
+    class Cut(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    outcome = of(parts_of(), Cut)
+    assert checks(outcome)[0] == "unreachable_parameters"
+    assert len(outcome.metrics["zero_gradients"]) == 4
+
+
+def test_a_residual_branch_that_starts_at_zero_and_wakes_up_is_reachable(parts_of: PartsOf) -> None:
+    class Branch(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(20, 20), nn.Linear(20, 20)
+            nn.init.zeros_(self.outer.weight)
+            nn.init.zeros_(self.outer.bias)
+
+        def hidden(self, x: Tensor) -> Tensor:
+            h = super().hidden(x)
+            return h + self.outer(torch.relu(self.inner(h)))
+
+    parts = parts_of()
+    inputs, labels = parts.preprocessing(parts.data.train.pixels[:64]), parts.data.train.labels[:64]
+    at_first = gradients(Branch(), CROSS_ENTROPY, inputs, labels)
+    assert at_first["zero_gradients"] == ["inner.weight", "inner.bias"], "the case should begin asleep"
+    assert of(parts, Branch).findings == ()
+
+
+class SoftmaxOverBatch(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).softmax(0)
+
+
+class CentredOverBatch(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0))
+
+
+class WrongView(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1).t().reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("leaky", [SoftmaxOverBatch, CentredOverBatch, WrongView])
+def test_examples_that_are_mixed_are_a_batch_leak(parts_of: PartsOf, leaky: type[Net]) -> None:
+    outcome = of(parts_of(), leaky)
+    assert not outcome.passed
+    assert "batch_leak" in checks(outcome)
+
+
+class Constant(nn.Module):
+    """Learns the class frequencies and never looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits.expand(len(x), -1)
+
+
+class Zeroed(Net):
+    """As `Constant`, but with a path of zeros from the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(0 * x)
+
+
+class DetachedInput(Net):
+    """Looks, but lets no gradient back to the images, which the pipeline has no need of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.detach())
+
+
+@pytest.mark.parametrize("blind", [Constant, Zeroed])
+def test_a_network_that_does_not_look_is_told(parts_of: PartsOf, blind: type[nn.Module]) -> None:
+    outcome = of(parts_of(), blind)
+    assert not outcome.passed
+    assert "input_ignored" in checks(outcome)
+    assert outcome.metrics["fit_loss"] == pytest.approx(outcome.metrics["fit_loss_zeroed"])
+
+
+def test_a_detached_input_is_no_crash(parts_of: PartsOf) -> None:
+    assert of(parts_of(), DetachedInput).findings == ()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_the_only_finding(parts_of: PartsOf, value: float) -> None:
+    def poisoned() -> nn.Module:
+        network = Net()
+        with torch.no_grad():
+            network.first.weight[3, 4] = value
+        return network
+
+    outcome = of(parts_of("regularization=l2"), poisoned)
+    assert not outcome.passed
+    assert checks(outcome) == ["nonfinite"]
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 11])
+def test_a_wrong_number_of_outputs_is_the_only_finding(parts_of: PartsOf, outputs: int) -> None:
+    outcome = of(parts_of(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)))
+    assert not outcome.passed
+    assert checks(outcome) == ["wrong_output_count"]
+    assert outcome.findings[0].measured == {"outputs": outputs, "classes": 10}
+    assert str(outputs) in outcome.headline
+
+
+def test_outputs_of_one_dimension_or_of_three_are_counted_too(parts_of: PartsOf) -> None:
+    class Squeezed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, 0]
+
+    class Extra(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[..., None]
+
+    assert checks(of(parts_of(), Squeezed)) == ["wrong_output_count"]
+    assert checks(of(parts_of(), Extra)) == ["wrong_output_count"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_large_weights_are_explained_by_the_spread_of_the_logits(parts_of: PartsOf, network: str) -> None:
+    outcome = twin(parts_of(), network, "relu", "large_gaussian", "none")
+    assert not outcome.passed
+    finding = next(f for f in outcome.findings if f.check == "initial_loss")
+    assert finding.severity == "failure"
+    assert finding.measured["first_loss"] > 2 * math.log(10)
+    assert finding.measured["logit_std"] > 1
+    assert "spread" in finding.message
+    assert finding.remedy[0] == "init=he"
+
+
+def test_a_network_that_cannot_run_is_the_users_to_mend(parts_of: PartsOf) -> None:
+    with pytest.raises(UserError, match="64, 1, 8, 8") as caught:
+        of(parts_of(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 10)))
+    assert caught.value.field == "model"
+
+
+def test_a_network_must_return_a_tensor(parts_of: PartsOf) -> None:
+    class Pair(Net):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x), x
+
+    with pytest.raises(UserError, match="tuple") as caught:
+        of(parts_of(), Pair)
+    assert caught.value.field == "model"
+
+
+# ------------------------------------------------------------------------------------------ single measurements
+
+
+class Fixed(nn.Module):
+    """Whatever comes in, these logits come out."""
+
+    def __init__(self, logits: Tensor):
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits + 0 * x.sum()
+
+
+def test_output_shape() -> None:
+    assert first_output(nn.Flatten(), torch.zeros(5, 2, 3)) == {"output_shape": [5, 6]}
+
+
+def test_first_loss_mean_and_spread_have_their_closed_forms() -> None:
+    logits = torch.tensor([[4.0, 2.0], [7.0, 5.0]])  # about their mean: +1 and -1
+    measured = first_loss(Fixed(logits), CROSS_ENTROPY, torch.zeros(2, 1), torch.tensor([0, 0]))
+    assert measured["first_loss"] == pytest.approx(math.log(1 + math.exp(-2)))
+    assert measured["logit_mean"] == pytest.approx(4.5)
+    assert measured["logit_std"] == pytest.approx(1)
+    assert measured["nonfinite"] == []
+
+
+def test_the_expected_excess_of_spread_logits_is_half_their_variance() -> None:
+    logits = torch.randn(4000, 100, generator=torch.Generator().manual_seed(0)) * 0.8
+    measured = first_loss(Fixed(logits), CROSS_ENTROPY, torch.zeros(1), torch.zeros(4000, dtype=torch.long))
+    assert measured["first_loss"] - math.log(100) == pytest.approx(measured["logit_std"] ** 2 / 2, abs=0.02)
+
+
+def test_the_penalty_rises_with_its_factor_and_is_absent_without_l2() -> None:
+    network = nn.Linear(3, 2)
+    squares = float(network.weight.detach().square().sum())
+    measured = penalized(network, 2.0, 0.1, [1, 10, 100])
+    assert measured["penalty"] == pytest.approx(0.05 * squares)
+    assert measured["penalized_losses"] == pytest.approx([2 + 0.05 * squares * factor for factor in (1, 10, 100)])
+    assert penalized(network, 2.0, 0.0, [1, 10, 100]) == {"penalty": 0.0}
+
+
+def test_gradients_name_what_gets_none_and_what_is_alike() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    with torch.no_grad():
+        network[0].weight.fill_(0.5)
+        network[0].bias.zero_()
+        network[1].weight.copy_(torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+    inputs, labels = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([0, 1])
+    measured = gradients(network, CROSS_ENTROPY, inputs, labels)
+    assert measured["symmetric_layers"] == ["0.weight"]
+    assert measured["zero_gradients"] == []
+    assert (measured["trainable_parameters"], measured["weight_layers"]) == (4, 2)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+    frozen = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    frozen[0].requires_grad_(False)
+    assert gradients(frozen, CROSS_ENTROPY, inputs, labels)["trainable_parameters"] == 2
+
+
+def test_a_gradient_that_is_not_finite_is_named() -> None:
+    class Root(nn.Module):
+        """d sqrt(w) / dw is infinite at 0, where the value is fine."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.weight.sqrt()
+
+    measured = gradients(Root(), CROSS_ENTROPY, torch.eye(3), torch.tensor([0, 1, 1]))
+    assert measured["nonfinite"] == ["gradient of weight"]
+
+
+def test_a_leak_is_counted_by_example() -> None:
+    class Neighbour(nn.Module):
+        """Each example also sees the one before it."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + x.roll(1, 0)
+
+    inputs, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    measured = batch_leak(Neighbour(), CROSS_ENTROPY, inputs, labels)
+    assert (measured["leaking_examples"], measured["leak_examples"]) == (1, 5)
+    assert measured["leak_gradient"] > 0
+    assert batch_leak(nn.Identity(), CROSS_ENTROPY, inputs, labels)["leaking_examples"] == 0
+
+
+def test_looking_for_a_leak_restores_the_mode_and_leaves_the_running_statistics() -> None:
+    for training in (True, False):
+        network = nn.Sequential(nn.BatchNorm1d(3)).train(training)
+        batch_leak(network, CROSS_ENTROPY, torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+        assert network[0].training is training
+        assert network[0].num_batches_tracked == 0
+
+
+def test_the_short_fit_is_adam_on_one_batch() -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    inputs, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=0.01)
+    for _ in range(7):
+        optimizer.zero_grad()
+        CROSS_ENTROPY(theirs(inputs), labels).backward()
+        optimizer.step()
+    expected = float(CROSS_ENTROPY(theirs(inputs), labels).detach())
+    assert short_fit(ours, CROSS_ENTROPY, inputs, labels, steps=7, lr=0.01, seed=0) == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------------------------------ regularization, fields
+
+
+def test_dropout_is_off(parts_of: PartsOf) -> None:
+    with_dropout = sanity()(parts_of("regularization=dropout"), [])
+    without = sanity()(parts_of("regularization=none"), [])
+    assert with_dropout.metrics == without.metrics
+
+
+def test_the_penalty_is_cranked_up_where_there_is_one(parts_of: PartsOf) -> None:
+    outcome = sanity()(parts_of("regularization=l2"), [])
+    first, ten, hundred = outcome.metrics["penalized_losses"]
+    assert first < ten < hundred
+    assert (hundred - outcome.metrics["first_loss"]) == pytest.approx(100 * outcome.metrics["penalty"])
+    assert "penalized_losses" not in sanity()(parts_of("regularization=none"), []).metrics
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("examples", 1),
+        ("fit_examples", 1),
+        ("fit_examples", 65),
+        ("fit_steps", 0),
+        ("fit_lr", 0),
+        ("penalty_factors", [1, -1]),
+    ],
+)
+def test_wrong_fields_are_named(field: str, value: object) -> None:
+    with pytest.raises(UserError) as caught:
+        sanity(**{field: value})
+    assert caught.value.field == field
+
+
+def test_progress_ends_at_its_total(parts_of: PartsOf) -> None:
+    seen: list[tuple[float, float]] = []
+    sanity()(parts_of(progress=lambda done, total, **_: seen.append((done, total))), [])
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_its_defaults_in_the_menu_build(parts_of: PartsOf) -> None:
+    assert isinstance(parts_of().stages["sanity"], Sanity)
+    assert composed(["stage=sanity"]).stages.sanity.examples >= 2

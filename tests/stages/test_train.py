@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.checks import Checks
+from pipeline.errors import Stopped, UserError
+from pipeline.model.classifier import Classifier
+from pipeline.parts import Outcome, Parts
+from pipeline.stages import Train
+from pipeline.stages.checkpoints import best_row, under
+
+STEPS = 4  # an epoch: 200 examples in batches of 64
+RANDOM = ("regularization=l2_dropout", "augmentation=crop_flip")
+DIVERGING = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=1000")
+
+PartsOf = Callable[..., Parts]
+
+
+def train(epochs: int = 3, **options: Any) -> Train:
+    return Train(**({"epochs": epochs, "break_factor": 100.0, "patience": None, "monitor": "val_accuracy"} | options))
+
+
+def read(parts: Parts, name: str = "last") -> dict[str, Any]:
+    return torch.load(parts.directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Where two checkpoints differ in a bit; the clock and the configuration apart."""
+    if isinstance(a, Tensor):
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [path]
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [f"{path}: {a.keys() ^ b.keys()}"]
+        return [d for key in a if key not in ("seconds", "config") for d in differences(a[key], b[key], f"{path}/{key}")]
+    if isinstance(a, (list, tuple)):
+        if len(a) != len(b):
+            return [f"{path}: {len(a)} and {len(b)} long"]
+        return [d for i in range(len(a)) for d in differences(a[i], b[i], f"{path}/{i}")]
+    return [] if a == b else [f"{path}: {a} and {b}"]
+
+
+def stop_at(parts: Parts, step: int) -> Parts:
+    """The parts of a run whose end is asked for once `step` optimizer steps are done."""
+
+    def progress(done: float, total: float, **_: float) -> None:
+        if done >= step:
+            parts.stopper.requested = signal.SIGTERM
+
+    return replace(parts, progress=progress)
+
+
+def stopped(stage: Train, parts: Parts, step: int) -> Path:
+    """The checkpoint of a run that was asked to end at `step`."""
+    with pytest.raises(Stopped) as stop:
+        stage(stop_at(parts, step), [])
+    assert stop.value.signal == signal.SIGTERM
+    return parts.directory / "checkpoints" / "last.ckpt"
+
+
+def resumed(stage: Train, parts: Parts, checkpoint: Path) -> tuple[Parts, Outcome]:
+    parts = replace(parts, resume=checkpoint)
+    return parts, stage(parts, [])
+
+
+def without_seconds(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+# ------------------------------------------------------------------------------------------ determinism
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(parts_of: PartsOf) -> None:
+    first, second, other = parts_of(*RANDOM), parts_of(*RANDOM), parts_of(*RANDOM, "seed=1")
+    torch.manual_seed(1)  # what ran before must not matter
+    one = train()(first, [])
+    torch.manual_seed(2)
+    two = train()(second, [])
+    train()(other, [])
+    assert not differences(read(first), read(second))
+    assert without_seconds(one.metrics["history"]) == without_seconds(two.metrics["history"])
+    assert differences(read(first)["state_dict"], read(other)["state_dict"])
+
+
+def test_the_network_of_the_parts_stays_as_it_was(parts_of: PartsOf) -> None:
+    parts = parts_of()
+    before, preprocessing = parts.network().state_dict(), dict(parts.preprocessing.state_dict())
+    train(1)(parts, [])
+    assert not differences(before, parts.network().state_dict())
+    assert not differences(preprocessing, dict(parts.preprocessing.state_dict()))
+
+
+# ------------------------------------------------------------------------------------------ what it leaves
+
+
+def test_it_leaves_best_last_and_the_history(parts_of: PartsOf) -> None:
+    parts = parts_of()
+    outcome = train()(parts, [])
+    assert outcome.passed
+    assert sorted(file.name for file in (parts.directory / "checkpoints").iterdir()) == [
+        "best.ckpt", "best.ckpt.sha256", "last.ckpt", "last.ckpt.sha256",
+    ]  # fmt: skip
+    rows = list(csv.DictReader((parts.directory / "history.csv").read_text().splitlines()))
+    history = outcome.metrics["history"]
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == history
+    assert [row["epoch"] for row in history] == [0, 1, 2]
+    assert [row["step"] for row in history] == [STEPS, 2 * STEPS, 3 * STEPS]
+    assert [row["seconds"] for row in history] == sorted(row["seconds"] for row in history)
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+def test_best_is_the_epoch_with_the_best_score_and_last_the_last(parts_of: PartsOf, monitor: str) -> None:
+    parts = parts_of("schedule=constant", "optimizer.lr=0.5")  # a rate so high that the score goes up and down
+    outcome = train(6, monitor=monitor)(parts, [])
+    history = outcome.metrics["history"]
+    best = best_row(history, monitor)
+    assert best is not history[-1]
+    assert read(parts, "best")["pipeline"]["epoch"] == best["epoch"] + 1
+    assert read(parts, "best")["global_step"] == best["step"]
+    assert read(parts, "last")["pipeline"]["epoch"] == 6
+    assert outcome.metrics["best_epoch"] == best["epoch"]
+    assert outcome.metrics[monitor] == best[monitor]
+
+
+def test_the_best_checkpoint_has_the_weights_that_reached_its_score(parts_of: PartsOf) -> None:
+    parts = parts_of()
+    outcome = train()(parts, [])
+    network = parts.network()
+    network.load_state_dict(under(read(parts, "best")["state_dict"], "network."))
+    with torch.no_grad():
+        logits = network.eval()(parts.preprocessing(parts.data.val.pixels))
+    accuracy = (logits.argmax(1) == parts.data.val.labels).double().mean()
+    assert outcome.metrics["val_accuracy"] == pytest.approx(float(accuracy))
+    assert outcome.metrics["val_loss"] == pytest.approx(float(parts.loss(logits, parts.data.val.labels)), rel=1e-5)
+
+
+def test_a_checkpoint_tells_what_it_was_trained_with(parts_of: PartsOf) -> None:
+    parts = parts_of()
+    train(1)(parts, [])
+    told = read(parts)["pipeline"]
+    assert told["config"] == parts.config
+    assert told["classes"] == list(parts.data.classes)
+    assert told["input_shape"] == [1, 8, 8]
+    assert told["fingerprint"] == parts.data.fingerprint()
+
+
+def test_patience_ends_the_training(parts_of: PartsOf) -> None:
+    parts = parts_of("optimizer.lr=1e-12", "batchnorm=none")  # never better than after the first epoch
+    outcome = train(9, patience=2)(parts, [])
+    assert outcome.passed
+    assert len(outcome.metrics["history"]) == 3
+    assert outcome.metrics["best_epoch"] == 0
+
+
+def test_progress_counts_optimizer_steps_up_to_the_total(parts_of: PartsOf) -> None:
+    seen = []
+    parts = parts_of("trainer.steps_per_call=3", progress=lambda done, total, **numbers: seen.append((done, total)))
+    train(2)(parts, [])
+    assert seen == [(3, 8), (4, 8), (7, 8), (8, 8)]
+
+
+# ------------------------------------------------------------------------------------------ the early break
+
+
+@pytest.mark.parametrize("per_call", [1, 10])
+def test_a_cost_above_three_times_the_original_breaks_out_early(parts_of: PartsOf, per_call: int) -> None:
+    steps = []
+    parts = parts_of(*DIVERGING, f"trainer.steps_per_call={per_call}", progress=lambda done, *_, **__: steps.append(done))
+    outcome = train(50, break_factor=3.0)(parts, [])
+    assert not outcome.passed
+    assert [finding.check for finding in outcome.findings][0] in ("loss_exploding", "nonfinite")
+    assert outcome.findings[0].remedy == ("optimizer.lr=100",)
+    assert len(steps) < 3
+    if outcome.findings[0].check == "loss_exploding":
+        measured = outcome.findings[0].measured
+        assert measured["cost"] > 3 * measured["original_cost"]
+        assert measured["lr"] == 1000
+        assert outcome.findings[0].step in (per_call, 2, STEPS)
+    assert not (parts.directory / "checkpoints" / "last.ckpt").exists()
+
+
+def test_the_original_cost_is_that_of_the_first_step(parts_of: PartsOf) -> None:
+    parts = parts_of("trainer.steps_per_call=1")
+    losses: list[float] = []
+    parts = replace(parts, progress=lambda done, total, **numbers: losses.append(numbers["loss"]))
+    train(2)(parts, [])
+    assert read(parts)["pipeline"]["original_cost"] == losses[0]
+
+
+def test_the_break_factor_is_the_ratio_to_the_original_cost(parts_of: PartsOf) -> None:
+    losses: list[float] = []
+    options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "trainer.steps_per_call=1", "init.output_scale=1")
+    train(6, break_factor=1e9)(
+        parts_of(*options, progress=lambda done, total, **numbers: losses.append(numbers["loss"])), []
+    )
+    ratios = [loss / losses[0] for loss in losses]
+    peak = max(ratios)
+    assert peak > 1.01, "the case should overshoot"
+    assert train(6, break_factor=peak * 1.001)(parts_of(*options), []).passed
+    broken = train(6, break_factor=peak * 0.999)(parts_of(*options), [])
+    assert not broken.passed
+    assert broken.findings[0].step == 1 + next(i for i, ratio in enumerate(ratios) if ratio > peak * 0.999)
+
+
+def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(parts_of: PartsOf) -> None:
+    """The rule is "if the cost is ever > 3 x original": it must not depend on `trainer.steps_per_call`."""
+    losses: list[float] = []
+    options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "init.output_scale=1")
+    train(6, break_factor=1e9)(
+        parts_of(
+            *options,
+            "trainer.steps_per_call=1",
+            progress=lambda done, total, **numbers: losses.append(numbers["loss"]),
+        ),
+        [],
+    )
+    factor = 0.999 * max(losses) / losses[0]
+    assert not train(6, break_factor=factor)(parts_of(*options, "trainer.steps_per_call=10"), []).passed
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(parts_of: PartsOf) -> None:
+    def poisoned() -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        nn.init.constant_(network[1].weight, float("nan"))
+        return network
+
+    outcome = train(5)(parts_of(network=poisoned), [])
+    assert not outcome.passed
+    assert [finding.check for finding in outcome.findings] == ["nonfinite"]
+    assert "stopped early" in outcome.headline
+
+
+def test_with_checks_off_a_diverging_run_goes_on_to_its_end(parts_of: PartsOf) -> None:
+    parts = parts_of(*DIVERGING, "checks=off")
+    outcome = train(3, break_factor=3.0)(parts, [])
+    assert outcome.passed
+    assert len(outcome.metrics["history"]) == 3
+
+
+def test_a_resumed_run_is_judged_by_the_original_cost(parts_of: PartsOf) -> None:
+    parts = parts_of("trainer.steps_per_call=1")
+    path = stopped(train(), parts, 6)
+    original = read(parts)["pipeline"]["original_cost"]
+    later, _ = resumed(train(), parts_of("trainer.steps_per_call=1"), path)
+    assert read(later)["pipeline"]["original_cost"] == original
+
+
+# ------------------------------------------------------------------------------------------ batch norm statistics
+
+
+def test_recompute_puts_exact_statistics_into_the_best_checkpoint(parts_of: PartsOf) -> None:
+    running, exact = parts_of("batchnorm.recompute=false"), parts_of("batchnorm.recompute=true")
+    train()(running, [])
+    train()(exact, [])
+    before, after = read(running, "best")["state_dict"], read(exact, "best")["state_dict"]
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    layer = "network.hidden.dense1"
+    assert changed == [f"{layer}.batchnorm.running_mean", f"{layer}.batchnorm.running_var"]
+
+    inputs = exact.preprocessing(exact.data.train.pixels).flatten(1).double()
+    outputs = inputs @ after[f"{layer}.linear.weight"].double().T
+    mean, var = after[f"{layer}.batchnorm.running_mean"].double(), after[f"{layer}.batchnorm.running_var"].double()
+    torch.testing.assert_close(mean, outputs.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(var, outputs.var(0), rtol=1e-4, atol=1e-6)
+    assert not differences(read(running, "last"), read(exact, "last"))
+
+
+# ------------------------------------------------------------------------------------------ stopping and resuming
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize("per_call", [1, 3, 10])
+def test_a_run_stopped_at_any_step_ends_with_the_bits_of_the_whole_one(
+    parts_of: PartsOf, schedule: str, per_call: int
+) -> None:
+    options = (*RANDOM, f"schedule={schedule}", f"trainer.steps_per_call={per_call}")
+    stage = train(2)
+    whole = parts_of(*options)
+    outcome = stage(whole, [])
+    ends = [end for epoch in (0, STEPS) for end in sorted({epoch + min(k, STEPS) for k in range(per_call, 99, per_call)})]
+    for end in ends[:-1]:  # every place where a run can be left
+        parts = parts_of(*options)
+        path = stopped(stage, parts, end)
+        state = read(parts)
+        assert state["global_step"] == end
+        assert (state["pipeline"]["epoch"], state["pipeline"]["step_in_epoch"]) == divmod(end, STEPS)
+        later, again = resumed(stage, parts_of(*options), path)
+        assert not differences(read(whole), read(later)), f"stopped at {end}"
+        assert not differences(read(whole, "best"), read(later, "best")), f"stopped at {end}"
+        assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
+        assert again.headline == outcome.headline
+
+
+def test_stopping_again_and_again_changes_nothing(parts_of: PartsOf) -> None:
+    options = (*RANDOM, "schedule=plateau", "trainer.steps_per_call=1")
+    stage, whole = train(3), parts_of(*options)
+    stage(whole, [])
+    path = stopped(stage, parts_of(*options), 2)
+    for step in (3, 4, 7, 9):  # within an epoch, at its end, into the next, past one
+        parts = replace(parts_of(*options), resume=path)
+        path = stopped(stage, parts, step)
+        assert read(parts)["global_step"] == step
+    later, _ = resumed(stage, parts_of(*options), path)
+    assert not differences(read(whole), read(later))
+    assert not differences(read(whole, "best"), read(later, "best"))
+
+
+def test_resuming_on_convolutions_in_channels_last(parts_of: PartsOf) -> None:
+    options = ("model=convnet", "model.width=4", "model.depth=2", "optimizer=adam", *RANDOM, "trainer.steps_per_call=1")
+    options = tuple(option for option in options if option != "model.depth=1")
+    stage, whole = train(2), parts_of(*options)
+    stage(whole, [])
+    path = stopped(stage, parts_of(*options), 5)
+    later, _ = resumed(stage, parts_of(*options), path)
+    assert not differences(read(whole), read(later))
+
+
+def test_a_stop_after_the_last_step_loses_nothing(parts_of: PartsOf) -> None:
+    """The run is complete when it is stopped; resumed, it must still leave all that a whole run leaves."""
+    stage, whole = train(2), parts_of()
+    outcome = stage(whole, [])
+    path = stopped(stage, parts_of(), 2 * STEPS)
+    later, again = resumed(stage, parts_of(), path)
+    assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
+    for name in ("best", "last"):
+        assert not differences(read(whole, name), read(later, name))
+    assert (later.directory / "history.csv").exists()
+
+
+def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(parts_of: PartsOf) -> None:
+    """Its folder is then the newest; without the state it came from, `resume=auto` would start anew."""
+    path = stopped(train(), parts_of(), 2)
+
+    class Died(Exception):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Died
+
+    parts = parts_of(progress=die, resume=path)
+    with pytest.raises(Died):
+        train()(parts, [])
+    assert read(parts)["global_step"] == read(replace(parts, directory=path.parents[1]))["global_step"]
+
+
+def test_patience_that_ran_out_before_the_stop_stays_run_out(parts_of: PartsOf) -> None:
+    options = ("optimizer.lr=1e-12", "batchnorm=none")
+    stage, whole = train(9, patience=2), parts_of(*options)
+    outcome = stage(whole, [])
+    path = stopped(stage, parts_of(*options), 3 * STEPS)  # the epoch in which patience ends
+    later, again = resumed(stage, parts_of(*options), path)
+    assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
+
+
+def test_resuming_a_finished_run_trains_no_further(parts_of: PartsOf) -> None:
+    """A later stage was interrupted: training is taken from its checkpoint as it ended."""
+    options = ("optimizer.lr=1e-12", "batchnorm=none")
+    stage, whole = train(9, patience=2), parts_of(*options)
+    outcome = stage(whole, [])
+    _, again = resumed(stage, parts_of(*options), whole.directory / "checkpoints" / "last.ckpt")
+    assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
+
+
+def test_seconds_go_on_from_where_they_were(parts_of: PartsOf) -> None:
+    parts = parts_of()
+    path = stopped(train(), parts, STEPS)
+    before = read(parts)["pipeline"]["seconds"]
+    _, outcome = resumed(train(), parts_of(), path)
+    seconds = [row["seconds"] for row in outcome.metrics["history"]]
+    assert seconds == sorted(seconds)
+    assert seconds[1] > before
+
+
+def test_a_real_signal_stops_after_a_safe_point(parts_of: PartsOf) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+
+        def progress(done: float, *_: float, number: int = number, **__: float) -> None:
+            if done == 2:
+                os.kill(os.getpid(), number)
+
+        parts = parts_of("trainer.steps_per_call=1", progress=progress)
+        with parts.stopper.listening(), pytest.raises(Stopped) as stop:
+            train()(parts, [])
+        assert stop.value.signal == number
+        assert read(parts)["global_step"] == 2
+
+
+@pytest.mark.parametrize("at_the_end_of", ["a batch", "an epoch"])
+def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
+    parts_of: PartsOf, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
+) -> None:
+    """Lightning has an exit of its own for SIGTERM there, a SystemExit that saves nothing."""
+    hook = "on_train_batch_end" if at_the_end_of == "a batch" else "on_train_epoch_end"
+    sent = []
+
+    def send() -> None:
+        sent.append(True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if at_the_end_of == "a batch":  # the module's hook comes behind those of the callbacks
+
+        def after_callbacks(module: Classifier, *_: Any) -> None:
+            if module.step_in_epoch == 2 and not sent:
+                send()
+
+        monkeypatch.setattr(Classifier, hook, after_callbacks)
+    else:  # behind the last save of the epoch
+        from pipeline.stages.checkpoints import KeepCheckpoints
+
+        original = KeepCheckpoints.on_train_epoch_end
+
+        def and_then(keep: KeepCheckpoints, *arguments: Any) -> None:
+            original(keep, *arguments)
+            if not sent:
+                send()
+
+        monkeypatch.setattr(KeepCheckpoints, hook, and_then)
+    parts = parts_of("trainer.steps_per_call=1")
+    with parts.stopper.listening(), pytest.raises(Stopped) as stop:
+        train()(parts, [])
+    assert stop.value.signal == signal.SIGTERM
+    assert read(parts)["global_step"] >= (2 if at_the_end_of == "a batch" else STEPS)
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn"])
+def test_a_damaged_checkpoint_is_refused(parts_of: PartsOf, damage: bytes) -> None:
+    path = stopped(train(), parts_of(), 2)
+    path.write_bytes(damage)
+    with pytest.raises(UserError) as caught:
+        resumed(train(), parts_of(), path)
+    assert caught.value.field == "resume"
+
+
+# ------------------------------------------------------------------------------------------ fields
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("epochs", "3"),
+        ("break_factor", 1),
+        ("break_factor", float("nan")),
+        ("patience", 0),
+        ("patience", True),
+        ("monitor", "loss"),
+    ],
+)
+def test_wrong_fields_are_named(field: str, value: object) -> None:
+    with pytest.raises(UserError) as caught:
+        train(**{field: value})
+    assert caught.value.field == field
+
+
+def test_a_failing_check_fails_the_stage(parts_of: PartsOf) -> None:
+    parts = parts_of(*DIVERGING)
+    silent = replace(parts, checks=Checks(fail_on="failure", rules={}))
+    assert not train(3, break_factor=3.0)(silent, []).passed, "a run that broke off has not passed, whatever the rules"

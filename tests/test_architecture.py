@@ -1,0 +1,139 @@
+"""What must never get worse: which room may import which, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pipeline"
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
+)  # which offers, lazily, the top
+
+FLOORS = [
+    {"errors"},
+    {"fields", "stopping"},
+    {"rundir", "allowed", "checks", "signals"},
+    {"data"},
+    {"model"},
+    {"parts", "assemble"},
+    {"stages"},
+    {"workflow", "predictor"},
+    {"report"},
+    {"search"},
+    {"run", "overrides"},
+    {"__main__"},
+]
+"""From the ground up: a room imports from its own floor and those below."""
+HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+CONFIGURATION = {"hydra", "omegaconf"}
+KNOW_HYDRA = {"overrides.py", "assemble.py", "run.py", "__main__.py"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of all modules imported anywhere in the file, also inside functions and for types only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
+
+
+def packages_imported(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
+
+
+def test_the_plan_knows_every_room() -> None:
+    assert {room_of(path) for path in FILES} <= HEIGHT.keys()
+
+
+@each_file
+def test_imports_point_downwards(path: Path) -> None:
+    here = room_of(path)
+    upwards = {room for room in rooms_imported(path) if HEIGHT[room] > HEIGHT[here]}
+    assert not upwards
+
+
+@each_file
+def test_rooms_of_numbers_know_no_networks(path: Path) -> None:
+    if room_of(path) in ("checks", "signals"):
+        assert not rooms_imported(path) & {"data", "model", "parts", "assemble", "stages"}
+    if room_of(path) in ("checks", "errors", "fields", "stopping", "rundir", "allowed", "overrides", "__main__"):
+        assert not packages_imported(path) & {"torch", "torchvision", "pytorch_lightning", "numpy"}
+
+
+@each_file
+def test_only_the_top_knows_hydra(path: Path) -> None:
+    if name_of(path) not in KNOW_HYDRA:
+        assert not packages_imported(path) & CONFIGURATION
+
+
+@each_file
+def test_only_one_file_turns_names_into_code(path: Path) -> None:
+    if name_of(path) != "allowed.py":
+        assert not packages_imported(path) & {"importlib", "pkgutil", "runpy"} - _metadata(path)
+        assert not {"hydra.utils", "hydra.utils.instantiate", "hydra.utils.get_class"} & set(imports(path))
+
+
+def _metadata(path: Path) -> set[str]:
+    """importlib.metadata reads versions and loads nothing."""
+    names = {name for name in imports(path) if name.split(".")[0] == "importlib"}
+    return (
+        {"importlib"}
+        if all(name.startswith(("importlib.metadata", "importlib.resources")) for name in names)
+        else set()
+    )
+
+
+@each_file
+def test_no_room_for_odds_and_ends(path: Path) -> None:
+    parts = {part.removesuffix(".py").strip("_") for part in path.relative_to(PACKAGE).parts}
+    assert not parts & {"utils", "util", "common", "helpers", "helper", "misc"}
+
+
+@each_file
+def test_the_device_is_never_written_down(path: Path) -> None:
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert "cuda" not in called
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import pipeline", {"torch", "numpy", "hydra", "rich"}),
+        ("import pipeline.__main__", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
+        ("from pipeline.overrides import composed; composed(['data=digits'])", {"torch", "pytorch_lightning", "numpy"}),
+        ("import pipeline.checks", {"torch", "numpy", "hydra", "omegaconf"}),
+        ("import pipeline.assemble", {"torchvision", "pytorch_lightning", "torchmetrics"}),
+    ],
+)
+def test_what_importing_does_not_cost(code: str, absent: set[str]) -> None:
+    told = f"{code}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert not absent & set(done.stdout.split())
