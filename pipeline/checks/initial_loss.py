@@ -17,7 +17,7 @@ class InitialLoss:
 
     warning: float
     failure: float
-    explains = ()
+    explains = ("input_ignored",)
 
     def __post_init__(self) -> None:
         real("warning", self.warning, above=0)

@@ -40,7 +40,7 @@ class Schedule:
             raise UserError(str(error), field="scheduler") from error
 
     def try_out(self, optimizer: Callable[..., Optimizer]) -> None:
-        """Move through a few rates of a throw-away optimizer; raises `UserError` for arguments that torch cannot use."""
+        """Move through a few rates of a throw-away optimizer; raises `UserError` for what torch cannot use."""
         throwaway = optimizer([nn.Parameter(torch.zeros(1))])
         scheduler = self.build(throwaway, epochs=3, steps_per_epoch=1)
         validation_loss: list[Any] = [1.0] if isinstance(scheduler, ReduceLROnPlateau) else []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from pipeline.errors import UserError
 from pipeline.model import Loss, penalty, without_dropout
 from pipeline.parts import Outcome, Parts
 
+CLEARLY_BELOW = 0.9
+"""Real inputs with less than this share of the loss on zeros need no further rounds."""
+
 
 @dataclass(frozen=True)
 class Sanity:
@@ -26,6 +30,7 @@ class Sanity:
     examples: int
     fit_examples: int
     fit_steps: int
+    fit_rounds: int
     fit_lr: float
     penalty_factors: Sequence[float]
 
@@ -33,6 +38,7 @@ class Sanity:
         fields.whole("examples", self.examples, at_least=2)
         fields.whole("fit_examples", self.fit_examples, at_least=2, at_most=self.examples)
         fields.whole("fit_steps", self.fit_steps, at_least=1)
+        fields.whole("fit_rounds", self.fit_rounds, at_least=1)
         fields.real("fit_lr", self.fit_lr, above=0)
         fields.reals("penalty_factors", self.penalty_factors, above=0)
 
@@ -73,26 +79,26 @@ class Sanity:
             signals |= self._short_fits(parts, inputs[few], labels[few], signals)
 
     def _short_fits(self, parts: Parts, inputs: Tensor, labels: Tensor, signals: dict[str, Any]) -> dict[str, Any]:
-        """The same few steps on real inputs and on zeros. A gradient that wakes up on the way is no dead one."""
-        losses = []
-        asleep = list(signals["zero_gradients"])
-        for fit, pixels in enumerate((inputs, torch.zeros_like(inputs))):
-            network = self._fresh(parts)
-            with without_dropout(network):
-                losses.append(
-                    short_fit(
-                        network, parts.loss, pixels, labels, steps=self.fit_steps, lr=self.fit_lr, seed=parts.seed
-                    )
-                )
-                if fit == 0 and asleep:
-                    asleep = [
-                        n for n in gradients(network, parts.loss, inputs, labels)["zero_gradients"] if n in asleep
-                    ]
-            parts.progress(3 + fit, 4)
+        """The same few steps on real inputs and on zeros, in rounds until the real ones are clearly ahead."""
+        networks = [self._fresh(parts), self._fresh(parts)]
+        with without_dropout(networks[0]), without_dropout(networks[1]):
+            fits = [
+                short_fit(network, parts.loss, pixels, labels, steps=self.fit_steps, lr=self.fit_lr, seed=parts.seed)
+                for network, pixels in zip(networks, (inputs, torch.zeros_like(inputs)), strict=True)
+            ]
+            for rounds in range(1, self.fit_rounds + 1):
+                real, zeroed = (next(fit) for fit in fits)
+                parts.progress(2 + 2 * rounds / self.fit_rounds, 4)
+                if real < CLEARLY_BELOW * zeroed:
+                    break
+            asleep = signals["zero_gradients"]
+            if asleep:  # a gradient that woke up on the way is no dead one
+                still = gradients(networks[0], parts.loss, inputs, labels)["zero_gradients"]
+                asleep = [name for name in still if name in asleep]
         return {
-            "fit_loss": losses[0],
-            "fit_loss_zeroed": losses[1],
-            "fit_steps": self.fit_steps,
+            "fit_loss": real,
+            "fit_loss_zeroed": zeroed,
+            "fit_steps": rounds * self.fit_steps,
             "zero_gradients": asleep,
         }
 
@@ -176,16 +182,18 @@ def batch_leak(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -
 
 def short_fit(
     network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor, *, steps: int, lr: float, seed: int
-) -> float:
-    """Loss after `steps` of Adam on one batch. Adam, since its steps hardly depend on the scale of the gradient."""
+) -> Iterator[float]:
+    """The loss after each further `steps` of Adam on one batch. Adam, since its steps hardly depend on the gradient's
+    scale: the question is what the network can use, not whether the chosen rate suits it."""
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=lr)
-    for step in range(steps):
+    for step in itertools.count():
         torch.manual_seed(seed_from(seed, 2, step))
         optimizer.zero_grad()
-        loss(network(inputs), labels).backward()
+        value = loss(network(inputs), labels)
+        if step and step % steps == 0:
+            yield float(value.detach())
+        value.backward()
         optimizer.step()
-    with torch.no_grad():
-        return float(loss(network(inputs), labels))
 
 
 def _rows_equal(rows: Tensor) -> bool:

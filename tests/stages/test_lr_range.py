@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.data import permutation
+from pipeline.errors import UserError
+from pipeline.parts import Parts
+from pipeline.stages import LrRange, Train
+
+PartsOf = Callable[..., Parts]
+SGD = ("optimizer=sgd", "batchnorm=none", "schedule=constant", "regularization=none")
+
+
+def lr_range(**options: Any) -> LrRange:
+    return LrRange(**({"low": 1e-5, "high": 100.0, "steps": 60, "stop_factor": 4.0, "smoothing": 0.5} | options))
+
+
+def test_rates_grow_by_equal_factors_from_low_to_high() -> None:
+    rates = lr_range(low=1e-4, high=1e2, steps=13).rates()
+    assert rates == pytest.approx([10 ** (-4 + k / 2) for k in range(13)])
+
+
+def test_it_stops_where_the_smoothed_loss_is_four_times_the_best(parts_of: PartsOf) -> None:
+    outcome = lr_range()(parts_of(*SGD), [])
+    metrics = outcome.metrics
+    smoothed = metrics["smoothed"]
+    assert len(metrics["losses"]) == len(smoothed) == len(metrics["rates"]) < 60
+    assert smoothed[-1] > 4 * min(smoothed)
+    assert all(now <= 4 * min(smoothed[: k + 1]) for k, now in enumerate(smoothed[:-1]))
+    assert metrics["stopped_at_lr"] == metrics["rates"][-1]
+    assert metrics["rates"] == lr_range().rates()[: len(smoothed)]
+
+
+def test_the_smoothed_loss_is_the_bias_corrected_average(parts_of: PartsOf) -> None:
+    metrics = lr_range(smoothing=0.8)(parts_of(*SGD), []).metrics
+    for k, smooth in enumerate(metrics["smoothed"]):
+        weights = [0.8 ** (k - j) for j in range(k + 1)]
+        losses = metrics["losses"][: k + 1]
+        average = sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
+        assert smooth == pytest.approx(average)
+
+
+def test_a_tenth_of_the_best_rate_is_proposed(parts_of: PartsOf) -> None:
+    metrics = lr_range()(parts_of(*SGD), []).metrics
+    best = metrics["smoothed"].index(min(metrics["smoothed"]))
+    assert metrics["proposed_lr"] == pytest.approx(metrics["rates"][best] / 10)
+    assert metrics["best_loss"] == min(metrics["smoothed"])
+    assert metrics["configured_lr"] == 0.1
+
+
+def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
+    parts = parts_of(*SGD)
+    metrics = lr_range()(parts, []).metrics
+    network, train = parts.network(), parts.data.train
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    batches = [index for epoch in range(20) for index in permutation(parts.seed, epoch, len(train)).split(64)]
+    for index, rate, expected in zip(batches, metrics["rates"], metrics["losses"], strict=False):
+        optimizer.param_groups[0]["lr"] = rate
+        loss = parts.loss(network(parts.preprocessing(train.pixels[index])), train.labels[index])
+        assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth(parts_of: PartsOf) -> None:
+    proposed = lr_range()(parts_of(*SGD), []).metrics["proposed_lr"]
+
+    def trained(rate: float) -> float:
+        stage = Train(epochs=5, break_factor=1e9, patience=None, monitor="val_accuracy")
+        outcome = stage(parts_of(*SGD, f"optimizer.lr={rate}", "checks=off"), [])
+        loss = outcome.metrics["history"][-1]["loss"]
+        return loss if math.isfinite(loss) else math.inf
+
+    losses = [trained(proposed * factor) for factor in (0.01, 1, 100)]
+    assert losses[1] < 0.8 * losses[0]
+    assert losses[1] < 0.8 * losses[2]
+
+
+def test_the_networks_bits_are_those_from_before(parts_of: PartsOf) -> None:
+    parts = parts_of()
+    before = parts.network().state_dict()
+    lr_range()(parts, [])
+    after = parts.network().state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_schedule_has_no_say(parts_of: PartsOf) -> None:
+    one, other = (lr_range()(parts_of(f"schedule={name}"), []).metrics for name in ("constant", "cosine"))
+    assert one == other
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 10])
+def test_every_step_has_a_rate_of_its_own(parts_of: PartsOf, steps_per_call: int) -> None:
+    used: list[float] = []
+
+    def optimizer(groups: Any) -> torch.optim.Optimizer:
+        built = torch.optim.SGD(groups, lr=1.0)
+        built.register_step_pre_hook(lambda o, *_: used.append(o.param_groups[-1]["lr"]))
+        return built
+
+    parts = parts_of(f"trainer.steps_per_call={steps_per_call}", optimizer=optimizer)
+    metrics = lr_range(high=1e-3)(parts, []).metrics
+    assert used == metrics["rates"]
+    assert len(used) == 60
+    assert all(later / rate == pytest.approx(100 ** (1 / 59)) for rate, later in pairwise(used))
+
+
+def test_when_no_rate_helps_nothing_is_proposed(parts_of: PartsOf) -> None:
+    def zeros() -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Linear(20, 10, bias=False))
+        for parameter in network.parameters():
+            nn.init.zeros_(parameter)
+        return network
+
+    outcome = lr_range()(parts_of(network=zeros), [])
+    assert outcome.metrics["proposed_lr"] is None
+    assert not outcome.passed
+    assert [finding.check for finding in outcome.findings] == ["rate_too_low"]
+    assert "no rate" in outcome.headline
+
+
+def test_a_range_that_is_too_low_proposes_nothing(parts_of: PartsOf) -> None:
+    outcome = lr_range(low=1e-12, high=1e-10)(parts_of(), [])
+    assert not outcome.passed
+    assert outcome.metrics["proposed_lr"] is None
+
+
+def test_a_loss_that_is_not_a_number_stops_it_and_is_not_the_best(parts_of: PartsOf) -> None:
+    class Overflow(nn.Module):
+        """NaN as soon as the weights have moved far."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.last = nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = self.last(x.flatten(1))
+            return logits * (float("nan") if float(self.last.weight.detach().abs().max()) > 1 else 1.0)
+
+    metrics = lr_range()(parts_of(network=Overflow), []).metrics
+    assert math.isnan(metrics["losses"][-1])
+    assert all(map(math.isfinite, metrics["losses"][:-1]))
+    assert math.isfinite(metrics["best_loss"])
+    assert metrics["proposed_lr"] < metrics["stopped_at_lr"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("low", 0),
+        ("high", 1e-5),
+        ("high", 1e-6),
+        ("steps", 9),
+        ("stop_factor", 1),
+        ("smoothing", 1),
+        ("smoothing", -0.1),
+    ],
+)
+def test_wrong_fields_are_named(field: str, value: object) -> None:
+    with pytest.raises(UserError) as caught:
+        lr_range(**{field: value})
+    assert caught.value.field == field

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.data import Images
+from pipeline.data.splits import first
+from pipeline.errors import UserError
+from pipeline.parts import Parts
+from pipeline.stages import Overfit
+
+PartsOf = Callable[..., Parts]
+EASY = ("optimizer=adam", "optimizer.lr=0.01")
+
+
+def overfit(examples: int = 20, steps: int = 300, target_loss: float = 0.05) -> Overfit:
+    return Overfit(examples=examples, steps=steps, target_loss=target_loss)
+
+
+def test_a_healthy_network_learns_a_few_examples_by_heart(parts_of: PartsOf) -> None:
+    outcome = overfit()(parts_of(*EASY), [])
+    assert outcome.passed
+    assert outcome.findings == ()
+    metrics = outcome.metrics
+    assert metrics["overfit_reached"]
+    assert metrics["overfit_wrong"] == 0
+    assert metrics["overfit_loss"] < 0.05
+    assert metrics["losses"][0] == metrics["overfit_first_loss"] == pytest.approx(math.log(10), rel=0.1)
+
+
+def test_it_stops_at_the_first_step_that_is_good_enough(parts_of: PartsOf) -> None:
+    outcome = overfit()(parts_of(*EASY), [])
+    losses = outcome.metrics["losses"]
+    assert losses[-1] < 0.05 <= min(losses[:-1])
+    assert len(losses) == outcome.metrics["overfit_steps"] < 300
+
+
+def test_it_trains_no_further_than_the_lightning_step_in_which_it_was_reached(parts_of: PartsOf) -> None:
+    done: list[float] = []
+    parts = parts_of(*EASY, "trainer.steps_per_call=7", progress=lambda count, *_, **__: done.append(count))
+    outcome = overfit()(parts, [])
+    assert len(done) == -(-outcome.metrics["overfit_steps"] // 7)
+    assert done[:-1] == [7 * k for k in range(1, len(done))]
+
+
+def test_steps_per_call_does_not_change_what_is_found(parts_of: PartsOf) -> None:
+    one, ten = (overfit()(parts_of(*EASY, f"trainer.steps_per_call={k}"), []) for k in (1, 10))
+    assert one.metrics == ten.metrics
+
+
+@pytest.mark.parametrize("option", ["regularization=l2_dropout", "regularization.l2=10", "augmentation=crop_flip"])
+def test_regularization_and_augmentation_are_off(parts_of: PartsOf, option: str) -> None:
+    plain = overfit()(parts_of(*EASY, "regularization=none"), [])
+    assert overfit()(parts_of(*EASY, option), []).metrics["losses"] == plain.metrics["losses"]
+
+
+def test_the_schedule_is_off(parts_of: PartsOf) -> None:
+    constant, cosine = (overfit()(parts_of(*EASY, f"schedule={name}"), []) for name in ("constant", "cosine"))
+    assert constant.metrics["losses"] == cosine.metrics["losses"]
+
+
+def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
+    parts = parts_of("optimizer=sgd", "optimizer.lr=0.1")
+    losses = overfit(examples=10, steps=5)(parts, []).metrics["losses"]
+    few, network = first(parts.data.train, 10, 10), parts.network()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for expected in losses:
+        loss = parts.loss(network(parts.preprocessing(few.pixels)), few.labels)
+        assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def test_too_few_steps_are_told_with_more_of_them(parts_of: PartsOf) -> None:
+    outcome = overfit(steps=12, target_loss=1e-6)(parts_of(*EASY), [])
+    assert not outcome.passed
+    assert [finding.check for finding in outcome.findings] == ["cannot_overfit"]
+    assert outcome.findings[0].remedy == ("stages.overfit.steps=48",)
+    assert len(outcome.metrics["losses"]) == 12
+
+
+def test_a_rate_too_low_is_told_with_a_higher_one(parts_of: PartsOf) -> None:
+    outcome = overfit(steps=20)(parts_of("optimizer.lr=1e-7"), [])
+    assert not outcome.passed
+    assert outcome.findings[0].remedy == ("optimizer.lr=1e-06",)
+
+
+def test_a_rate_too_high_is_told_with_a_lower_one(parts_of: PartsOf) -> None:
+    outcome = overfit(steps=20)(parts_of("optimizer=sgd", "optimizer.lr=1000", "batchnorm=none"), [])
+    assert not outcome.passed
+    assert outcome.findings[0].check in ("cannot_overfit", "nonfinite")
+    assert outcome.findings[0].remedy in (("optimizer.lr=100",), ())
+
+
+def test_a_low_loss_with_a_wrong_example_is_not_enough(parts_of: PartsOf) -> None:
+    """Two images alike with different labels: one of them is wrong for ever, whatever the target."""
+    parts = parts_of(*EASY)
+    train = first(parts.data.train, 10, 20)
+    other = next(i for i in range(20) if train.labels[i] != train.labels[0])
+    pixels = train.pixels.clone()
+    pixels[other] = pixels[0]
+    parts = replace(parts, data=replace(parts.data, train=Images(pixels, train.labels)))
+    outcome = overfit(steps=100, target_loss=0.5)(parts, [])
+    assert not outcome.passed
+    assert outcome.metrics["overfit_best_loss"] < 0.5, "the case should be one of a low loss"
+    assert outcome.metrics["overfit_wrong"] == 1
+
+
+def test_a_loss_that_is_not_a_number_ends_it_at_once(parts_of: PartsOf) -> None:
+    def poisoned() -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        nn.init.constant_(network[1].weight, float("nan"))
+        return network
+
+    outcome = overfit()(parts_of(network=poisoned, progress=lambda *_, **__: None), [])
+    assert not outcome.passed
+    assert [finding.check for finding in outcome.findings] == ["nonfinite"]
+    assert len(outcome.metrics["losses"]) <= 10
+    assert outcome.findings[0].step == 0
+
+
+def test_all_classes_are_among_the_few(parts_of: PartsOf) -> None:
+    seen: list[torch.Tensor] = []
+    parts = parts_of(*EASY)
+    loss = parts.loss
+
+    class Spy(type(loss)):  # type: ignore[misc]
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            seen.append(labels)
+            return super().forward(logits, labels)
+
+    overfit(examples=20, steps=1)(replace(parts, loss=Spy(label_smoothing=0.0)), [])
+    counts = torch.bincount(seen[0], minlength=10)
+    assert len(seen[0]) == 20
+    assert int(counts.min()) >= 1
+    assert int(counts.max()) <= 3
+
+
+def test_the_network_of_the_parts_stays_as_it_was(parts_of: PartsOf) -> None:
+    parts = parts_of(*EASY)
+    before = parts.network().state_dict()
+    overfit(steps=5)(parts, [])
+    after = parts.network().state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("field", "value"), [("examples", 1), ("steps", 0), ("target_loss", 0), ("steps", 2.5)])
+def test_wrong_fields_are_named(field: str, value: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        overfit(**{field: value})
+    assert caught.value.field == field
