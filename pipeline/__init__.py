@@ -24,7 +24,7 @@ def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
     result, not an exception: `result.status == "failed"`, `result.findings` says why.
     """
     from pipeline.overrides import composed
-    from pipeline.run import run_config
+    from pipeline.runner import run_config
 
     return run_config(composed(list(overrides)), overrides=list(overrides), quiet=quiet)
 

@@ -48,7 +48,7 @@ def main() -> None:
 
 def _job(config: DictConfig) -> None:
     """One run. Its verdict goes to `_exit_codes`, so that one failed job does not end a multirun."""
-    from pipeline.run import run_config
+    from pipeline.runner import run_config
 
     job = HydraConfig.get()
     code = 1

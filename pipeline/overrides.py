@@ -45,6 +45,7 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
         loader = GlobalHydra.instance().config_loader()
         groups = [g for g in loader.list_groups("") if g != "hydra"]
+        stages = loader.get_group_options("stage", results_filter=ObjectType.CONFIG)
         chosen = [o for o in parsed if o.key_or_group in groups]
         for override in chosen:
             _check_group(override, loader)
@@ -52,7 +53,7 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
         try:
             base = compose("config", [*extra, *(_first(o) for o in chosen)])
             for override in values:
-                _check_key(override, base, groups)
+                _check_key(override, base, groups, stages)
             return compose("config", [*extra, *(_first(o) for o in parsed if not o.key_or_group.startswith("hydra"))])
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).strip()) from error
@@ -102,7 +103,7 @@ def _check_group(override: Override, loader: Any) -> None:
             raise UserError(f"there is no option {option!r}.{meant} Options: {', '.join(available)}.", field=group)
 
 
-def _check_key(override: Override, config: DictConfig, groups: Sequence[str]) -> None:
+def _check_key(override: Override, config: DictConfig, groups: Sequence[str], stages: Sequence[str]) -> None:
     key = override.key_or_group
     if override.is_delete():
         raise UserError("keys cannot be removed; give it another value.", field=key)
@@ -114,6 +115,9 @@ def _check_key(override: Override, config: DictConfig, groups: Sequence[str]) ->
     node = OmegaConf.select(config, parent) if parent else None
     if parent in OPEN and isinstance(node, DictConfig) and (override.is_add() or override.is_force_add()):
         return
+    if key.startswith("stages.") and (stage := key.split(".")[1]) in stages and stage not in config.stages:
+        chosen = ",".join(str(name) for name in config.stages)
+        raise UserError(f"the stage {stage!r} is not chosen: stage=[{chosen}]. Add it, or leave this out.", field=key)
     keys = [*_dotted(config), *groups]
     meant = did_you_mean(key, keys)
     more = ""

@@ -49,7 +49,7 @@ DANGEROUS = [
     "hydra.utils.get_method",
     "pipeline.allowed.locate",
     "pipeline.checks.Checks",
-    "pipeline.run",
+    "pipeline.runner",
     "",
 ]
 

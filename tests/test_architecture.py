@@ -33,7 +33,7 @@ FLOORS = [
 """From the ground up: a room imports from its own floor and those below."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
-KNOW_HYDRA = {"overrides.py", "assemble.py", "run.py", "__main__.py"}
+KNOW_HYDRA = {"overrides.py", "assemble.py", "runner.py", "__main__.py"}
 
 
 def name_of(path: Path) -> str:

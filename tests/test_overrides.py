@@ -197,6 +197,13 @@ def test_a_sweep_is_composed_with_its_first_value() -> None:
     assert list(config.stages) == ["sanity"]
 
 
+def test_a_sweep_of_new_and_of_quoted_values() -> None:
+    config = composed(["+optimizer.maximize=true,false", "++optimizer.lr=0.5,1", "init='xavier','he'"])
+    assert config.optimizer.maximize is True
+    assert config.optimizer.lr == 0.5
+    assert config.init.weight["_target_"].endswith(".xavier")
+
+
 def test_the_keys_of_a_sweep() -> None:
     assert swept(["optimizer.lr=1,2", "seed=3", "activation=choice(relu,elu)", "seed=range(1,3)", "tags=[a,b]"]) == [
         "optimizer.lr",
@@ -208,6 +215,11 @@ def test_the_keys_of_a_sweep() -> None:
 @pytest.mark.parametrize("typed", ["optimizer.lr=interval(0,1)", "optimizer.lr=glob(*)", "optimizer=glob(*)"])
 def test_a_sweep_that_cannot_be_counted(typed: str) -> None:
     assert refused(typed).field == typed.partition("=")[0]
+
+
+@pytest.mark.parametrize("typed", ["", "train", "optimizer.lr"])
+def test_a_word_alone_points_to_the_help(typed: str) -> None:
+    assert "--help" in refused(typed).problem
 
 
 def test_interpolations_are_left_for_later() -> None:

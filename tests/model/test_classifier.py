@@ -29,7 +29,7 @@ from pipeline.data import (
 from pipeline.model import CrossEntropy
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
 from pipeline.model.schedule import Schedule
-from pipeline.run import _quiet_libraries
+from pipeline.runner import _quiet_libraries
 
 N, BATCH, SEED, CLASSES, LR = 50, 16, 7, 3, 0.05
 STEPS = 4  # an epoch: 16 + 16 + 16 + 2
@@ -113,7 +113,9 @@ class Case:
         net, prepare = network(self.dropout), preprocessing()
         weights = [p for p in net.parameters() if p.ndim > 1]
         others = [p for p in net.parameters() if p.ndim == 1]
-        optimizer = self.optimizer([{"params": weights, "weight_decay": self.l2}, {"params": others, "weight_decay": 0}])
+        optimizer = self.optimizer(
+            [{"params": weights, "weight_decay": self.l2}, {"params": others, "weight_decay": 0}]
+        )
         schedule = self.schedule
         scheduler = schedule and schedule.build(optimizer, epochs=self.epochs, steps_per_epoch=STEPS)
         augment, rows = self.augmentation or NoAugmentation(), []

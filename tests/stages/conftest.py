@@ -15,7 +15,7 @@ import torch
 from pipeline.assemble import assemble, with_directory
 from pipeline.overrides import composed
 from pipeline.parts import Parts
-from pipeline.run import _quiet_libraries
+from pipeline.runner import _quiet_libraries
 from pipeline.stopping import Stopper
 
 SMALL = ("data=digits", "data.limit=200", "model=mlp", "model.width=16", "model.depth=1", "trainer=cpu")

@@ -178,9 +178,7 @@ class FakeTrainer(SimpleNamespace):
 
     def __init__(self, *, last_batch: bool = False):
         progress = SimpleNamespace(batch_progress=SimpleNamespace(is_last_batch=last_batch))
-        super().__init__(
-            world_size=1, should_stop=False, saved=[], fit_loop=SimpleNamespace(epoch_loop=progress)
-        )
+        super().__init__(world_size=1, should_stop=False, saved=[], fit_loop=SimpleNamespace(epoch_loop=progress))
 
     def save_checkpoint(self, path: Path, **_: Any) -> None:
         self.saved.append(path.name)

@@ -121,10 +121,10 @@ def test_alone_it_needs_a_path(parts_of: PartsOf, name: str) -> None:
     assert caught.value.field == "stages.evaluate.checkpoint"
 
 
-@pytest.mark.parametrize("options", [("model.width=17",), ("model.depth=2",), ("batchnorm=none",), ("preprocessing=pca",)])
-def test_a_checkpoint_of_another_model_or_preprocessing_is_refused(
-    parts_of: PartsOf, options: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize(
+    "options", [("model.width=17",), ("model.depth=2",), ("batchnorm=none",), ("preprocessing=pca",)]
+)
+def test_a_checkpoint_of_another_model_or_preprocessing_is_refused(parts_of: PartsOf, options: tuple[str, ...]) -> None:
     parts = parts_of()
     trained(parts)
     with pytest.raises(UserError, match="another model or preprocessing") as caught:

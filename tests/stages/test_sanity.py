@@ -28,8 +28,8 @@ ACTIVATIONS = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
 
 
 def sanity(**options: Any) -> Sanity:
-    defaults = {"examples": 64, "fit_examples": 32, "fit_steps": 20, "fit_lr": 0.002, "penalty_factors": [1, 10, 100]}
-    return Sanity(**(defaults | options))
+    defaults = {"examples": 64, "fit_examples": 32, "fit_steps": 20, "fit_rounds": 6, "fit_lr": 0.002}
+    return Sanity(**(defaults | {"penalty_factors": [1, 10, 100]} | options))
 
 
 def of(parts: Parts, make: Callable[[], nn.Module]) -> Outcome:
@@ -116,7 +116,8 @@ def test_healthy_networks_raise_no_alarm(parts_of: PartsOf, network: str, activa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("init", "batchnorm"), [("xavier", "before_activation"), ("he", "after_activation"), ("he", "none"), ("xavier", "none")]
+    ("init", "batchnorm"),
+    [("xavier", "before_activation"), ("he", "after_activation"), ("he", "none"), ("xavier", "none")],
 )
 def test_healthy_networks_raise_no_alarm_with_other_inits_and_without_batchnorm(
     parts_of: PartsOf, init: str, batchnorm: str
@@ -471,18 +472,27 @@ def test_looking_for_a_leak_restores_the_mode_and_leaves_the_running_statistics(
         assert network[0].num_batches_tracked == 0
 
 
-def test_the_short_fit_is_adam_on_one_batch() -> None:
+def test_the_short_fit_is_adam_on_one_batch_and_tells_the_loss_after_every_few_steps() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
     theirs.load_state_dict(ours.state_dict())
     inputs, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     optimizer = torch.optim.Adam(theirs.parameters(), lr=0.01)
-    for _ in range(7):
-        optimizer.zero_grad()
-        CROSS_ENTROPY(theirs(inputs), labels).backward()
-        optimizer.step()
-    expected = float(CROSS_ENTROPY(theirs(inputs), labels).detach())
-    assert short_fit(ours, CROSS_ENTROPY, inputs, labels, steps=7, lr=0.01, seed=0) == pytest.approx(expected)
+    fit = short_fit(ours, CROSS_ENTROPY, inputs, labels, steps=7, lr=0.01, seed=0)
+    for _ in range(3):
+        for _ in range(7):
+            optimizer.zero_grad()
+            CROSS_ENTROPY(theirs(inputs), labels).backward()
+            optimizer.step()
+        expected = float(CROSS_ENTROPY(theirs(inputs), labels).detach())
+        assert next(fit) == pytest.approx(expected)
+
+
+def test_the_fits_go_on_in_rounds_until_real_inputs_are_clearly_ahead(parts_of: PartsOf) -> None:
+    ahead = of(parts_of("model.width=64"), Net).metrics
+    assert ahead["fit_steps"] < 120
+    assert ahead["fit_loss"] < 0.9 * ahead["fit_loss_zeroed"]
+    assert of(parts_of(), Zeroed).metrics["fit_steps"] == 120
 
 
 # ------------------------------------------------------------------------------------------ regularization, fields
@@ -509,6 +519,7 @@ def test_the_penalty_is_cranked_up_where_there_is_one(parts_of: PartsOf) -> None
         ("fit_examples", 1),
         ("fit_examples", 65),
         ("fit_steps", 0),
+        ("fit_rounds", 0),
         ("fit_lr", 0),
         ("penalty_factors", [1, -1]),
     ],
@@ -519,10 +530,18 @@ def test_wrong_fields_are_named(field: str, value: object) -> None:
     assert caught.value.field == field
 
 
-def test_progress_ends_at_its_total(parts_of: PartsOf) -> None:
-    seen: list[tuple[float, float]] = []
-    sanity()(parts_of(progress=lambda done, total, **_: seen.append((done, total))), [])
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+def test_progress_goes_forward_within_its_total(parts_of: PartsOf) -> None:
+    seen: list[float] = []
+    totals: set[float] = set()
+
+    def progress(done: float, total: float, **_: float) -> None:
+        seen.append(done)
+        totals.add(total)
+
+    sanity()(parts_of(progress=progress), [])
+    assert seen == sorted(seen)
+    assert totals == {4}
+    assert 2 < seen[-1] <= 4
 
 
 def test_its_defaults_in_the_menu_build(parts_of: PartsOf) -> None:

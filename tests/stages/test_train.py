@@ -41,7 +41,9 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
     if isinstance(a, dict):
         if a.keys() != b.keys():
             return [f"{path}: {a.keys() ^ b.keys()}"]
-        return [d for key in a if key not in ("seconds", "config") for d in differences(a[key], b[key], f"{path}/{key}")]
+        return [
+            d for key in a if key not in ("seconds", "config") for d in differences(a[key], b[key], f"{path}/{key}")
+        ]
     if isinstance(a, (list, tuple)):
         if len(a) != len(b):
             return [f"{path}: {len(a)} and {len(b)} long"]
@@ -174,7 +176,9 @@ def test_progress_counts_optimizer_steps_up_to_the_total(parts_of: PartsOf) -> N
 @pytest.mark.parametrize("per_call", [1, 10])
 def test_a_cost_above_three_times_the_original_breaks_out_early(parts_of: PartsOf, per_call: int) -> None:
     steps = []
-    parts = parts_of(*DIVERGING, f"trainer.steps_per_call={per_call}", progress=lambda done, *_, **__: steps.append(done))
+    parts = parts_of(
+        *DIVERGING, f"trainer.steps_per_call={per_call}", progress=lambda done, *_, **__: steps.append(done)
+    )
     outcome = train(50, break_factor=3.0)(parts, [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings][0] in ("loss_exploding", "nonfinite")
@@ -286,7 +290,9 @@ def test_a_run_stopped_at_any_step_ends_with_the_bits_of_the_whole_one(
     stage = train(2)
     whole = parts_of(*options)
     outcome = stage(whole, [])
-    ends = [end for epoch in (0, STEPS) for end in sorted({epoch + min(k, STEPS) for k in range(per_call, 99, per_call)})]
+    ends = [
+        end for epoch in (0, STEPS) for end in sorted({epoch + min(k, STEPS) for k in range(per_call, 99, per_call)})
+    ]
     for end in ends[:-1]:  # every place where a run can be left
         parts = parts_of(*options)
         path = stopped(stage, parts, end)

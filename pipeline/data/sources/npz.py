@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -147,6 +148,8 @@ def _scale(splits: Mapping[str, Images], file: Path) -> float:
 def _like_bytes(pixels: torch.Tensor) -> bool:
     highest, lowest = float(pixels.max()), float(pixels.min())
     is_image = pixels.shape[2] * pixels.shape[3] > 1
+    if not math.isfinite(highest):
+        return False  # `inspect` says what is wrong with these
     return is_image and ((highest > 16 and lowest >= 0) or (highest > 2 and bool((pixels == pixels.round()).all())))
 
 
