@@ -28,6 +28,8 @@ _exit_codes: list[int] = []
 def main() -> None:
     """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n ended by signal n."""
     try:
+        # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
         arguments = get_args_parser().parse_known_args()[0]
         if not (arguments.help or arguments.hydra_help or arguments.shell_completion):
             config = composed(arguments.overrides, config_dir=arguments.config_dir)

@@ -202,7 +202,7 @@ def test_a_configuration_cannot_open_the_list(typed: list[str], tmp_path: Path) 
     (tmp_path / "given" / "experiment" / "evil.yaml").write_text(EVIL)
     target = ["loss.function._target_=os.mkdir", "loss.function._partial_=false", "+loss.function.path=made"]
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "data=digits", "stage=sanity", "loss=custom", *target, *typed],
+        [sys.executable, "-m", "pipeline", *typed, "data=digits", "stage=sanity", "loss=custom", *target],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -211,4 +211,4 @@ def test_a_configuration_cannot_open_the_list(typed: list[str], tmp_path: Path) 
     )
     assert not (tmp_path / "made").exists()
     assert done.returncode == 2
-    assert "error: " in done.stderr
+    assert done.stderr.startswith("error: ")

@@ -27,7 +27,7 @@ FLOORS = [
     {"workflow", "predictor"},
     {"report"},
     {"search"},
-    {"run", "overrides"},
+    {"runner", "overrides"},
     {"__main__"},
 ]
 """From the ground up: a room imports from its own floor and those below."""

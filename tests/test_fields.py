@@ -52,7 +52,26 @@ def test_bounds_of_real(bounds: dict[str, Any], inside: list[float], outside: li
     for value in inside:
         assert fields.real("width", value, **bounds) == value
     for value in [*outside, NAN]:
-        assert complaint(fields.real, value, **bounds) == f"{value!r} is not a finite number {said}."
+        assert complaint(fields.real, value, **bounds) == f"{value!r} is not a finite number, {said}."
+
+
+def test_reals_gives_floats_in_order() -> None:
+    assert fields.reals("width", [1, 2.5, 100], above=0) == [1.0, 2.5, 100.0]
+    assert fields.reals("width", (-1,)) == [-1.0]
+    assert all(type(value) is float for value in fields.reals("width", [1, 2]))
+
+
+@pytest.mark.parametrize("values", ["123", 3, None, {1: 2}, {1, 2}])
+def test_reals_refuses_what_is_no_list(values: Any) -> None:
+    assert "a list of numbers" in complaint(fields.reals, values)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, NAN, INF, True, "1", None, [1]])
+def test_reals_names_the_one_that_is_wrong(wrong: Any) -> None:
+    with pytest.raises(UserError) as error:
+        fields.reals("width", [1, wrong, 2], above=0)
+    assert error.value.field == "width"
+    assert error.value.problem == f"{wrong!r} is not a finite number, above 0."
 
 
 @pytest.mark.parametrize("value", [0, -3, 7, 2.0, -0.0, 10**30])
@@ -79,7 +98,7 @@ def test_bounds_of_whole(bounds: dict[str, Any], inside: list[float], outside: l
     for value in inside:
         assert fields.whole("width", value, **bounds) == value
     for value in outside:
-        assert complaint(fields.whole, value, **bounds) == f"{value!r} is not a whole number {said}."
+        assert complaint(fields.whole, value, **bounds) == f"{value!r} is not a whole number, {said}."
 
 
 @pytest.mark.parametrize("bound", [2**63 - 1, 1_234_567])

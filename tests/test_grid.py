@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.allowed import instantiate
-from pipeline.model import ConvNet, HiddenBlock, Init, initialize
+from pipeline.model import MLP, ConvNet, HiddenBlock, Init, initialize
 
 CONF = Path(__file__).parents[1] / "conf"
 STEPS, LR, N, CLASSES, SHAPE = 3, 0.01, 32, 5, (2, 6, 6)
@@ -63,9 +63,7 @@ def built(model: str, activation: str, init: str, batchnorm: str) -> nn.Module:
     hidden = block(activation, batchnorm)
     network: Any
     if model == "mlp":
-        node = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "mlp.yaml"))
-        assert isinstance(node, dict)
-        network = instantiate({**node, "width": 8, "depth": 2}, "model")(SHAPE, CLASSES, hidden)
+        network = MLP(SHAPE, CLASSES, hidden, width=8, depth=2)
     else:
         network = ConvNet(SHAPE, CLASSES, hidden, width=4, depth=2, pool_every=1, head="average")
     rule = option("init", init)
@@ -89,33 +87,34 @@ def trained(network: nn.Module) -> list[float]:
         return [*losses, float(F.cross_entropy(network(images), labels))]
 
 
-def check(network: nn.Module, *, calm: bool, zeros: bool) -> None:
+def check(network: nn.Module, *, init: str) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     losses = trained(network)
-    after = dict(network.named_parameters())
     assert all(math.isfinite(loss) for loss in losses), losses
     for name, tensor in network.state_dict().items():
         assert tensor.isfinite().all(), f"{name} is not finite"
-    if calm:
+    if init != "large_gaussian":
         assert losses[0] < 2 * math.log(CLASSES), "a first loss about that of chance"
-    still = [name for name, parameter in after.items() if torch.equal(before[name], parameter)]
-    if not zeros:
-        assert still == [], "these parameters never moved"
-    else:  # no gradient passes a weight of zero, but the output's bias needs none
+    still = [name for name, parameter in network.named_parameters() if torch.equal(before[name], parameter)]
+    if init == "zeros":  # no gradient passes a weight of zero, but the output's bias needs none
         assert "output.bias" not in still
+        return
+    if init == "small_gaussian":  # gradients fade so much that a PReLU's slope of 0.25 does not feel them in float32
+        still = [name for name in still if "activation" not in name]
+    assert still == [], "these parameters never moved"
 
 
 @pytest.mark.parametrize("batchnorm", BATCHNORMS)
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_mlp(activation: str, init: str, batchnorm: str) -> None:
-    check(built("mlp", activation, init, batchnorm), calm=init != "large_gaussian", zeros=init == "zeros")
+    check(built("mlp", activation, init, batchnorm), init=init)
 
 
 @pytest.mark.parametrize("batchnorm", BATCHNORMS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_convnet(activation: str, batchnorm: str) -> None:
-    check(built("convnet", activation, "he", batchnorm), calm=True, zeros=False)
+    check(built("convnet", activation, "he", batchnorm), init="he")
 
 
 def test_the_grid_is_the_whole_menu() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import hydra
 import pytest
@@ -122,7 +123,10 @@ def test_the_neighbours_of_a_mistyped_key_are_listed() -> None:
 
 
 def test_keys_of_stages_that_do_not_run_are_unknown() -> None:
-    assert refused("stage=sanity", "stages.train.epochs=3").field == "stages.train.epochs"
+    error = refused("stage=[sanity,overfit]", "stages.train.epochs=3")
+    assert error.field == "stages.train.epochs"
+    assert "stage=[sanity,overfit]" in error.problem
+    assert "Did you mean 'stages.train" in refused("stages.trian.epochs=3").problem
 
 
 def test_arguments_beyond_the_menu_are_open_where_a_signature_will_check_them() -> None:
@@ -197,11 +201,15 @@ def test_a_sweep_is_composed_with_its_first_value() -> None:
     assert list(config.stages) == ["sanity"]
 
 
-def test_a_sweep_of_new_and_of_quoted_values() -> None:
-    config = composed(["+optimizer.maximize=true,false", "++optimizer.lr=0.5,1", "init='xavier','he'"])
+def test_a_sweep_of_new_keys() -> None:
+    config = composed(["+optimizer.maximize=true,false", "++optimizer.lr=0.5,1"])
     assert config.optimizer.maximize is True
     assert config.optimizer.lr == 0.5
-    assert config.init.weight["_target_"].endswith(".xavier")
+
+
+@pytest.mark.parametrize("typed", ["init='xavier'", 'init="xavier"', "init='xavier','he'"])
+def test_an_option_in_quotes(typed: str) -> None:
+    assert composed([typed]) == composed(["init=xavier"])
 
 
 def test_the_keys_of_a_sweep() -> None:
@@ -210,6 +218,18 @@ def test_the_keys_of_a_sweep() -> None:
         "activation",
         "seed",
     ]
+
+
+def test_one_run_takes_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[object] = []
+    stub = SimpleNamespace(run_config=lambda config, **options: began.append(config))
+    monkeypatch.setitem(sys.modules, "pipeline.runner", stub)
+    pipeline.run(["seed=3"], quiet=True)
+    assert len(began) == 1
+    with pytest.raises(UserError) as error:
+        pipeline.run(["optimizer.lr=1,2"], quiet=True)
+    assert error.value.field == "optimizer.lr"
+    assert len(began) == 1
 
 
 @pytest.mark.parametrize("typed", ["optimizer.lr=interval(0,1)", "optimizer.lr=glob(*)", "optimizer=glob(*)"])
@@ -273,8 +293,10 @@ def program(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[
         (["optimizer=adm"], 2, "error: optimizer: there is no option 'adm'"),
         (["optimizer.lrr=1"], 2, "Did you mean 'optimizer.lr'"),
         (["name=a/b"], 2, "error: name: "),
+        (["optimizer.lr=1,2"], 2, "--multirun"),
+        (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
     ],
-    ids=["help", "cfg", "option", "key", "name"],
+    ids=["help", "cfg", "option", "key", "name", "sweep", "hydra"],
 )
 def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
     done, seconds = program(*arguments, folder=tmp_path)

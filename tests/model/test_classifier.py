@@ -70,6 +70,7 @@ def scheduled(interval: str, length: str | None, scheduler: Callable[..., Any]) 
     return Schedule(interval=interval, length=length, scheduler=scheduler)
 
 
+MOMENTUM = functools.partial(SGD, lr=LR, momentum=0.9)
 COSINE = scheduled("step", "T_max", functools.partial(CosineAnnealingLR, eta_min=0.0))
 
 
@@ -77,7 +78,7 @@ COSINE = scheduled("step", "T_max", functools.partial(CosineAnnealingLR, eta_min
 class Case:
     """One way of training, done by Lightning and by a bare loop."""
 
-    optimizer: Callable[..., Optimizer] = functools.partial(SGD, lr=LR, momentum=0.9)
+    optimizer: Callable[..., Optimizer] = MOMENTUM
     epochs: int = 3
     dropout: float = 0.0
     augmentation: Augmentation | None = None
@@ -238,7 +239,7 @@ def test_recent_losses_are_those_of_the_last_lightning_step(tmp_path: Path) -> N
     trainer.fit(classifier)
     assert [len(losses) for losses in seen] == [3, 1]
     sizes = [16, 16, 16, 2]
-    losses, correct = sum(seen, []), sum(right, [])
+    losses, correct = [x for call in seen for x in call], [x for call in right for x in call]
     assert classifier.history[0]["loss"] == pytest.approx(sum(s * x for s, x in zip(sizes, losses, strict=True)) / N)
     assert classifier.history[0]["accuracy"] == pytest.approx(sum(correct) / N)
 
@@ -263,7 +264,7 @@ def test_channels_last_changes_the_layout_and_hardly_the_numbers(tmp_path: Path)
     last, _ = Case(epochs=1, channels_last=True).by_lightning(tmp_path)
     for classifier, layout in ((plain, torch.contiguous_format), (last, torch.channels_last)):
         maps: list[Tensor] = []
-        classifier.network[0].register_forward_hook(lambda _m, _i, output, maps=maps: maps.append(output))
+        next(classifier.network.children()).register_forward_hook(lambda _m, _i, output, maps=maps: maps.append(output))
         classifier(TRAIN.pixels[:2])
         assert maps[0].is_contiguous(memory_format=layout)
     for one, two in zip(plain.network.parameters(), last.network.parameters(), strict=True):

@@ -22,7 +22,7 @@ def weight(path: Path) -> float:
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
-    state = {"tensor": torch.randn(3, 4), "numbers": [1, 2.5, None], "words": {"a": "b"}}
+    state: dict[str, Any] = {"tensor": torch.randn(3, 4), "numbers": [1, 2.5, None], "words": {"a": "b"}}
     save(state, tmp_path / "folder" / "x.ckpt")
     loaded = load(tmp_path / "folder" / "x.ckpt", field="resume")
     assert torch.equal(loaded.pop("tensor"), state.pop("tensor"))

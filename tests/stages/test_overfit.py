@@ -115,9 +115,9 @@ def test_a_low_loss_with_a_wrong_example_is_not_enough(parts_of: PartsOf) -> Non
 
 def test_a_loss_that_is_not_a_number_ends_it_at_once(parts_of: PartsOf) -> None:
     def poisoned() -> nn.Module:
-        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        nn.init.constant_(network[1].weight, float("nan"))
-        return network
+        linear = nn.Linear(64, 10)
+        nn.init.constant_(linear.weight, float("nan"))
+        return nn.Sequential(nn.Flatten(), linear)
 
     outcome = overfit()(parts_of(network=poisoned, progress=lambda *_, **__: None), [])
     assert not outcome.passed

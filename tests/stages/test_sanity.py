@@ -418,11 +418,12 @@ def test_the_penalty_rises_with_its_factor_and_is_absent_without_l2() -> None:
 
 
 def test_gradients_name_what_gets_none_and_what_is_alike() -> None:
-    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    first, second = nn.Linear(2, 3), nn.Linear(3, 2)
     with torch.no_grad():
-        network[0].weight.fill_(0.5)
-        network[0].bias.zero_()
-        network[1].weight.copy_(torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+        first.weight.fill_(0.5)
+        first.bias.zero_()
+        second.weight.copy_(torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+    network = nn.Sequential(first, second)
     inputs, labels = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([0, 1])
     measured = gradients(network, CROSS_ENTROPY, inputs, labels)
     assert measured["symmetric_layers"] == ["0.weight"]

@@ -17,7 +17,7 @@ from pipeline.errors import Stopped, UserError
 from pipeline.model.classifier import Classifier
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import Train
-from pipeline.stages.checkpoints import best_row, under
+from pipeline.stages.checkpoints import KeepCheckpoints, best_row, under
 
 STEPS = 4  # an epoch: 200 examples in batches of 64
 RANDOM = ("regularization=l2_dropout", "augmentation=crop_flip")
@@ -181,14 +181,14 @@ def test_a_cost_above_three_times_the_original_breaks_out_early(parts_of: PartsO
     )
     outcome = train(50, break_factor=3.0)(parts, [])
     assert not outcome.passed
-    assert [finding.check for finding in outcome.findings][0] in ("loss_exploding", "nonfinite")
+    assert outcome.findings[0].check in ("loss_exploding", "nonfinite")
     assert outcome.findings[0].remedy == ("optimizer.lr=100",)
     assert len(steps) < 3
     if outcome.findings[0].check == "loss_exploding":
         measured = outcome.findings[0].measured
         assert measured["cost"] > 3 * measured["original_cost"]
         assert measured["lr"] == 1000
-        assert outcome.findings[0].step in (per_call, 2, STEPS)
+        assert 1 < (outcome.findings[0].step or 0) <= STEPS
     assert not (parts.directory / "checkpoints" / "last.ckpt").exists()
 
 
@@ -233,9 +233,9 @@ def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(pa
 
 def test_a_loss_that_is_not_finite_ends_the_run(parts_of: PartsOf) -> None:
     def poisoned() -> nn.Module:
-        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        nn.init.constant_(network[1].weight, float("nan"))
-        return network
+        linear = nn.Linear(64, 10)
+        nn.init.constant_(linear.weight, float("nan"))
+        return nn.Sequential(nn.Flatten(), linear)
 
     outcome = train(5)(parts_of(network=poisoned), [])
     assert not outcome.passed
@@ -244,7 +244,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(parts_of: PartsOf) -> None:
 
 
 def test_with_checks_off_a_diverging_run_goes_on_to_its_end(parts_of: PartsOf) -> None:
-    parts = parts_of(*DIVERGING, "checks=off")
+    parts = parts_of(*DIVERGING, "checks.fail_on=never")
     outcome = train(3, break_factor=3.0)(parts, [])
     assert outcome.passed
     assert len(outcome.metrics["history"]) == 3
@@ -322,7 +322,6 @@ def test_stopping_again_and_again_changes_nothing(parts_of: PartsOf) -> None:
 
 def test_resuming_on_convolutions_in_channels_last(parts_of: PartsOf) -> None:
     options = ("model=convnet", "model.width=4", "model.depth=2", "optimizer=adam", *RANDOM, "trainer.steps_per_call=1")
-    options = tuple(option for option in options if option != "model.depth=1")
     stage, whole = train(2), parts_of(*options)
     stage(whole, [])
     path = stopped(stage, parts_of(*options), 5)
@@ -363,7 +362,7 @@ def test_patience_that_ran_out_before_the_stop_stays_run_out(parts_of: PartsOf) 
     stage, whole = train(9, patience=2), parts_of(*options)
     outcome = stage(whole, [])
     path = stopped(stage, parts_of(*options), 3 * STEPS)  # the epoch in which patience ends
-    later, again = resumed(stage, parts_of(*options), path)
+    _, again = resumed(stage, parts_of(*options), path)
     assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
 
 
@@ -405,31 +404,27 @@ def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
     parts_of: PartsOf, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
 ) -> None:
     """Lightning has an exit of its own for SIGTERM there, a SystemExit that saves nothing."""
-    hook = "on_train_batch_end" if at_the_end_of == "a batch" else "on_train_epoch_end"
-    sent = []
+    sent: list[bool] = []
 
     def send() -> None:
-        sent.append(True)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    if at_the_end_of == "a batch":  # the module's hook comes behind those of the callbacks
+    save = KeepCheckpoints.on_train_epoch_end
 
-        def after_callbacks(module: Classifier, *_: Any) -> None:
-            if module.step_in_epoch == 2 and not sent:
-                send()
+    def behind_a_batch(module: Classifier, *_: Any) -> None:  # the module's hook comes after the callbacks'
+        if module.step_in_epoch == 2:
+            send()
 
-        monkeypatch.setattr(Classifier, hook, after_callbacks)
-    else:  # behind the last save of the epoch
-        from pipeline.stages.checkpoints import KeepCheckpoints
+    def behind_an_epoch(keep: KeepCheckpoints, *arguments: Any) -> None:
+        save(keep, *arguments)
+        send()
 
-        original = KeepCheckpoints.on_train_epoch_end
-
-        def and_then(keep: KeepCheckpoints, *arguments: Any) -> None:
-            original(keep, *arguments)
-            if not sent:
-                send()
-
-        monkeypatch.setattr(KeepCheckpoints, hook, and_then)
+    if at_the_end_of == "a batch":
+        monkeypatch.setattr(Classifier, "on_train_batch_end", behind_a_batch)
+    else:
+        monkeypatch.setattr(KeepCheckpoints, "on_train_epoch_end", behind_an_epoch)
     parts = parts_of("trainer.steps_per_call=1")
     with parts.stopper.listening(), pytest.raises(Stopped) as stop:
         train()(parts, [])
@@ -462,7 +457,7 @@ def test_a_damaged_checkpoint_is_refused(parts_of: PartsOf, damage: bytes) -> No
         ("monitor", "loss"),
     ],
 )
-def test_wrong_fields_are_named(field: str, value: object) -> None:
+def test_wrong_fields_are_named(field: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         train(**{field: value})
     assert caught.value.field == field
