@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 import pipeline.overrides
@@ -24,12 +26,14 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module", autouse=True)
 def hydra_composes_once() -> Iterator[None]:
     """What Hydra makes of the same words is the same, and takes a third of a second each time."""
-    known: dict[tuple[str, ...], DictConfig] = {}
+    known: dict[str, DictConfig] = {}
 
-    def compose(name: str, words: Sequence[str]) -> DictConfig:
-        if tuple(words) not in known:
-            known[tuple(words)] = hydra.compose(name, list(words))
-        return copy.deepcopy(known[tuple(words)])
+    def compose(name: str, words: Sequence[str], **options: Any) -> DictConfig:
+        folders = GlobalHydra.instance().config_loader().get_search_path()
+        asked = repr((name, list(words), options, str(folders)))
+        if asked not in known:
+            known[asked] = hydra.compose(name, list(words), **options)
+        return copy.deepcopy(known[asked])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.overrides, "compose", compose)

@@ -19,7 +19,7 @@ from pipeline.parts import Outcome, Parts, Progress
 
 @dataclass(frozen=True)
 class Overfit:
-    """Regularization, dropout and augmentation off, constant rate, the whole subset in each step.
+    """Regularization (label smoothing too), dropout and augmentation off, constant rate, the whole subset in each step.
 
     Passes when the loss of a step is below `target_loss` (nats) with every example right, within `steps` steps.
     """
@@ -42,7 +42,7 @@ class Overfit:
         classifier = Classifier(
             parts.network(),
             preprocessing=parts.preprocessing,
-            loss=parts.loss,
+            loss=parts.loss.unregularized(),
             optimizer=parts.optimizer,
             train=few,
             seed=parts.seed,

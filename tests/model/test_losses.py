@@ -136,3 +136,12 @@ def test_fields_are_checked() -> None:
     with pytest.raises(UserError) as error:
         CustomLoss(function="mse")  # type: ignore[arg-type]
     assert error.value.field == "function"
+
+
+def test_label_smoothing_is_regularization_that_can_be_left_out() -> None:
+    logits, labels = torch.tensor([[50.0, 0.0], [0.0, 50.0]]), torch.tensor([0, 1])
+    smooth = CrossEntropy(label_smoothing=0.1)
+    assert smooth(logits, labels) > 1
+    assert smooth.unregularized()(logits, labels) < 1e-6
+    hinge = Hinge(margin=1.0)
+    assert hinge.unregularized() is hinge
