@@ -23,9 +23,12 @@ def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
     Raises `pipeline.errors.UserError` where the command line would exit with 2. A stage that fails its checks is a
     result, not an exception: `result.status == "failed"`, `result.findings` says why.
     """
-    from pipeline.overrides import composed
+    from pipeline.errors import UserError
+    from pipeline.overrides import composed, swept
     from pipeline.runner import run_config
 
+    if keys := swept(overrides):
+        raise UserError("takes one value in a single run.", field=keys[0])
     return run_config(composed(list(overrides)), overrides=list(overrides), quiet=quiet)
 
 

@@ -33,6 +33,8 @@ def main() -> None:
         arguments = get_args_parser().parse_known_args()[0]
         if not (arguments.help or arguments.hydra_help or arguments.shell_completion):
             config = composed(arguments.overrides, config_dir=arguments.config_dir)
+            if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg):
+                raise UserError("takes one value; to sweep over several add --multirun.", field=keys[0])
             if not (arguments.cfg or arguments.info):
                 check_name(config.name)
                 check_writable(Path(str(config.outputs)))

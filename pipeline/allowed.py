@@ -50,6 +50,8 @@ def instantiate(node: Mapping[str, Any], path: str) -> Any:
     configuration, for errors. This is the only place where a name from a configuration becomes code.
     Raises `UserError` for a target that is not allowed, cannot be imported, or does not take an argument.
     """
+    if not isinstance(node, Mapping):
+        raise UserError(f"{node!r} stands where a whole node with a _target_ belongs.", field=path)
     arguments = {
         key: _inner(value, f"{path}.{key}") for key, value in node.items() if key not in ("_target_", "_partial_")
     }
@@ -75,7 +77,7 @@ def locate(target: object, field: str) -> Callable[..., Any]:
     if target in (None, "???"):
         raise UserError("give the dotted name of your class or function, such as my_module.MyNet.", field=field)
     yours = frozenset(name.strip() for name in os.environ.get("PIPELINE_ALLOW", "").split(",") if name.strip())
-    if target not in ALLOWED | yours:
+    if not isinstance(target, str) or target not in ALLOWED | yours:
         meant = did_you_mean(str(target), ALLOWED | yours)
         raise UserError(
             f"{target!r} is not on the list of what a configuration may call.{meant} "
@@ -85,7 +87,7 @@ def locate(target: object, field: str) -> Callable[..., Any]:
     module, _, name = str(target).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"cannot import {target!r} ({error}). It must be importable from the folder you start in, or PYTHONPATH.",
             field=field,

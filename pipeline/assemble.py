@@ -37,6 +37,11 @@ def assemble(config: DictConfig) -> Parts:
     check_name(plain["name"])
     seed = fields.whole("seed", plain["seed"], at_least=0, at_most=2**63 - 1)
     fields.whole("verbose", plain["verbose"], at_least=0, at_most=2)
+    for key, node in [("stages", plain["stages"]), ("checks.rules", plain["checks"]["rules"])]:
+        if not isinstance(node, Mapping):
+            raise UserError(f"{node!r} stands where a whole node belongs.", field=key)
+    if not isinstance(plain["tags"], list):
+        raise UserError(f"{plain['tags']!r} is not a list of words such as [a, b].", field="tags")
     engine = build(Engine, "trainer", **plain["trainer"])
     checks = _checks(plain["checks"])
     stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
@@ -100,6 +105,8 @@ def load_data(node: Mapping[str, Any]) -> Splits:
     if node["scale"] is not None:
         fields.real("data.scale", node["scale"], above=0)
     fields.whole("data.split_seed", node["split_seed"], at_least=0, at_most=2**63 - 1)
+    if not isinstance(node["source"], Mapping):
+        raise UserError(f"{node['source']!r} stands where a whole node belongs.", field="data.source")
     if "path" in node["source"] and node["path"] is None:
         raise UserError("give the file or folder of your data: data.path=...", field="data.path")
     source = instantiate(node["source"], "data")
@@ -170,6 +177,8 @@ def _checks(node: Mapping[str, Any]) -> Checks:
 
 def _block(plain: Mapping[str, Any]) -> HiddenBlock:
     activation = instantiate(plain["activation"], "activation")
+    if not isinstance(activation, functools.partial):
+        raise UserError("needs _partial_: true, since every layer gets its own.", field="activation")
     build(activation, "activation")
     batchnorm = {key: value for key, value in plain["batchnorm"].items() if key != "recompute"}
     dropout = plain["regularization"]["dropout"]

@@ -46,11 +46,15 @@ class Stopped(BaseException):
         super().__init__(f"stopped by signal {signal}")
         self.signal = signal
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.signal,)
+
 
 def did_you_mean(word: str, options: Iterable[str], *, most: int = 3) -> str:
     """` Did you mean 'a' or 'b'?` for the options closest to `word`; empty when nothing is close."""
     options = list(dict.fromkeys(options))
-    close = difflib.get_close_matches(word, options, n=most, cutoff=0.6)
+    by_lower = {option.lower(): option for option in options}
+    close = [by_lower[o] for o in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)]
     # `lr` for `optimizer.lr`: the last part of a dotted key counts as a whole match
     close = [o for o in options if "." in o and o.rsplit(".", 1)[1] == word][:most] or close
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

@@ -21,8 +21,7 @@ def real(
 ) -> float:
     """A finite number inside the bounds, as float. Booleans, strings, NaN and infinities are refused."""
     allowed = "a finite number" + _bounds(above, at_least, below, at_most)
-    inside = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not inside or _outside(value, above, at_least, below, at_most):
+    if isinstance(value, bool) or not _finite(value) or _outside(value, above, at_least, below, at_most):
         raise UserError(f"{value!r} is not {allowed}.{_sentence(hint)}", field=field)
     return float(value)
 
@@ -59,6 +58,13 @@ def choice(field: str, value: Any, options: Iterable[str]) -> str:
     return str(value)
 
 
+def _finite(value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
+
+
 def _outside(value: float, above: Any, at_least: Any, below: Any, at_most: Any) -> bool:
     return (
         (above is not None and not value > above)
@@ -70,7 +76,10 @@ def _outside(value: float, above: Any, at_least: Any, below: Any, at_most: Any) 
 
 def _bounds(above: Any, at_least: Any, below: Any, at_most: Any) -> str:
     named = [("above", above), ("at least", at_least), ("below", below), ("at most", at_most)]
-    words = [f"{word} {bound:g}" for word, bound in named if bound is not None]
+    limits = [
+        (word, str(bound) if isinstance(bound, int) else f"{bound:g}") for word, bound in named if bound is not None
+    ]
+    words = [f"{word} {limit}" for word, limit in limits]
     return (", " + " and ".join(words)) if words else ""
 
 

@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import UserError, did_you_mean
@@ -40,21 +40,30 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
     """The whole configuration that `overrides` describe; raises `UserError` for whatever is not on the menu."""
     parsed = _parse(overrides)
     register_resolvers()
-    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
         loader = GlobalHydra.instance().config_loader()
+        if config_dir:
+            loader.get_search_path().prepend("command-line", f"file://{Path(config_dir).resolve()}", "schema")
+            loader.repository.initialize_sources(loader.get_search_path())  # type: ignore[attr-defined]
         groups = [g for g in loader.list_groups("") if g != "hydra"]
         stages = loader.get_group_options("stage", results_filter=ObjectType.CONFIG)
         chosen = [o for o in parsed if o.key_or_group in groups]
         for override in chosen:
             _check_group(override, loader)
-        values = [o for o in parsed if o.key_or_group not in groups and not o.key_or_group.startswith("hydra")]
+        hydras = [o for o in parsed if _is_hydra(o)]
+        values = [o for o in parsed if o not in chosen and o not in hydras]
+        words = [_first(o) for o in parsed if o not in hydras and not _no_experiment(o)]
         try:
-            base = compose("config", [*extra, *(_first(o) for o in chosen)])
-            for override in values:
-                _check_key(override, base, groups, stages)
-            return compose("config", [*extra, *(_first(o) for o in parsed if not o.key_or_group.startswith("hydra"))])
+            if values:
+                base = compose("config", [_first(o) for o in chosen if not _no_experiment(o)])
+                for override in values:
+                    _check_key(override, base, groups, stages)
+            whole = compose("config", [*words, *(str(o.input_line) for o in hydras)], return_hydra_config=True)
+            _check_hydra(whole)
+            with open_dict(whole):
+                del whole["hydra"]
+            return whole
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).strip()) from error
 
@@ -71,19 +80,49 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         if "=" not in text and not text.startswith("~"):
             raise UserError(f"{text!r} is neither an option (--help lists them) nor of the form key=value.")
         try:
-            parsed.append(parser.parse_override(text))
+            override = parser.parse_override(text)
         except HydraException as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot read {text!r}: {reason}. Quote values with spaces or symbols.") from error
+        if not override.key_or_group:
+            raise UserError(f"cannot read {text!r}: there is no key before '='.")
+        if override.package is not None:
+            raise UserError("a package cannot be chosen; leave '@...' out.", field=override.key_or_group)
+        parsed.append(override)
     return parsed
 
 
 def _options(override: Override) -> Iterable[str]:
     """Every option that a group override names: one, a list, or each choice of a sweep."""
-    values: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-    for value in values:
-        for one in value if isinstance(value, list) else [value]:
-            yield str(one).strip("'\"")
+    try:
+        values: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+        for value in values:
+            for one in value if isinstance(value, list) else [value]:
+                yield one.text if isinstance(one, QuotedString) else str(one)
+    except HydraException as error:
+        raise UserError(
+            f"{override.input_line!r} cannot be swept here: {error}", field=override.key_or_group
+        ) from error
+
+
+def _is_hydra(override: Override) -> bool:
+    return override.key_or_group == "hydra" or override.key_or_group.startswith(("hydra.", "hydra/"))
+
+
+def _no_experiment(override: Override) -> bool:
+    return override.key_or_group == "experiment" and (override.is_delete() or override.value() is None)
+
+
+def _check_hydra(config: DictConfig) -> None:
+    """Hydra would call and set these before the run looks at anything, around the list of what may be called."""
+    node = config.hydra
+    for key, there in [("hydra.callbacks", node.callbacks), ("hydra.job.env_set", node.job.env_set)]:
+        if there:
+            raise UserError("not in a configuration; set variables in your shell.", field=key)
+    for name in ("launcher", "sweeper"):
+        target = str(node[name]["_target_"])
+        if not target.startswith(("hydra._internal.core_plugins.", "hydra_plugins.")):
+            raise UserError(f"{target!r} is no plugin of Hydra.", field=f"hydra.{name}._target_")
 
 
 def _check_group(override: Override, loader: Any) -> None:

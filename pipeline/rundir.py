@@ -16,8 +16,8 @@ from pipeline.errors import UserError
 
 
 def new_run_id() -> str:
-    """`2026-01-31_23-59-59_1f0c9a3e`: sorts by time; 32 random bits keep runs of one second apart."""
-    return f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(4)}"
+    """`2026-01-31_23-59-59_1f0c9a3e77b2`: sorts by time; 48 random bits keep runs of one second apart."""
+    return f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(6)}"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -67,24 +67,17 @@ def check_name(name: object) -> None:
 
 def check_writable(outputs: Path) -> None:
     """Raise a `UserError` unless a folder can be made and a file written under `outputs`; leaves nothing behind."""
-    made: list[Path] = []
     try:
-        missing = [p for p in [outputs, *outputs.parents] if not p.exists()]
-        for folder in reversed(missing):
-            folder.mkdir(exist_ok=True)
-            made.append(folder)
-        with tempfile.NamedTemporaryFile(dir=outputs):
-            pass
+        there = next(folder for folder in [outputs, *outputs.parents] if folder.exists())
+        # the missing folders are tried out in one of our own, so that runs that start together never share one
+        with tempfile.TemporaryDirectory(dir=there, prefix=".") as own:
+            (Path(own) / outputs.relative_to(there)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot write to the folder {str(outputs)!r} ({error.strerror or error}). "
             "Choose another: outputs=some/folder.",
             field="outputs",
         ) from error
-    finally:
-        for folder in reversed(made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
 
 def _umask() -> int:

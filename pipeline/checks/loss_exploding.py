@@ -19,12 +19,13 @@ class LossExploding:
             return None
         cost, original, factor = signals["exploded_cost"], signals["original_cost"], signals["break_factor"]
         step = signals["exploded_step"]
+        times = f"{cost / original:.3g} times the original" if original > 0 else "up from the original"
         return Finding(
             check="loss_exploding",
             severity="failure",
             measured={"cost": cost, "original_cost": original, "lr": signals["lr"]},
             expected=f"a cost below {factor:g} x {original:.4g}",
-            message=f"At step {step} the cost is {cost:.4g}, {cost / original:.3g} times the original {original:.4g}.",
+            message=f"At step {step} the cost is {cost:.4g}, {times} {original:.4g}.",
             why="Each update overshoots and makes the next gradient larger: the learning rate is too high.",
             remedy=tuple(signals["lower_rate"]),
             source="lecture notes: if the cost is ever > 3 * original cost, break out early",

@@ -103,6 +103,10 @@ class Init:
     after: Callable[[nn.Module, Sequence[nn.Module], Tensor], None] | None = None
 
     def __post_init__(self) -> None:
+        if not callable(self.weight):
+            raise UserError(
+                f"{self.weight!r} is no rule; choose one by its option: init={self.weight}.", field="weight"
+            )
         fields.real("bias", self.bias)
         if self.output_scale is not None:
             fields.real("output_scale", self.output_scale, at_least=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -100,7 +101,8 @@ class CustomLoss(Loss):
         return torch.stack([self(z, y) for z, y in zip(logits.split(1), labels.split(1), strict=True)])
 
     def expected_first(self, classes: int) -> float | None:
-        expected = getattr(self.function, "expected_first", None)
+        function = self.function.func if isinstance(self.function, functools.partial) else self.function
+        expected = getattr(function, "expected_first", None)
         if callable(expected):
             expected = expected(classes)
         return None if expected is None else float(expected)

@@ -141,7 +141,8 @@ class _Watch(pl.Callback):
         mean = sum(losses) / len(losses)
         if not math.isfinite(mean):
             self._break({"nonfinite": ["the loss"], "nonfinite_step": trainer.global_step})
-        if mean > self.stage.break_factor * original:
+        # for a positive cost: mean > break_factor * original; a user's own loss may be negative
+        if original != 0 and mean > original + (self.stage.break_factor - 1) * abs(original):
             self._break(
                 {
                     "exploded": True,

@@ -333,12 +333,17 @@ def test_plateau_waits_for_the_validation_loss(tmp_path: Path) -> None:
 
 def test_plateau_stays_while_the_validation_loss_falls(tmp_path: Path) -> None:
     schedule = scheduled("epoch", None, functools.partial(ReduceLROnPlateau, factor=0.1, patience=0, threshold=0.0))
-    classifier, _ = Case(schedule=schedule, epochs=5).by_lightning(tmp_path)
+    classifier = Case(schedule=schedule, epochs=6).classifier()
+    classifier.val_images = Images(VAL.pixels, VAL.labels.roll(1))  # where learning the training images does not help
+    lightning(tmp_path, max_epochs=6).fit(classifier)
     best, rate = math.inf, LR
     for row in classifier.history:
         assert row["lr"] == pytest.approx(rate)
         rate = rate if row["val_loss"] < best else rate * 0.1
         best = min(best, row["val_loss"])
+    losses = [row["loss"] for row in classifier.history]
+    assert min(losses[1:]) < losses[0], "the case should be one where the training loss falls"
+    assert rate < LR
 
 
 # ------------------------------------------------------------------------------------------ checkpoints
