@@ -9,7 +9,14 @@ from pipeline.checks.finding import Finding, Signals
 class NonFinite:
     """Anti-pattern: training on after a NaN or an infinity. Rule: every loss and every gradient is finite."""
 
-    explains = ("initial_loss", "unreachable_parameters", "input_ignored", "cannot_overfit", "loss_exploding")
+    explains = (
+        "regularization_raises_loss",
+        "initial_loss",
+        "unreachable_parameters",
+        "input_ignored",
+        "cannot_overfit",
+        "loss_exploding",
+    )
 
     def __call__(self, signals: Signals) -> Finding | None:
         where = signals.get("nonfinite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from pipeline.errors import Stopped, UserError
@@ -24,13 +26,13 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write `state` whole. Its sha256 is laid down first, above the old file's, so that a kill between the two
-    moves leaves a pair that still agrees."""
+    """Write `state` whole. Its sha256 is laid down first, above that of the file it replaces, so that a kill between
+    the two moves leaves a pair that still agrees."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getbuffer()
     sums = _sums_file(path)
-    before = sums.read_text().splitlines()[:1] if sums.exists() else []
+    before = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.exists() else []
     write_text(sums, "\n".join([hashlib.sha256(data).hexdigest(), *before]) + "\n")
     write_whole(path, lambda file: file.write(data))
 
@@ -86,17 +88,29 @@ class KeepCheckpoints(Checkpoint):
         if self._requested(trainer) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._save_and_stop(trainer)
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Classifier)
+        if module.history and self._patience_ran_out(module.history):  # before it was resumed
+            trainer.should_stop = True
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException):  # Lightning's own end at a SIGTERM, between two safe points
+            trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
-        best, newest = best_row(module.history, self.monitor), module.history[-1]
-        if best is newest:
+        if best_row(module.history, self.monitor) is module.history[-1]:
             trainer.save_checkpoint(self.folder / BEST, weights_only=False)
         write_history(self.folder.parent / "history.csv", module.history)
-        if self.patience is not None and newest["epoch"] - best["epoch"] >= self.patience:
+        if self._patience_ran_out(module.history):
             trainer.should_stop = True
         if self._requested(trainer):
             self._save_and_stop(trainer)
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+
+    def _patience_ran_out(self, history: list[dict[str, float]]) -> bool:
+        best = best_row(history, self.monitor)
+        return self.patience is not None and history[-1]["epoch"] - best["epoch"] >= self.patience
 
     def _requested(self, trainer: pl.Trainer) -> bool:
         requested = self.stopper.requested is not None
@@ -116,9 +130,9 @@ def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def best_row(history: list[dict[str, float]], monitor: str) -> dict[str, float]:
-    """The epoch with the highest accuracy or the lowest loss; the first among equals."""
+    """The epoch with the highest accuracy or the lowest loss; the first among equals; NaN is worse than any."""
     sign = -1 if monitor.endswith("loss") else 1
-    return max(history, key=lambda row: sign * row[monitor])
+    return max(history, key=lambda row: -math.inf if math.isnan(row[monitor]) else sign * row[monitor])
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +32,12 @@ class Evaluate:
         path = self._path(parts)
         state = checkpoints.load(path, field="stages.evaluate.checkpoint")
         device = parts.engine.device
-        network, preprocessing = parts.network().to(device).eval(), parts.preprocessing.to(device)
+        network = parts.network().to(device).eval()
+        preprocessing = copy.deepcopy(parts.preprocessing).to(device)  # takes on the checkpoint's statistics
         try:
             network.load_state_dict(checkpoints.under(state["state_dict"], "network."))
             preprocessing.load_state_dict(checkpoints.under(state["state_dict"], "preprocessing."))
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, IndexError, TypeError) as error:
             raise UserError(
                 f"{str(path)!r} was made with another model or preprocessing; use the options it was trained with. "
                 f"({str(error).splitlines()[0]})",

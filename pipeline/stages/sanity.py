@@ -75,7 +75,8 @@ class Sanity:
         signals |= gradients(network, parts.loss, inputs, labels)
         signals |= batch_leak(network, parts.loss, inputs[few], labels[few])
         parts.progress(2, 4)
-        if not signals["nonfinite"]:
+        learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
+        if learns and not signals["nonfinite"]:
             signals |= self._short_fits(parts, inputs[few], labels[few], signals)
 
     def _short_fits(self, parts: Parts, inputs: Tensor, labels: Tensor, signals: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def first_output(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
 def first_loss(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
     """Loss (nats), mean and standard deviation of the logits about their mean over classes, before any step."""
     with torch.no_grad():
-        logits = network(inputs)
+        logits = network(inputs).detach()
         value = loss(logits, labels)
         spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
     numbers = {"first_loss": float(value), "logit_mean": float(logits.mean()), "logit_std": float(spread)}
@@ -145,7 +146,9 @@ def penalized(network: nn.Module, loss: float, l2: float, factors: Sequence[floa
 def gradients(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
     """Which parameters get no gradient, which a non-finite one, and in which layers all units are alike."""
     network.zero_grad()
-    loss(network(inputs), labels).backward()
+    value = loss(network(inputs), labels)
+    if value.requires_grad:  # an output that is detached reaches no parameter
+        value.backward()
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     zero = [name for name, p in named if p.grad is None or not bool(p.grad.any())]
     bad = [f"gradient of {name}" for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())]
@@ -167,12 +170,14 @@ def batch_leak(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -
     network.eval()
     inputs = inputs.detach().clone().requires_grad_()
     try:
-        loss.per_example(network(inputs), labels)[0].backward()
+        value = loss.per_example(network(inputs), labels)[0]
+        if value.requires_grad:
+            value.backward()
     finally:
         network.train(was_training)
         network.zero_grad()
-    assert inputs.grad is not None
-    others = inputs.grad[1:].flatten(1).abs().amax(1)
+    gradient = torch.zeros_like(inputs) if inputs.grad is None else inputs.grad
+    others = gradient[1:].flatten(1).abs().amax(1)
     return {
         "leaking_examples": int((others > 0).sum()),
         "leak_examples": len(others),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +13,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from pipeline import fields
 from pipeline.data import EpochBatches
 from pipeline.data.order import permutation
+from pipeline.errors import Stopped
 from pipeline.model import recompute_statistics
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import checkpoints
+
+JUDGED_EXAMPLES = 16
+"""The cost is the mean over at least so many examples: with a batch of one, a single wrong answer is no explosion."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Train:
         classifier = self._classifier(parts)
         if parts.resume is not None:
             checkpoints.copy(parts.resume.with_name(checkpoints.BEST), folder / checkpoints.BEST)
+            checkpoints.copy(parts.resume, folder / checkpoints.LAST)  # resumable from the first moment on
         watch = _Watch(self, parts)
         keep = checkpoints.KeepCheckpoints(folder, monitor=self.monitor, patience=self.patience, stopper=parts.stopper)
         trainer = parts.engine.trainer(
@@ -56,6 +64,10 @@ class Train:
                 trainer.fit(classifier, ckpt_path=parts.resume)
         except _Broken:
             pass
+        except SIGTERMException as stop:  # came between our look at the stopper and Lightning's at its own flag
+            raise Stopped(signal.SIGTERM) from stop
+        if classifier.history:
+            checkpoints.write_history(parts.directory / "history.csv", classifier.history)
         signals = watch.signals | {"lr": parts.lr, "lower_rate": [f"optimizer.lr={parts.lr / 10:.3g}"]}
         findings = parts.checks.judge(signals, stage="train")
         if parts.recompute_batchnorm and (folder / checkpoints.BEST).exists():
@@ -131,30 +143,37 @@ class _Watch(pl.Callback):
         self.stage, self.parts = stage, parts
         self.signals: dict[str, Any] = {}
         self.broken = False
+        self.window: deque[tuple[float, int]] = deque()
         steps = -(-len(parts.data.train) // parts.batch_size)
         self.total = stage.epochs * steps
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert isinstance(module, Classifier)
-        losses = module.recent_losses.tolist()
+        losses = module.recent_losses.tolist()  # the only transfer of a Lightning step
         original = module.saved.setdefault("original_cost", losses[0])
-        mean = sum(losses) / len(losses)
-        if not math.isfinite(mean):
-            self._break({"nonfinite": ["the loss"], "nonfinite_step": trainer.global_step})
-        # for a positive cost: mean > break_factor * original; a user's own loss may be negative
-        if original != 0 and mean > original + (self.stage.break_factor - 1) * abs(original):
-            self._break(
-                {
-                    "exploded": True,
-                    "exploded_cost": mean,
-                    "exploded_step": trainer.global_step,
-                    "original_cost": original,
-                    "break_factor": self.stage.break_factor,
-                }
-            )
+        first = trainer.global_step - len(losses) + 1
+        for step, (loss, (_, index)) in enumerate(zip(losses, batch, strict=True), start=first):
+            self._judge(loss, len(index), step, original)
         row = module.history[-1] if module.history else {}
         shown = {"val_accuracy": row["val_accuracy"]} if row else {}
+        mean = sum(losses) / len(losses)
         self.parts.progress(trainer.global_step, self.total, epoch=module.epoch + 1, loss=mean, **shown)
+
+    def _judge(self, loss: float, examples: int, step: int, original: float) -> None:
+        """Break off at the first cost that is not finite or too high; tiny batches are judged by several steps."""
+        if not math.isfinite(loss):
+            self._break({"nonfinite": ["the loss"], "nonfinite_step": step})
+        self.window.append((loss, examples))
+        while sum(n for _, n in self.window) - self.window[0][1] >= JUDGED_EXAMPLES:
+            self.window.popleft()
+        cost = sum(loss * n for loss, n in self.window) / sum(n for _, n in self.window)
+        # for a positive cost: cost > break_factor * original; a user's own loss may be negative
+        if original != 0 and cost > original + (self.stage.break_factor - 1) * abs(original):
+            factor = self.stage.break_factor
+            about = {"exploded_cost": cost, "exploded_step": step, "original_cost": original, "break_factor": factor}
+            self._break({"exploded": True} | about)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, Any]) -> None:
         assert isinstance(module, Classifier)
