@@ -32,8 +32,12 @@ against the target's signature when it is called."""
 
 
 def register_resolvers() -> None:
-    """`${run_id:}`: the folder of this run, the same wherever it is asked for within one composition."""
+    """`${run_id:}`: the folder of this run, the same wherever it is asked for within one composition.
+
+    `${times:a,b}`: a product; null where a is no number, which whoever owns `a` will say.
+    """
     OmegaConf.register_new_resolver("run_id", new_run_id, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("times", _product, replace=True)
 
 
 def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
@@ -66,6 +70,10 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
             return whole
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).strip()) from error
+
+
+def _product(a: Any, b: float) -> float | None:
+    return a * b if isinstance(a, (int, float)) else None
 
 
 def swept(overrides: Sequence[str]) -> list[str]:

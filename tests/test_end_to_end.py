@@ -20,7 +20,7 @@ from pipeline.data.sources.embedded import digits
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ["data=digits", "model=mlp", "model.width=32", "optimizer.lr=0.05"]
+TINY = ["data=digits", "model=mlp", "model.width=32", "optimizer.lr=0.02"]
 SMALL = [*TINY, "stages.train.epochs=4"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ class ConvNet(nn.Module):
 
     The width doubles after each pool: width 16, depth 4, pool_every 2 is 16-16-pool-32-32-pool. The `head` between
     the last map and `output` is `flatten` (all positions) or `average` (the mean over positions).
+    Dropout stands in the last block alone, whose output the many weights of `output` take; between convolutions, whose
+    few weights see every position, it costs accuracy (docs/LOG.md).
     (N, C, H, W) images -> (N, classes) logits. Raises `UserError` naming the field, also when the image is too small
     for that many pools.
     """
@@ -42,10 +45,12 @@ class ConvNet(nn.Module):
         _refuse_too_many_pools(input_shape, depth, pool_every)
 
         channels, height, breadth = input_shape
+        undropped = replace(block, dropout=0.0)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(depth):
             out = width * 2 ** (i // pool_every)
-            layers[f"conv{i + 1}"] = block.conv(channels, out, kernel=3)
+            last = i + 1 == depth
+            layers[f"conv{i + 1}"] = (block if last else undropped).conv(channels, out, kernel=3)
             channels = out
             if (i + 1) % pool_every == 0:
                 layers[f"pool{(i + 1) // pool_every}"] = nn.MaxPool2d(2)
