@@ -76,7 +76,8 @@ def _spare_test_split(config: DictConfig, job: HydraConf) -> None:
     A sweep over nothing but seeds chooses nothing.
     """
     typed = {key for key in os.environ.get("PIPELINE_SWEPT", "").split(",") if key}
-    only_seeds = typed | set(job.sweeper.get("params") or {}) <= {"seed"} and str(job.sweeper._target_).endswith("BasicSweeper")
+    keys = typed | set(job.sweeper.get("params") or {})
+    only_seeds = keys <= {"seed"} and str(job.sweeper._target_).endswith("BasicSweeper")
     if "evaluate" in config.stages and not only_seeds:
         if len(config.stages) == 1:
             raise UserError("a sweep does not touch the test split; evaluate the one that you choose.", field="stage")

@@ -91,7 +91,9 @@ class Terminal:
 
     def run_ends(self, result: RunResult) -> None:
         style = "green" if result.status == "passed" else "bold red"
-        line = Text.assemble((result.status, style), f" in {result.seconds:.1f} s  ", str(result.directory))
+        where = os.path.relpath(result.directory)
+        where = str(result.directory) if where.startswith("..") else where
+        line = Text.assemble((result.status, style), f" in {result.seconds:.1f} s  ", where)
         self.console.print(line)
 
     def close(self) -> None:

@@ -130,9 +130,13 @@ def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def best_row(history: list[dict[str, float]], monitor: str) -> dict[str, float]:
-    """The epoch with the highest accuracy or the lowest loss; the first among equals; NaN is worse than any."""
+    """The epoch with the highest accuracy or the lowest loss; NaN is worse than any.
+
+    The last among equals: accuracies of a small validation split tie often, and the rate has fallen since.
+    """
     sign = -1 if monitor.endswith("loss") else 1
-    return max(history, key=lambda row: -math.inf if math.isnan(row[monitor]) else sign * row[monitor])
+    score = [-math.inf if math.isnan(row[monitor]) else sign * row[monitor] for row in history]
+    return history[max(range(len(history)), key=lambda i: (score[i], i))]
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
