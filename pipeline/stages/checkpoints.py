@@ -109,8 +109,11 @@ class KeepCheckpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
 
     def _patience_ran_out(self, history: list[dict[str, float]]) -> bool:
-        best = best_row(history, self.monitor)
-        return self.patience is not None and history[-1]["epoch"] - best["epoch"] >= self.patience
+        if self.patience is None:
+            return False
+        best = best_row(history, self.monitor)[self.monitor]
+        since = next(row["epoch"] for row in history if row[self.monitor] == best or math.isnan(best))
+        return history[-1]["epoch"] - since >= self.patience  # an equal score is no better one
 
     def _requested(self, trainer: pl.Trainer) -> bool:
         requested = self.stopper.requested is not None

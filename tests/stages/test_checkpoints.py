@@ -150,15 +150,15 @@ def test_under_takes_the_names_behind_the_prefix() -> None:
     assert under({"network.a.network.b": one, "preprocessing.shift": two}, "network.") == {"a.network.b": one}
 
 
-def test_the_best_row_is_the_highest_accuracy_or_the_lowest_loss_and_the_first_of_equals() -> None:
+def test_the_best_row_is_the_highest_accuracy_or_the_lowest_loss_and_the_last_of_equals() -> None:
     history = [
         {"epoch": 0.0, "val_accuracy": 0.5, "val_loss": 1.0},
         {"epoch": 1.0, "val_accuracy": 0.7, "val_loss": 0.9},
         {"epoch": 2.0, "val_accuracy": 0.7, "val_loss": 0.8},
         {"epoch": 3.0, "val_accuracy": 0.6, "val_loss": 0.8},
     ]
-    assert best_row(history, "val_accuracy") is history[1]
-    assert best_row(history, "val_loss") is history[2]
+    assert best_row(history, "val_accuracy") is history[2]
+    assert best_row(history, "val_loss") is history[3]
 
 
 def test_the_best_row_is_never_one_that_is_not_a_number() -> None:
@@ -215,9 +215,9 @@ def test_patience_counts_epochs_without_a_better_score(
     assert epochs(tmp_path, scores, patience)[1] == ran
 
 
-def test_best_is_saved_when_it_is_better_and_last_always(tmp_path: Path) -> None:
+def test_best_is_saved_when_nothing_was_better_and_last_always(tmp_path: Path) -> None:
     saved, _ = epochs(tmp_path, [0.3, 0.2, 0.3, 0.4], None)
-    assert saved == [["best.ckpt", "last.ckpt"], ["last.ckpt"], ["last.ckpt"], ["best.ckpt", "last.ckpt"]]
+    assert saved == [["best.ckpt", "last.ckpt"], ["last.ckpt"], ["best.ckpt", "last.ckpt"], ["best.ckpt", "last.ckpt"]]
 
 
 def test_a_request_stops_between_batches_but_lets_the_last_batch_finish_its_epoch(tmp_path: Path) -> None:
