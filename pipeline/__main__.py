@@ -7,8 +7,9 @@ import sys
 import traceback
 from pathlib import Path
 
-# before torch is imported: OpenMP threads that spin while they wait make steps ten times slower beside other work
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Before torch is imported: OpenMP threads that spin for long while they wait make steps ten times slower beside other
+# work. 10,000 turns are short enough for that; 1,000 cost 15 % on a quiet machine (docs/LOG.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import hydra
 from hydra._internal.utils import get_args_parser

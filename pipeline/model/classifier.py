@@ -123,7 +123,7 @@ class Classifier(pl.LightningModule):
         each_step = self.schedule is not None and self.schedule.moves_on(scheduler) == "step"
         losses, correct = [], []
         for step, index in chunk:
-            torch.manual_seed(seed_from(self.seed, 1, self.epoch, step))
+            _seed(seed_from(self.seed, 1, self.epoch, step), self.device)
             pixels, labels = self._examples(index)
             logits = self(pixels)
             loss = self.loss(logits, labels)
@@ -222,6 +222,18 @@ class _Chunks:
 
     def __iter__(self) -> Iterator[Chunk]:
         return iter(self.begin())
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that a step on `device` draws from.
+
+    `torch.manual_seed` also queues a call, with a stack trace, for each kind of device that is not in use: 1 ms a step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _means(sums: Tensor, prefix: str) -> dict[str, float]:
