@@ -17,8 +17,8 @@ class ConvNet(nn.Module):
 
     The width doubles after each pool: width 16, depth 4, pool_every 2 is 16-16-pool-32-32-pool. The `head` between
     the last map and `output` is `flatten` (all positions) or `average` (the mean over positions).
-    Dropout stands once, before the many weights of `output`; between convolutions, whose few weights see every
-    position, it costs accuracy, and before a pool it draws four times the random numbers (docs/LOG.md).
+    Dropout stands in the last block alone, whose output the many weights of `output` take; between convolutions, whose
+    few weights see every position, it costs accuracy (docs/LOG.md).
     (N, C, H, W) images -> (N, classes) logits. Raises `UserError` naming the field, also when the image is too small
     for that many pools.
     """
@@ -49,7 +49,8 @@ class ConvNet(nn.Module):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(depth):
             out = width * 2 ** (i // pool_every)
-            layers[f"conv{i + 1}"] = undropped.conv(channels, out, kernel=3)
+            last = i + 1 == depth
+            layers[f"conv{i + 1}"] = (block if last else undropped).conv(channels, out, kernel=3)
             channels = out
             if (i + 1) % pool_every == 0:
                 layers[f"pool{(i + 1) // pool_every}"] = nn.MaxPool2d(2)
@@ -57,11 +58,10 @@ class ConvNet(nn.Module):
         self.hidden = nn.Sequential(layers)
         average = head == "average"
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if average else nn.Flatten()
-        self.dropout = nn.Dropout(block.dropout) if block.dropout else nn.Identity()
         self.output = nn.Linear(channels if average else channels * height * breadth, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.dropout(self.head(self.hidden(x))))
+        return self.output(self.head(self.hidden(x)))
 
 
 def refuse_vectors(input_shape: tuple[int, int, int]) -> None:

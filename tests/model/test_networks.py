@@ -181,8 +181,8 @@ def test_residual_drops_inside_its_branch_only() -> None:
     assert all(name.endswith("first.dropout") for name in dropouts)
 
 
-def test_dropout_in_a_convnet_stands_once_before_the_output() -> None:
+def test_dropout_in_a_convnet_stands_in_the_last_block_alone() -> None:
     block = HiddenBlock(activation=nn.ReLU, batchnorm=BatchNorm(position="none", momentum=0.1, eps=1e-5), dropout=0.3)
     network = ConvNet((1, 8, 8), 3, block, width=4, depth=4, pool_every=2, head="flatten")
     dropped = [name for name, module in network.named_modules() if isinstance(module, nn.Dropout)]
-    assert dropped == ["dropout"]
+    assert dropped == ["hidden.conv4.dropout"]
