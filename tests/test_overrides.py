@@ -248,7 +248,7 @@ def test_a_word_alone_points_to_the_help(typed: str) -> None:
 
 def test_interpolations_are_left_for_later() -> None:
     config = composed(["schedule=one_cycle", "optimizer.lr=0.25"])
-    assert config.schedule.scheduler.max_lr == 0.25
+    assert config.schedule.scheduler.max_lr == 2.5
 
 
 @pytest.mark.parametrize("name", ["own", "with space", "a,b [c]"])

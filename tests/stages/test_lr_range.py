@@ -48,7 +48,7 @@ def test_the_smoothed_loss_is_the_bias_corrected_average(parts_of: PartsOf) -> N
 
 
 def test_a_tenth_of_the_best_rate_is_proposed(parts_of: PartsOf) -> None:
-    metrics = lr_range()(parts_of(*SGD), []).metrics
+    metrics = lr_range()(parts_of(*SGD, "optimizer.lr=0.1"), []).metrics
     best = metrics["smoothed"].index(min(metrics["smoothed"]))
     assert metrics["proposed_lr"] == pytest.approx(metrics["rates"][best] / 10)
     assert metrics["best_loss"] == min(metrics["smoothed"])
