@@ -70,7 +70,7 @@ def test_the_schedule_is_off(parts_of: PartsOf) -> None:
 
 
 def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
-    parts = parts_of("optimizer=sgd", "optimizer.lr=0.1")
+    parts = parts_of("optimizer=sgd", "optimizer.lr=0.1", "regularization=none")
     losses = overfit(examples=10, steps=5)(parts, []).metrics["losses"]
     few, network = first(parts.data.train, 10, 10), parts.network()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
