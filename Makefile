@@ -42,9 +42,10 @@ lr_range: setup  ## sanity, then a learning-rate range test that proposes a rate
 train: setup  ## the whole workflow: sanity, overfit, train, and the best checkpoint once on the test split
 	@$(run) $(ARGS)
 
-CHECKPOINT ?= outputs/latest/checkpoints/best.ckpt
-evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the latest run's best)
-	@$(run) stage=evaluate stages.evaluate.checkpoint=$(CHECKPOINT) $(ARGS)
+# not outputs/latest: that may be a sanity check, or the last evaluation
+CHECKPOINT ?= $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null | head -n 1)
+evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the newest best.ckpt)
+	@$(run) stage=evaluate stages.evaluate.checkpoint='$(CHECKPOINT)' $(ARGS)
 
 test: setup  ## the fast tests and the whole path once (at most 5 minutes)
 	@$(bin)/pytest -m 'not slow' $(ARGS)
