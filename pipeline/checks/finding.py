@@ -1,8 +1,8 @@
-"""What a check says: one finding, and how findings of one stage are gathered and ranked."""
+"""What a check says: one finding; how a stage's findings are gathered, and how all of them are ranked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -35,12 +35,17 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "remedy": list(self.remedy)}
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Finding:
+        """The finding that `as_dict` laid down."""
+        return cls(**{**fields, "remedy": tuple(fields["remedy"])})
+
 
 class Rule(Protocol):
     """A check: pure, from signals to a finding, or None where all is well or its signals were not measured."""
 
     explains: tuple[str, ...]
-    """Names of checks whose findings are consequences of this one; they are dropped when this one fails."""
+    """Names of checks whose findings are consequences of this one (`Checks.judge` says what becomes of them)."""
 
     def __call__(self, signals: Signals) -> Finding | None: ...
 
@@ -55,21 +60,80 @@ class Checks:
     def __post_init__(self) -> None:
         choice("fail_on", self.fail_on, ("failure", "warning", "never"))
 
-    def judge(self, signals: Signals, *, stage: str) -> list[Finding]:
-        """Findings of one stage, worst first; among equals the cause stands before its consequences."""
-        found: list[Finding] = []
-        explained: set[str] = set()
-        for name, rule in self.rules.items():
-            finding = rule(signals)
-            if finding is None or name in explained:
-                continue
-            found.append(replace(finding, stage=stage))
-            if finding.severity == "failure":
-                explained.update(rule.explains)
-        kept = [f for f in found if f.check not in explained]
-        return sorted(kept, key=lambda f: _RANK[f.severity])
+    @property
+    def explains(self) -> dict[str, tuple[str, ...]]:
+        """Each check's direct consequences, in the order of the rules."""
+        return {name: tuple(rule.explains) for name, rule in self.rules.items()}
 
-    def fails(self, findings: list[Finding]) -> bool:
+    def judge(self, signals: Signals, *, stage: str, earlier: Sequence[Finding] = ()) -> list[Finding]:
+        """Findings of one stage, ranked. `earlier`: what earlier stages of the run found.
+
+        A warning or a failure, of this stage or an earlier one, explains its consequences and theirs. A consequence
+        that is no worse than its cause is dropped; a worse one stays, and stands right behind its cause. `info`
+        explains nothing.
+        """
+        found = [replace(f, stage=stage) for rule in self.rules.values() if (f := rule(signals)) is not None]
+        explains = self.explains
+        causes = [*earlier, *found]
+        kept = [f for f in found if not any(_explains(c, f, explains) and _no_worse(f, c) for c in causes)]
+        return list(ranked(kept, explains))
+
+    def fails(self, findings: Sequence[Finding]) -> bool:
         if self.fail_on == "never":
             return False
         return any(_RANK[f.severity] <= _RANK[self.fail_on] for f in findings)
+
+
+def ranked(findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+    """Findings of a run, given in the order of its stages, the first to mend first.
+
+    The worst effective severity comes first: a cause counts as much as the worst of its consequences. Among equals
+    the earlier stage comes first, then the order of the rules; consequences follow right behind their cause.
+    `explains`: each check's direct consequences, in the order of the rules.
+    """
+    stages = list(dict.fromkeys(f.stage for f in findings))
+    order = {check: place for place, check in enumerate(explains)}
+    below = [
+        [
+            j
+            for j, g in enumerate(findings)
+            if stages.index(g.stage) >= stages.index(f.stage) and _explains(f, g, explains)
+        ]
+        for f in findings
+    ]
+    worst = [min(_RANK[findings[k].severity] for k in (i, *below[i])) for i in range(len(findings))]
+
+    def place(i: int) -> tuple[int, int, int, int]:
+        f = findings[i]
+        return worst[i], stages.index(f.stage), order.get(f.check, len(order)), i
+
+    queue = sorted(range(len(findings)), key=place)
+    line: list[int] = []
+
+    def put(i: int) -> None:
+        if i not in line:
+            line.append(i)
+            for j in sorted(below[i], key=place):
+                if worst[j] == worst[i]:
+                    put(j)
+
+    for i in queue:
+        put(i)
+    return tuple(findings[i] for i in line)
+
+
+def _explains(cause: Finding, finding: Finding, explains: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the cause's consequences, theirs, and so on contain the finding."""
+    if cause.severity == "info" or cause.check == finding.check:
+        return False
+    reached: set[str] = set()
+    ahead = [cause.check]
+    while ahead:
+        fresh = set(explains.get(ahead.pop(), ())) - reached
+        reached |= fresh
+        ahead.extend(fresh)
+    return finding.check in reached
+
+
+def _no_worse(finding: Finding, cause: Finding) -> bool:
+    return _RANK[finding.severity] >= _RANK[cause.severity]

@@ -1,4 +1,4 @@
-"""How the findings of one stage are gathered, ranked and turned into a verdict."""
+"""How findings are gathered, ranked over the stages of a run, and turned into a verdict."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.checks import Checks, Finding
+from pipeline.checks.finding import ranked
 from pipeline.errors import UserError
 
 
@@ -46,26 +47,80 @@ def test_worst_first_and_among_equals_the_order_of_the_rules() -> None:
     assert judged(rules, signals) == ["c", "e", "b", "f", "a", "d"]
 
 
-def test_a_failure_drops_its_consequences() -> None:
-    rules = [Says("cause", explains=("effect",)), Says("effect"), Says("other")]
-    assert judged(rules, {"cause": "failure", "effect": "failure", "other": "failure"}) == ["cause", "other"]
-    assert judged(rules, {"effect": "failure"}) == ["effect"]
+CAUSE, EFFECT, THIRD = Says("cause", explains=("effect",)), Says("effect", explains=("third",)), Says("third")
+CHAIN = Checks("failure", {rule.check: rule for rule in (CAUSE, EFFECT, THIRD, Says("other"))})
 
 
-@pytest.mark.parametrize("severity", ["warning", "info"])
-def test_less_than_a_failure_explains_nothing(severity: str) -> None:
-    rules = [Says("cause", explains=("effect",)), Says("effect")]
-    assert judged(rules, {"cause": severity, "effect": "failure"}) == ["effect", "cause"]
+@pytest.mark.parametrize(
+    ("cause", "effect", "told"),
+    [
+        ("failure", "failure", ["cause"]),
+        ("failure", "warning", ["cause"]),
+        ("warning", "warning", ["cause"]),
+        ("warning", "info", ["cause"]),
+        ("warning", "failure", ["cause", "effect"]),  # worse than its cause: kept, right behind it
+        ("info", "info", ["cause", "effect"]),
+        ("info", "failure", ["effect", "cause"]),  # info explains nothing
+        (None, "failure", ["effect"]),
+    ],
+)
+def test_a_consequence_that_is_no_worse_than_its_cause_is_dropped(cause: Any, effect: Any, told: list[str]) -> None:
+    assert judged([CAUSE, EFFECT], {"cause": cause, "effect": effect}) == told
+    assert sorted(judged([EFFECT, CAUSE], {"cause": cause, "effect": effect})) == sorted(told)  # whatever the order
 
 
-def test_consequences_are_dropped_whatever_the_order() -> None:
-    rules = [Says("effect"), Says("cause", explains=("effect",))]
-    assert judged(rules, {"cause": "failure", "effect": "failure"}) == ["cause"]
+def test_causes_explain_the_consequences_of_their_consequences() -> None:
+    rules = list(CHAIN.rules.values())
+    fails = dict.fromkeys(("cause", "effect", "third", "other"), "failure")
+    assert judged(rules, fails) == ["cause", "other"]
+    del fails["effect"]
+    assert judged(rules, fails) == ["cause", "other"]  # also where the one in between was not measured
+    assert judged(rules, fails | {"cause": "warning"}) == ["cause", "third", "other"]
+    assert judged(rules, fails | {"effect": "failure", "cause": "warning"}) == ["cause", "effect", "other"]
 
 
-def test_a_dropped_consequence_explains_nothing_itself() -> None:
-    rules = [Says("cause", explains=("effect",)), Says("effect", explains=("third",)), Says("third")]
-    assert judged(rules, {"cause": "failure", "effect": "failure", "third": "failure"}) == ["cause", "third"]
+def test_findings_of_earlier_stages_explain_too() -> None:
+    def told(severity: Any, **found: str) -> list[str]:
+        return [
+            f.check for f in CHAIN.judge(found, stage="train", earlier=[finding("cause", severity, stage="sanity")])
+        ]
+
+    assert told("warning", third="warning", other="warning") == ["other"]
+    assert told("warning", third="failure", other="warning") == ["third", "other"]
+    assert told("info", third="warning") == ["third"]
+    assert told("failure", effect="failure", third="failure", cause="warning") == ["cause"]  # no check explains itself
+
+
+def test_a_cause_counts_as_much_as_the_worst_that_it_explains() -> None:
+    rules = [Says("early"), CAUSE, Says("between"), EFFECT, Says("late")]
+    signals = {"early": "warning", "cause": "warning", "between": "failure", "effect": "failure", "late": "failure"}
+    assert judged(rules, signals) == ["cause", "effect", "between", "late", "early"]
+
+
+def run_order(*found: tuple[str, str, str]) -> list[str]:
+    findings = [finding(check, severity, stage=stage) for stage, check, severity in found]
+    return [f"{f.stage}.{f.check}" for f in ranked(findings, CHAIN.explains)]
+
+
+def test_the_findings_of_a_run_are_ranked_over_its_stages() -> None:
+    assert run_order() == []
+    assert run_order(("sanity", "other", "warning"), ("train", "cause", "failure")) == ["train.cause", "sanity.other"]
+    # among equals the earlier stage, then the order of the rules
+    assert run_order(("sanity", "other", "warning"), ("train", "third", "warning"), ("train", "cause", "info")) == [
+        "sanity.other",
+        "train.third",
+        "train.cause",
+    ]
+    # a warning of sanity behind which training fails
+    assert run_order(("sanity", "other", "warning"), ("sanity", "cause", "warning"), ("train", "third", "failure")) == [
+        "sanity.cause",
+        "train.third",
+        "sanity.other",
+    ]
+    # what happened later explains nothing that was found before
+    assert run_order(("sanity", "third", "failure"), ("train", "cause", "warning")) == ["sanity.third", "train.cause"]
+    # a check that no rule knows, such as a stage's own, stands last among equals
+    assert run_order(("a", "unknown", "failure"), ("a", "other", "failure")) == ["a.other", "a.unknown"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +146,7 @@ def test_a_finding_is_plain_json_and_comes_back() -> None:
     back = json.loads(json.dumps(told.as_dict()))
     assert told.as_dict()["remedy"] == ["init=he"]
     assert back.keys() == {field.name for field in dataclasses.fields(Finding)}
-    assert Finding(**(back | {"remedy": tuple(back["remedy"])})) == told
+    assert Finding.from_dict(back) == told
 
 
 def test_findings_and_rules_never_change() -> None:
