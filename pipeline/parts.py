@@ -17,6 +17,7 @@ from pipeline.data import Augmentation, Preprocessing, Splits
 from pipeline.errors import UserError
 from pipeline.model import Loss
 from pipeline.model.schedule import Schedule
+from pipeline.signals import Recording
 from pipeline.stopping import Stopper
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Outcome:
     metrics: dict[str, Any]
     """Plain numbers, words, lists and dictionaries."""
     findings: tuple[Finding, ...] = ()
+    signals: dict[str, Any] | None = None
+    """Everything the checks saw, for signals.json."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -45,6 +48,11 @@ class Outcome:
             "metrics": self.metrics,
             "findings": [finding.as_dict() for finding in self.findings],
         }
+
+
+def findings_of(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """All findings of some stages, in order."""
+    return [finding for outcome in outcomes for finding in outcome.findings]
 
 
 class Progress(Protocol):
@@ -142,6 +150,8 @@ class Parts:
     l2: float
     recompute_batchnorm: bool
     checks: Checks
+    recording: Recording | None
+    """How much is recorded while training; None: losses and accuracies only."""
     engine: Engine
     stages: Mapping[str, Stage]
     config: dict[str, Any]
@@ -151,6 +161,8 @@ class Parts:
     """A checkpoint to go on from."""
     stopper: Stopper = field(default_factory=Stopper)
     progress: Progress = lambda done, total, **numbers: None
+    found: Callable[[Finding], None] = lambda finding: None
+    """Where a stage tells a finding that holds already while it runs."""
 
 
 def _accelerators() -> dict[str, int]:

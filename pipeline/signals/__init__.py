@@ -1,0 +1,9 @@
+"""What is measured: numbers only, one probe a file. What they mean is judged in `pipeline.checks`.
+
+Here networks are `nn.Module`s and images are tensors; nothing is known of this project's data or models.
+"""
+
+from pipeline.signals.recorder import Recorder, Recording
+from pipeline.signals.structure import structure
+
+__all__ = ["Recorder", "Recording", "structure"]

@@ -1,0 +1,143 @@
+"""What happens inside the network while it trains: some steps looked at in full, and a probe after each epoch.
+
+Looking costs a step's worth of small reductions, so few steps are looked at, but those with everything: activations,
+gradients, weights and updates of one and the same step belong together. All numbers of a step travel in one transfer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.fields import real, whole
+from pipeline.signals.activations import NUMBERS, Activations
+from pipeline.signals.weights import Weights, gradient_noise, norms
+
+EARLY = (1, 10)
+"""Steps that are looked at whatever `every` is: the beginning shows what the init did."""
+
+_WEIGHTS = ("gradient", "weight", "update")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How much is recorded. `every`: steps between two that are looked at; `most`: such steps in a run, for which
+    `every` is stretched; `probe`: share of the training examples that the probe after each epoch uses."""
+
+    every: int
+    most: int
+    probe: float
+
+    def __post_init__(self) -> None:
+        whole("every", self.every, at_least=1)
+        whole("most", self.most, at_least=1)
+        real("probe", self.probe, above=0, at_most=1)
+
+    def probe_examples(self, n: int) -> int:
+        """64 at least, so that a share means something; 1024 at most, since more would only cost."""
+        return min(n, max(64, min(1024, round(self.probe * n))))
+
+
+class Recorder:
+    """Collects `samples` and `units` of docs/signals.md."""
+
+    def __init__(self, recording: Recording, *, total_steps: int):
+        self.every = max(recording.every, math.ceil(total_steps / recording.most))
+        self.samples: dict[str, Any] = {"step": [], "lr": [], "logit_std": [], "gradient_noise": []}
+        self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHTS)}}
+        self.samples |= {"activations": {key: [] for key in ("name", "kind", *NUMBERS)}}
+        self.units: dict[str, Any] = {key: [] for key in ("epoch", "name", "kind", "units", "dead", "saturated")}
+        self._previous: list[Tensor] | None = None
+
+    def sample(self, step: int, network: nn.Module) -> Sample | None:
+        """A look at `step` (from 1), or None for most steps. The step after a look is looked at for the noise only."""
+        if step % self.every == 0 or step in EARLY:
+            return Sample(self, step, network)
+        if self._previous is not None:
+            return _SecondSample(self, step, network)
+        return None
+
+    @contextmanager
+    def probing(self, network: nn.Module, epoch: int) -> Iterator[Callable[[], None]]:
+        """Watch the passes inside; call what it yields before each. Then note each unit that was never active."""
+        watch = Activations(limit=None)
+        with watch.watching(network):
+            yield watch.next_batch
+        columns = watch.columns()
+        self.units |= {key: columns[key] for key in ("name", "kind", "units")}
+        self.units["epoch"].append(epoch)
+        for key in ("dead", "saturated"):
+            self.units[key].append(columns[key])
+
+    def state(self) -> dict[str, Any]:
+        """Plain data for the checkpoint, so that a resumed run leaves whole signals."""
+        return {"samples": self.samples, "units": self.units, "previous": self._previous}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.samples, self.units, self._previous = state["samples"], state["units"], state["previous"]
+
+    def _add(self, row: dict[str, float | None], weights: Tensor, watch: Activations, names: list[str]) -> None:
+        for key, value in row.items():
+            self.samples[key].append(value)
+        self.samples["weights"]["name"] = names
+        for key, values in zip(_WEIGHTS, weights.tolist(), strict=True):
+            self.samples["weights"][key].append(values)
+        columns = watch.columns()
+        for key in ("name", "kind"):
+            self.samples["activations"][key] = columns[key]
+        for key in NUMBERS:
+            self.samples["activations"][key].append(columns[key])
+
+
+class Sample:
+    """A look at one step: around the forward pass, after the backward pass, after the update."""
+
+    def __init__(self, recorder: Recorder, step: int, network: nn.Module):
+        self.recorder, self.step, self.network = recorder, step, network
+        self.weights = Weights.of(network)
+        self.activations = Activations()
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        with self.activations.watching(self.network):
+            yield
+
+    def before_update(self, logits: Tensor) -> None:
+        logits = logits.detach().float()
+        self.spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
+        gradients, values = self.weights.gradients(), self.weights.values()
+        self._note_noise(gradients)  # of the look before, when this step follows it
+        self.gradient_norms, self.weight_norms = norms(gradients), norms(values)
+        self.before = [value.clone() for value in values]
+        self.recorder._previous = [gradient.clone() for gradient in gradients]
+
+    def _note_noise(self, gradients: list[Tensor]) -> None:
+        previous, self.recorder._previous = self.recorder._previous, None
+        if previous and gradients:
+            self.recorder.samples["gradient_noise"][-1] = float(gradient_noise(previous, gradients))
+
+    def after_update(self, lr: float) -> None:
+        updates = norms(torch._foreach_sub(self.weights.values(), self.before)) if self.before else torch.zeros(0)
+        row = {"step": self.step, "lr": lr, "logit_std": float(self.spread), "gradient_noise": None}
+        table = torch.stack([self.gradient_norms, self.weight_norms, updates])
+        self.recorder._add(row, table, self.activations, self.weights.names)
+
+
+class _SecondSample(Sample):
+    """The step after a look: its gradient against that of the step before."""
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        yield
+
+    def before_update(self, logits: Tensor) -> None:
+        self._note_noise(self.weights.gradients())
+
+    def after_update(self, lr: float) -> None:
+        pass
