@@ -35,6 +35,7 @@ _OURS = {
                        "CrossEntropy", "Hinge", "MeanSquaredError", "CustomLoss", "Schedule"),
     "pipeline.model.init": ("zeros", "gaussian", "xavier", "he", "glorot_normal", "glorot_uniform", "orthogonal",
                             "lsuv"),
+    "pipeline.signals": ("Recording",),
     "pipeline.stages": ("Sanity", "Overfit", "LrRange", "Train", "Evaluate"),
     "pipeline.checks": ("WrongOutputCount", "NonFinite", "SymmetricUnits", "BatchLeak", "InitialLoss",
                         "RegularizationRaisesLoss", "UnreachableParameters", "InputIgnored", "CannotOverfit",

@@ -44,6 +44,7 @@ def assemble(config: DictConfig) -> Parts:
         raise UserError(f"{plain['tags']!r} is not a list of words such as [a, b].", field="tags")
     engine = build(Engine, "trainer", **plain["trainer"])
     checks = _checks(plain["checks"])
+    recording = None if plain["signals"].get("recorded") is False else instantiate(plain["signals"], "signals")
     stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
     optimizer = _optimizer(plain["optimizer"])
     schedule = instantiate(plain["schedule"], "schedule")
@@ -80,6 +81,7 @@ def assemble(config: DictConfig) -> Parts:
         l2=l2,
         recompute_batchnorm=fields.flag("batchnorm.recompute", plain["batchnorm"]["recompute"]),
         checks=checks,
+        recording=recording,
         engine=engine,
         stages=stages,
         config=plain,

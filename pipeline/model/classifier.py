@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,6 +27,7 @@ from pipeline.data.order import batches
 from pipeline.model.losses import Loss
 from pipeline.model.regularization import decay_groups, penalty
 from pipeline.model.schedule import Schedule
+from pipeline.signals import Recorder
 
 Chunk = Sequence[tuple[int, Tensor]]
 """Minibatches of one Lightning step: (step within the epoch, index (B,))."""
@@ -38,8 +40,10 @@ class Classifier(pl.LightningModule):
     """`network(preprocessing(images))` -> logits, with its loss, optimizer and schedule, over images in memory.
 
     Per step the data loss (nats, without penalty) and the number of right answers stay on the device:
-    `recent_losses`, `recent_correct` hold those of the last Lightning step, the epoch's sums are kept for its report.
-    `history` has a row per epoch: epoch, step, lr, loss, penalty, accuracy, val_loss, val_accuracy, seconds.
+    `recent_losses`, `recent_correct` hold those of the last Lightning step, the epoch's sums are kept for its report;
+    whoever transfers them calls `note_steps`, which keeps `losses` and `accuracies` of every step.
+    `history` has a row per epoch: epoch, step, lr, loss, penalty, accuracy, val_loss, val_accuracy, seconds; with a
+    `recorder`, which looks at some steps from inside, and `probe` examples also probe_loss and probe_accuracy.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Classifier(pl.LightningModule):
         epochs: int = 1,
         val: Images | None = None,
         channels_last: bool = False,
+        recorder: Recorder | None = None,
+        probe: Images | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -70,8 +76,11 @@ class Classifier(pl.LightningModule):
         self.make_optimizer, self.schedule, self.epochs, self.l2 = optimizer, schedule, epochs, l2
         self.seed = seed
         self.steps = steps
+        self.recorder, self.probe_images = recorder, probe
         self.epoch, self.step_in_epoch = 0, 0
         self.recent_losses = self.recent_correct = torch.zeros(0)
+        self.losses: list[float] = []
+        self.accuracies: list[float] = []
         self.history: list[dict[str, float]] = []
         self.seconds_before = 0.0
         self.saved: dict[str, Any] = {}
@@ -104,6 +113,7 @@ class Classifier(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.train_images = self.train_images.to(self.device)
         self.val_images = self.val_images.to(self.device) if self.val_images is not None else None
+        self.probe_images = self.probe_images.to(self.device) if self.probe_images is not None else None
         self._sums, self._val_sums = self._sums.to(self.device), self._val_sums.to(self.device)
 
     def _rest_of_epoch(self) -> Iterable[Chunk]:
@@ -125,11 +135,17 @@ class Classifier(pl.LightningModule):
         for step, index in chunk:
             _seed(seed_from(self.seed, 1, self.epoch, step), self.device)
             pixels, labels = self._examples(index)
-            logits = self(pixels)
+            look = self.recorder and self.recorder.sample(self.trainer.global_step + 1, self.network)
+            with look.forward() if look else nullcontext():
+                logits = self(pixels)
             loss = self.loss(logits, labels)
             optimizer.zero_grad()
             self.manual_backward(loss)
+            if look:
+                look.before_update(logits)
             optimizer.step()
+            if look:
+                look.after_update(optimizer.param_groups[0]["lr"])
             if each_step:
                 scheduler.step()
             losses.append(loss.detach())
@@ -138,6 +154,11 @@ class Classifier(pl.LightningModule):
         self.recent_losses, self.recent_correct = torch.stack(losses).float(), torch.stack(correct)
         sizes = torch.tensor([float(len(index)) for _, index in chunk], device=self.device)
         self._sums += torch.stack([self.recent_losses @ sizes, self.recent_correct.sum().float(), sizes.sum()])
+
+    def note_steps(self, losses: list[float], sizes: list[int]) -> None:
+        """Keep the losses of the last Lightning step, already transferred, and its shares of right answers."""
+        self.losses += losses
+        self.accuracies += [right / size for right, size in zip(self.recent_correct.tolist(), sizes, strict=True)]
 
     def _examples(self, index: Tensor) -> tuple[Tensor, Tensor]:
         images = self.train_images
@@ -150,15 +171,31 @@ class Classifier(pl.LightningModule):
         return pixels, images.labels.index_select(0, index)
 
     def validation_step(self, chunk: Chunk, _: int) -> None:
-        images = self.val_images
-        assert images is not None
+        assert self.val_images is not None
         for _step, everything in chunk:
-            for index in batches(everything, EVALUATION_BATCH):
-                labels = images.labels.index_select(0, index)
-                logits = self(images.pixels.index_select(0, index))
-                right = (logits.argmax(1) == labels).sum()
-                count = labels.new_tensor(len(labels))
-                self._val_sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
+            self._val_sums += self.score(self.val_images, everything)
+
+    def score(self, images: Images, index: Tensor, before_batch: Callable[[], None] | None = None) -> Tensor:
+        """(3,): sum of the loss, right answers and number of the examples at `index`; in the mode the network is in."""
+        sums = torch.zeros(3, device=self.device)
+        for some in batches(index, EVALUATION_BATCH):
+            if before_batch is not None:
+                before_batch()
+            labels = images.labels.index_select(0, some)
+            logits = self(images.pixels.index_select(0, some))
+            right, count = (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))
+            sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
+        return sums
+
+    def _probe(self) -> dict[str, float]:
+        """The network in evaluation mode on some training examples, without augmentation; dead units are noted."""
+        if self.recorder is None or self.probe_images is None:
+            return {}
+        self.network.eval()
+        with torch.no_grad(), self.recorder.probing(self.network, self.epoch) as before_batch:
+            sums = self.score(self.probe_images, torch.arange(len(self.probe_images)), before_batch)
+        self.network.train()
+        return _means(sums, "probe_")
 
     # ------------------------------------------------------------------ ends of epochs
 
@@ -171,6 +208,7 @@ class Classifier(pl.LightningModule):
         row["penalty"] = float(penalty(self.network, self.l2).detach()) if self.l2 else 0.0
         if self.val_images is not None:
             row |= _means(self._val_sums, "val_")
+        row |= self._probe()
         row["seconds"] = self.seconds_before + time.perf_counter() - self._started
         self.history.append(row)
         if scheduler is not None:
@@ -201,6 +239,9 @@ class Classifier(pl.LightningModule):
             "history": self.history,
             "sums": self._sums.cpu(),
             "seconds": self.seconds_before + time.perf_counter() - self._started,
+            "losses": torch.tensor(self.losses),
+            "accuracies": torch.tensor(self.accuracies),
+            "signals": None if self.recorder is None else self.recorder.state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -208,6 +249,9 @@ class Classifier(pl.LightningModule):
         self.epoch, self.step_in_epoch = state["epoch"], state["step_in_epoch"]
         self.history, self._sums = list(state["history"]), state["sums"].to(self.device)
         self.seconds_before = state["seconds"]
+        self.losses, self.accuracies = state["losses"].tolist(), state["accuracies"].tolist()
+        if self.recorder is not None and state["signals"] is not None:
+            self.recorder.load(state["signals"])
 
 
 class _Chunks:

@@ -25,6 +25,10 @@ class Loss(nn.Module):
         """The loss of a network whose logits are all zero; None where that is not known."""
         raise NotImplementedError
 
+    def chance(self, shares: Tensor) -> float | None:
+        """The lowest loss of an answer that does not look at the image, where classes have the `shares` (C,)."""
+        return self.expected_first(len(shares))
+
     def unregularized(self) -> Loss:
         """The loss without what keeps it from reaching zero, for learning examples by heart; itself by default."""
         return self
@@ -45,6 +49,11 @@ class CrossEntropy(Loss):
 
     def expected_first(self, classes: int) -> float:
         return math.log(classes)
+
+    def chance(self, shares: Tensor) -> float:
+        """The entropy of the labels, smoothed ones where they are smoothed: -sum_j q_j ln q_j."""
+        smoothed = (1 - self.label_smoothing) * shares.double() + self.label_smoothing / len(shares)
+        return float(-torch.xlogy(smoothed, smoothed).sum())
 
     def unregularized(self) -> CrossEntropy:
         """Without smoothing, under which even a perfect answer costs something."""
@@ -75,6 +84,10 @@ class MeanSquaredError(Loss):
 
     def expected_first(self, classes: int) -> float:
         return 1 / classes
+
+    def chance(self, shares: Tensor) -> float:
+        """The mean answer p has (1 / C) sum_j p_j (1 - p_j)."""
+        return float((shares.double() * (1 - shares.double())).mean())
 
 
 class CustomLoss(Loss):

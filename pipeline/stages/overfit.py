@@ -14,7 +14,8 @@ from pipeline import fields
 from pipeline.data.splits import first
 from pipeline.model import without_dropout
 from pipeline.model.classifier import Classifier
-from pipeline.parts import Outcome, Parts, Progress
+from pipeline.parts import Outcome, Parts, Progress, findings_of
+from pipeline.stages.training_signals import configured
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,17 @@ class Overfit:
         watch = _Watch(len(few), self.steps, self.target_loss, parts.progress)
         with without_dropout(classifier.network):
             parts.engine.trainer(max_epochs=1, callbacks=[watch]).fit(classifier)
-        signals = watch.signals() | {"lr": parts.lr}
-        findings = parts.checks.judge(signals, stage="overfit")
+        signals = watch.signals() | {"losses": watch.losses, "accuracies": [n / len(few) for n in watch.right]}
+        signals |= configured(parts, classifier.network)
+        findings = parts.checks.judge(signals, stage="overfit", earlier=findings_of(earlier))
         return Outcome(
             name="overfit",
             passed=not parts.checks.fails(findings),
             seconds=time.perf_counter() - started,
             headline=watch.headline(),
-            metrics=signals | {"losses": watch.losses},
+            metrics=watch.signals() | {"lr": parts.lr, "losses": watch.losses},
             findings=tuple(findings),
+            signals=signals,
         )
 
 

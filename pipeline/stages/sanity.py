@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import math
+import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,12 @@ from pipeline import fields
 from pipeline.data import seed_from
 from pipeline.data.splits import first
 from pipeline.errors import UserError
-from pipeline.model import Loss, penalty, without_dropout
-from pipeline.parts import Outcome, Parts
+from pipeline.model import penalty, without_dropout
+from pipeline.parts import Outcome, Parts, findings_of
+from pipeline.signals import structure
+from pipeline.signals.data import data_signals
+from pipeline.signals.initial import batch_leak, descent, first_loss, gradients, parameters, short_fit
+from pipeline.stages.training_signals import configured
 
 CLEARLY_BELOW = 0.9
 """Real inputs with less than this share of the loss on zeros need no further rounds."""
@@ -25,7 +28,8 @@ CLEARLY_BELOW = 0.9
 
 @dataclass(frozen=True)
 class Sanity:
-    """Measurements on fresh copies of the network, with dropout and augmentation off; then the checks judge."""
+    """Measurements on the data and on fresh copies of the network, with dropout and augmentation off; then the checks
+    judge."""
 
     examples: int
     fit_examples: int
@@ -49,31 +53,36 @@ class Sanity:
         images, labels = chosen.pixels.to(parts.engine.device), chosen.labels.to(parts.engine.device)
         inputs = parts.preprocessing.to(parts.engine.device)(images)
         signals: dict[str, Any] = {"classes": len(parts.data.classes), "examples": len(labels)}
+        signals["data"] = looked_at(parts)
         network = self._fresh(parts)
         with without_dropout(network):
             signals |= first_output(network, inputs)
             if list(signals["output_shape"]) == [len(labels), len(parts.data.classes)]:
                 self._measure(parts, network, inputs, labels, signals)
-        findings = parts.checks.judge(signals, stage="sanity")
+        findings = parts.checks.judge(signals, stage="sanity", earlier=findings_of(earlier))
         return Outcome(
             name="sanity",
             passed=not parts.checks.fails(findings),
             seconds=time.perf_counter() - started,
             headline=_headline(signals),
-            metrics=signals,
+            metrics={key: value for key, value in signals.items() if key not in ("data", "activations", "gradients")},
             findings=tuple(findings),
+            signals=signals,
         )
 
     def _measure(
         self, parts: Parts, network: nn.Module, inputs: Tensor, labels: Tensor, signals: dict[str, Any]
     ) -> None:
         few = slice(0, self.fit_examples)
+        signals |= configured(parts, network) | {"batch_size": parts.batch_size}
+        signals |= structure(self._fresh(parts), inputs[few]) | parameters(network)
         signals |= first_loss(network, parts.loss, inputs, labels)
         signals["expected_first_loss"] = parts.loss.expected_first(len(parts.data.classes))
         signals |= penalized(network, signals["first_loss"], parts.l2, self.penalty_factors)
         parts.progress(1, 4)
         signals |= gradients(network, parts.loss, inputs, labels)
-        signals |= batch_leak(network, parts.loss, inputs[few], labels[few])
+        signals |= batch_leak(network, parts.loss.per_example, inputs[few], labels[few])
+        signals |= descent(self._fresh(parts), parts.loss, inputs, labels, parts.optimizer)
         parts.progress(2, 4)
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
         if learns and not signals["nonfinite"]:
@@ -84,11 +93,15 @@ class Sanity:
         networks = [self._fresh(parts), self._fresh(parts)]
         with without_dropout(networks[0]), without_dropout(networks[1]):
             fits = [
-                short_fit(network, parts.loss, pixels, labels, steps=self.fit_steps, lr=self.fit_lr, seed=parts.seed)
+                short_fit(
+                    network, parts.loss, pixels, labels, steps=self.fit_steps, lr=self.fit_lr,
+                    seed=lambda step: seed_from(parts.seed, 2, step),
+                )
                 for network, pixels in zip(networks, (inputs, torch.zeros_like(inputs)), strict=True)
-            ]
+            ]  # fmt: skip
+            (_, first_accuracy), _ = (next(fit) for fit in fits)
             for rounds in range(1, self.fit_rounds + 1):
-                real, zeroed = (next(fit) for fit in fits)
+                (real, accuracy), (zeroed, _) = (next(fit) for fit in fits)
                 parts.progress(2 + 2 * rounds / self.fit_rounds, 4)
                 if real < CLEARLY_BELOW * zeroed:
                     break
@@ -100,11 +113,22 @@ class Sanity:
             "fit_loss": real,
             "fit_loss_zeroed": zeroed,
             "fit_steps": rounds * self.fit_steps,
+            "fit_first_accuracy": first_accuracy,
+            "fit_accuracy": accuracy,
             "zero_gradients": asleep,
         }
 
     def _fresh(self, parts: Parts) -> nn.Module:
         return parts.network().to(parts.engine.device).train()
+
+
+def looked_at(parts: Parts) -> dict[str, Any]:
+    """The data as the network gets them. Test images are looked at where the run will evaluate on them, so that what
+    cannot be mended afterwards is said before; in a sweep's trials they are not touched."""
+    allowed = {"train", "val", *(("test",) if "evaluate" in parts.stages else ())}
+    splits = {name: (i.pixels, i.labels) for name, i in parts.data.splits.items() if name in allowed}
+    preprocessing = copy.deepcopy(parts.preprocessing).cpu()
+    return data_signals(splits, preprocessing, parts.data.classes)
 
 
 def first_output(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
@@ -121,16 +145,6 @@ def first_output(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
     return {"output_shape": list(output.shape)}
 
 
-def first_loss(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Loss (nats), mean and standard deviation of the logits about their mean over classes, before any step."""
-    with torch.no_grad():
-        logits = network(inputs).detach()
-        value = loss(logits, labels)
-        spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
-    numbers = {"first_loss": float(value), "logit_mean": float(logits.mean()), "logit_std": float(spread)}
-    return numbers | {"nonfinite": [] if math.isfinite(numbers["first_loss"]) else ["the first loss"]}
-
-
 def penalized(network: nn.Module, loss: float, l2: float, factors: Sequence[float]) -> dict[str, Any]:
     """Data loss plus penalty, the penalty times each factor. Nothing where no penalty is configured."""
     if l2 == 0:
@@ -141,68 +155,6 @@ def penalized(network: nn.Module, loss: float, l2: float, factors: Sequence[floa
         "penalty_factors": list(factors),
         "penalized_losses": [loss + once * factor for factor in factors],
     }
-
-
-def gradients(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Which parameters get no gradient, which a non-finite one, and in which layers all units are alike."""
-    network.zero_grad()
-    value = loss(network(inputs), labels)
-    if value.requires_grad:  # an output that is detached reaches no parameter
-        value.backward()
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    zero = [name for name, p in named if p.grad is None or not bool(p.grad.any())]
-    bad = [f"gradient of {name}" for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())]
-    weights = [(name, p) for name, p in named if p.ndim >= 2 and len(p) > 1]
-    alike = [name for name, p in weights if _rows_equal(p.detach()) and (p.grad is None or _rows_equal(p.grad))]
-    network.zero_grad()
-    result: dict[str, Any] = {
-        "zero_gradients": zero,
-        "trainable_parameters": len(named),
-        "symmetric_layers": alike,
-        "weight_layers": len(weights),
-    }
-    return result | ({"nonfinite": bad} if bad else {})
-
-
-def batch_leak(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """How many other examples the loss of the first one depends on, in evaluation mode: batchnorm mixes by intent."""
-    was_training = network.training
-    network.eval()
-    inputs = inputs.detach().clone().requires_grad_()
-    try:
-        value = loss.per_example(network(inputs), labels)[0]
-        if value.requires_grad:
-            value.backward()
-    finally:
-        network.train(was_training)
-        network.zero_grad()
-    gradient = torch.zeros_like(inputs) if inputs.grad is None else inputs.grad
-    others = gradient[1:].flatten(1).abs().amax(1)
-    return {
-        "leaking_examples": int((others > 0).sum()),
-        "leak_examples": len(others),
-        "leak_gradient": float(others.max()),
-    }
-
-
-def short_fit(
-    network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor, *, steps: int, lr: float, seed: int
-) -> Iterator[float]:
-    """The loss after each further `steps` of Adam on one batch. Adam, since its steps hardly depend on the gradient's
-    scale: the question is what the network can use, not whether the chosen rate suits it."""
-    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=lr)
-    for step in itertools.count():
-        torch.manual_seed(seed_from(seed, 2, step))
-        optimizer.zero_grad()
-        value = loss(network(inputs), labels)
-        if step and step % steps == 0:
-            yield float(value.detach())
-        value.backward()
-        optimizer.step()
-
-
-def _rows_equal(rows: Tensor) -> bool:
-    return bool((rows == rows[0]).all())
 
 
 def _headline(signals: dict[str, Any]) -> str:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import math
+import functools
 import signal
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from pipeline import fields
+from pipeline.checks import Finding
 from pipeline.data import EpochBatches
 from pipeline.data.order import permutation
+from pipeline.data.splits import first
 from pipeline.errors import Stopped
 from pipeline.model import recompute_statistics
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
-from pipeline.parts import Outcome, Parts
+from pipeline.parts import Outcome, Parts, findings_of
+from pipeline.signals import Recorder
 from pipeline.stages import checkpoints
-
-JUDGED_EXAMPLES = 16
-"""The cost is the mean over at least so many examples: with a batch of one, a single wrong answer is no explosion."""
+from pipeline.stages.early_break import Broken, EarlyBreak
+from pipeline.stages.training_signals import at_the_end, so_far
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class Train:
         if parts.resume is not None:
             checkpoints.copy(parts.resume.with_name(checkpoints.BEST), folder / checkpoints.BEST)
             checkpoints.copy(parts.resume, folder / checkpoints.LAST)  # resumable from the first moment on
-        watch = _Watch(self, parts)
+        steps = self.epochs * -(-len(parts.data.train) // parts.batch_size)
+        judge = functools.partial(self._judge, parts, earlier)
+        watch = EarlyBreak(parts, total_steps=steps, break_factor=self.break_factor, judge=judge)
         keep = checkpoints.KeepCheckpoints(folder, monitor=self.monitor, patience=self.patience, stopper=parts.stopper)
         trainer = parts.engine.trainer(
             max_epochs=self.epochs,
@@ -62,14 +64,15 @@ class Train:
         try:
             with parts.stopper.deferred():
                 trainer.fit(classifier, ckpt_path=parts.resume)
-        except _Broken:
+        except Broken:
             pass
         except SIGTERMException as stop:  # came between our look at the stopper and Lightning's at its own flag
             raise Stopped(signal.SIGTERM) from stop
         if classifier.history:
             checkpoints.write_history(parts.directory / "history.csv", classifier.history)
-        signals = watch.signals | {"lr": parts.lr, "lower_rate": [f"optimizer.lr={parts.lr / 10:.3g}"]}
-        findings = parts.checks.judge(signals, stage="train")
+        signals = so_far(parts, classifier, epochs=self.epochs) | watch.signals
+        signals |= at_the_end(parts, classifier) if not watch.broken else {"interrupted_epoch": True}
+        findings = parts.checks.judge(signals, stage="train", earlier=findings_of(earlier))
         if parts.recompute_batchnorm and (folder / checkpoints.BEST).exists():
             _recompute(parts, classifier, folder / checkpoints.BEST)
         return Outcome(
@@ -77,21 +80,33 @@ class Train:
             passed=not parts.checks.fails(findings) and not watch.broken,
             seconds=time.perf_counter() - started,
             headline=self._headline(classifier.history, watch),
-            metrics=self._metrics(classifier) | signals,
+            metrics=self._metrics(classifier) | watch.signals | {"lr": parts.lr},
             findings=tuple(findings),
+            signals=signals,
         )
 
+    def _judge(self, parts: Parts, earlier: Sequence[Outcome], classifier: Classifier) -> list[Finding]:
+        """What the checks say at the end of an epoch, of those that need not wait for the end."""
+        signals = so_far(parts, classifier, epochs=self.epochs) | {"running": True}
+        return parts.checks.judge(signals, stage="train", earlier=findings_of(earlier))
+
     def _classifier(self, parts: Parts) -> Classifier:
+        train, recording = parts.data.train, parts.recording
+        recorder = probe = None
+        if recording is not None:
+            steps = self.epochs * -(-len(train) // parts.batch_size)
+            recorder = Recorder(recording, total_steps=steps)
+            probe = first(train, len(parts.data.classes), recording.probe_examples(len(train)))
         classifier = Classifier(
             parts.network(),
             preprocessing=parts.preprocessing,
             loss=parts.loss,
             optimizer=parts.optimizer,
-            train=parts.data.train,
+            train=train,
             val=parts.data.val,
             seed=parts.seed,
             steps=EpochBatches(
-                len(parts.data.train),
+                len(train),
                 batch_size=parts.batch_size,
                 seed=parts.seed,
                 steps_per_call=parts.engine.steps_per_call,
@@ -101,6 +116,8 @@ class Train:
             schedule=parts.schedule,
             epochs=self.epochs,
             channels_last=parts.channels_last,
+            recorder=recorder,
+            probe=probe,
         )
         classifier.saved = {
             "config": parts.config,
@@ -122,7 +139,7 @@ class Train:
             }
         return metrics
 
-    def _headline(self, history: list[dict[str, float]], watch: _Watch) -> str:
+    def _headline(self, history: list[dict[str, float]], watch: EarlyBreak) -> str:
         if watch.broken:
             return f"stopped early at step {watch.signals.get('exploded_step', watch.signals.get('nonfinite_step'))}"
         best, last = checkpoints.best_row(history, self.monitor), history[-1]
@@ -130,60 +147,6 @@ class Train:
             f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
             f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"
         )
-
-
-class _Broken(Exception):
-    """Ends the fit from within a callback when going on is pointless."""
-
-
-class _Watch(pl.Callback):
-    """The early break (the cost above 3 x the original cost, or not finite), and how far the run is."""
-
-    def __init__(self, stage: Train, parts: Parts):
-        self.stage, self.parts = stage, parts
-        self.signals: dict[str, Any] = {}
-        self.broken = False
-        self.window: deque[tuple[float, int]] = deque()
-        steps = -(-len(parts.data.train) // parts.batch_size)
-        self.total = stage.epochs * steps
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(module, Classifier)
-        losses = module.recent_losses.tolist()  # the only transfer of a Lightning step
-        original = module.saved.setdefault("original_cost", losses[0])
-        first = trainer.global_step - len(losses) + 1
-        for step, (loss, (_, index)) in enumerate(zip(losses, batch, strict=True), start=first):
-            self._judge(loss, len(index), step, original)
-        row = module.history[-1] if module.history else {}
-        shown = {"val_accuracy": row["val_accuracy"]} if row else {}
-        mean = sum(losses) / len(losses)
-        self.parts.progress(trainer.global_step, self.total, epoch=module.epoch + 1, loss=mean, **shown)
-
-    def _judge(self, loss: float, examples: int, step: int, original: float) -> None:
-        """Break off at the first cost that is not finite or too high; tiny batches are judged by several steps."""
-        if not math.isfinite(loss):
-            self._break({"nonfinite": ["the loss"], "nonfinite_step": step})
-        self.window.append((loss, examples))
-        while sum(n for _, n in self.window) - self.window[0][1] >= JUDGED_EXAMPLES:
-            self.window.popleft()
-        cost = sum(loss * n for loss, n in self.window) / sum(n for _, n in self.window)
-        # for a positive cost: cost > break_factor * original; a user's own loss may be negative
-        if original != 0 and cost > original + (self.stage.break_factor - 1) * abs(original):
-            factor = self.stage.break_factor
-            about = {"exploded_cost": cost, "exploded_step": step, "original_cost": original, "break_factor": factor}
-            self._break({"exploded": True} | about)
-
-    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, Any]) -> None:
-        assert isinstance(module, Classifier)
-        module.saved["original_cost"] = state["pipeline"]["original_cost"]
-
-    def _break(self, signals: dict[str, Any]) -> None:
-        if self.parts.checks.fail_on == "never":
-            return
-        self.broken, self.signals = True, signals
-        raise _Broken
 
 
 def _recompute(parts: Parts, classifier: Classifier, path: Path) -> None:

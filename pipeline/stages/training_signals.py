@@ -1,0 +1,93 @@
+"""The `train` object of docs/signals.md: what is known while the training runs, and what is measured at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.model.batchnorm import normalizing_by_batch
+from pipeline.model.classifier import Classifier
+from pipeline.parts import Parts
+from pipeline.stages.early_break import columns
+
+ENTRIES = 10_000
+"""Most entries of `losses` and `accuracies`; longer runs are averaged over equal numbers of steps."""
+
+
+def so_far(parts: Parts, classifier: Classifier, *, epochs: int) -> dict[str, Any]:
+    """All but what `at_the_end` measures; plain numbers, words and lists."""
+    train, classes = parts.data.train, len(parts.data.classes)
+    shares = torch.bincount(train.labels, minlength=classes) / len(train)
+    stride = -(-len(classifier.losses) // ENTRIES) or 1
+    recorder = classifier.recorder
+    return {
+        "classes": classes,
+        "train_examples": len(train),
+        "val_examples": len(parts.data.val),
+        "batch_size": parts.batch_size,
+        "steps_per_epoch": -(-len(train) // parts.batch_size),
+        "epochs_planned": epochs,
+        **configured(parts, classifier.network),
+        "schedule": parts.schedule.scheduler.func.__name__,
+        "augmentation": type(parts.augmentation).__name__,
+        "lower_rate": [f"optimizer.lr={parts.lr / 10:.3g}"],
+        "chance_loss": parts.loss.chance(shares),
+        "chance_accuracy": float(shares.max()),
+        "steps_per_entry": stride,
+        "losses": _averaged(classifier.losses, stride),
+        "accuracies": _averaged(classifier.accuracies, stride),
+        "epochs": columns(classifier.history),
+        **({"samples": recorder.samples, "units": recorder.units} if recorder is not None else {}),
+    }
+
+
+def at_the_end(parts: Parts, classifier: Classifier) -> dict[str, Any]:
+    """Whether batch norm's running statistics give what those of the batch gave, on the probe; dropout off in both."""
+    network, probe = classifier.network, classifier.probe_images
+    if probe is None or not batchnorms(network):
+        return {}
+    classifier.to(parts.engine.device)
+    found: dict[str, Any] = {}
+    everything = torch.arange(len(probe))
+    for name, mode in (("eval", _evaluating(network)), ("batch", normalizing_by_batch(network))):
+        with mode, torch.no_grad():
+            loss, right, count = classifier.score(probe, everything).tolist()
+        found |= {f"{name}_loss": loss / count, f"{name}_accuracy": right / count}
+    return found
+
+
+def configured(parts: Parts, network: nn.Module) -> dict[str, Any]:
+    """What was chosen, in words and numbers, as far as checks need it for a remedy."""
+    return {
+        "lr": parts.lr,
+        "l2": parts.l2,
+        "dropout": float(parts.config["regularization"]["dropout"]),
+        "loss": type(parts.loss).__name__,
+        "optimizer": getattr(parts.optimizer, "func", parts.optimizer).__name__,
+        "batchnorm_layers": batchnorms(network),
+    }
+
+
+def batchnorms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _averaged(values: list[float], stride: int) -> list[float]:
+    if stride == 1:
+        return values
+    return [sum(part) / len(part) for i in range(0, len(values), stride) if (part := values[i : i + stride])]
