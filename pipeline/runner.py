@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import logging
 import os
 import shlex
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.errors import UserError
 from pipeline.parts import Outcome
+from pipeline.record import read_outcome, read_signals
 from pipeline.report.terminal import Terminal
 from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
 from pipeline.stopping import Stopper
@@ -78,7 +78,7 @@ def find_resumable(
     if wish is None:
         return None, ()
     if wish != "auto":
-        record = _read_record(Path(str(wish)))
+        record = read_outcome(Path(str(wish)))
         if record is None:
             raise UserError(f"{str(wish)!r} is no run's folder (it has no readable outcome.json).", field="resume")
         if record["config_hash"] != config_hash(config):
@@ -89,7 +89,7 @@ def find_resumable(
             )
         return _state_of(Path(str(wish)), record)
     for folder in sorted(runs.glob("*"), reverse=True):
-        record = _read_record(folder)
+        record = read_outcome(folder)
         if folder != own and record and record["config_hash"] == config_hash(config) and record["status"] in UNFINISHED:
             return _state_of(folder, record)
     return None, ()
@@ -97,16 +97,9 @@ def find_resumable(
 
 def _state_of(folder: Path, record: dict[str, Any]) -> tuple[Path | None, tuple[Outcome, ...]]:
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    earlier = tuple(outcome for outcome in read_outcomes(record) if outcome.name != "train" and outcome.passed)
+    told = read_outcomes(record, read_signals(folder))
+    earlier = tuple(outcome for outcome in told if outcome.name != "train" and outcome.passed)
     return (checkpoint if checkpoint.exists() else None), earlier
-
-
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads((folder / "outcome.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("schema") == 1 else None
 
 
 def _prepare(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
@@ -119,7 +112,7 @@ def _prepare(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None
 
 def _discard(folder: Path, outputs: Path) -> None:
     """Remove what a run left in which no stage ended, and folders above it that are empty then."""
-    record = _read_record(folder)
+    record = read_outcome(folder)
     if record and record["stages"]:
         return
     shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.checks import Finding
+from pipeline.checks import Checks, Finding
+from pipeline.checks.finding import ranked
 from pipeline.errors import Stopped
 from pipeline.parts import Outcome, Parts
-from pipeline.rundir import write_text
+from pipeline.record import SCHEMA, write_outcome, write_signals
 
-SCHEMA = 1
 PASSED, CRASHED, USER_ERROR, FAILED = 0, 1, 2, 3
 
 
@@ -29,6 +28,8 @@ class Teller:
     def stage_begins(self, name: str) -> None: ...
 
     def progress(self, done: float, total: float, **numbers: float) -> None: ...
+
+    def finding(self, finding: Finding) -> None: ...
 
     def stage_ends(self, outcome: Outcome, *, resumed: bool = False) -> None: ...
 
@@ -42,9 +43,12 @@ class RunResult:
     seconds: float
     directory: Path
     outcomes: tuple[Outcome, ...]
+    diagnosis: tuple[Finding, ...] = ()
+    """All findings, the first to mend first (`pipeline.checks.finding.ranked`)."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
+        """All findings, in the order of the stages."""
         return tuple(finding for outcome in self.outcomes for finding in outcome.findings)
 
     @property
@@ -56,14 +60,14 @@ class RunResult:
 def run_stages(
     parts: Parts, *, command: str, teller: Teller | None = None, earlier: Sequence[Outcome] = ()
 ) -> RunResult:
-    """Run `parts.stages` in order, stopping at the first that fails; write outcome.json after each.
+    """Run `parts.stages` in order, stopping at the first that fails; write signals.json and outcome.json after each.
 
     `earlier` are outcomes of stages that a resumed run had passed already; those stages are not run again.
     Raises `Stopped` when the user or the machine asked for an end, after the record is written.
     """
     teller = teller or Teller()
     record = _Record(parts, command)
-    parts = dataclasses.replace(parts, progress=teller.progress)
+    parts = dataclasses.replace(parts, progress=teller.progress, found=teller.finding)
     done = {outcome.name: outcome for outcome in earlier if outcome.passed}
     outcomes: list[Outcome] = []
     record.write(outcomes, "running", None)
@@ -74,6 +78,7 @@ def run_stages(
                 teller.stage_begins(name)
             outcome = done[name] if resumed else stage(parts, outcomes)
             outcomes.append(outcome)
+            record.write_signals(outcomes)
             teller.stage_ends(outcome, resumed=resumed)
             if not outcome.passed:
                 break
@@ -88,11 +93,16 @@ def run_stages(
     passed = all(outcome.passed for outcome in outcomes)
     status, code = ("passed", PASSED) if passed else ("failed", FAILED)
     seconds = record.write(outcomes, status, code)
-    return RunResult(status, code, seconds, parts.directory, tuple(outcomes))
+    return RunResult(status, code, seconds, parts.directory, tuple(outcomes), diagnosis(outcomes, parts.checks))
 
 
-def read_outcomes(record: dict[str, Any]) -> list[Outcome]:
-    """The stages of an outcome.json as `Outcome`s again."""
+def diagnosis(outcomes: Sequence[Outcome], checks: Checks) -> tuple[Finding, ...]:
+    """The findings of all stages, the first to mend first."""
+    return ranked([finding for outcome in outcomes for finding in outcome.findings], checks.explains)
+
+
+def read_outcomes(record: dict[str, Any], signals: dict[str, dict[str, Any]] | None = None) -> list[Outcome]:
+    """The stages of an outcome.json as `Outcome`s again, each with its part of signals.json."""
     return [
         Outcome(
             name=stage["name"],
@@ -100,7 +110,8 @@ def read_outcomes(record: dict[str, Any]) -> list[Outcome]:
             seconds=stage["seconds"],
             headline=stage["headline"],
             metrics=stage["metrics"],
-            findings=tuple(Finding(**(f | {"remedy": tuple(f["remedy"])})) for f in stage["findings"]),
+            findings=tuple(Finding.from_dict(fields) for fields in stage["findings"]),
+            signals=(signals or {}).get(stage["name"]),
         )
         for stage in record["stages"]
     ]
@@ -110,7 +121,7 @@ class _Record:
     """outcome.json: what was run, on what, and how it ended; whole at any time, `running` until the end is known."""
 
     def __init__(self, parts: Parts, command: str):
-        self.path = parts.directory / "outcome.json"
+        self.folder, self.checks = parts.directory, parts.checks
         self.started = time.perf_counter()
         self.fixed = {
             "schema": SCHEMA,
@@ -137,9 +148,16 @@ class _Record:
             "exit_code": exit_code,
             "seconds": seconds,
             "stages": [outcome.as_dict() for outcome in outcomes],
+            "diagnosis": [
+                {"check": f.check, "severity": f.severity, "stage": f.stage, "where": f.where}
+                for f in diagnosis(outcomes, self.checks)
+            ],
         }
-        write_text(self.path, json.dumps(_finite(content), indent=1) + "\n")
+        write_outcome(self.folder, content)
         return seconds
+
+    def write_signals(self, outcomes: Sequence[Outcome]) -> None:
+        write_signals(self.folder, {o.name: o.signals for o in outcomes if o.signals is not None})
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -157,14 +175,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN or infinity: they become the words "nan", "inf", "-inf", which Python's float() reads back."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return value

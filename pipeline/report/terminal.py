@@ -1,22 +1,26 @@
-"""The terminal: one line a stage, a bar while it runs, findings with their remedy."""
+"""The terminal: one line a stage, a bar while it runs, findings with their remedy, and at the end all of them ranked."""
 
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pipeline.checks import Finding
     from pipeline.parts import Outcome, Parts
     from pipeline.workflow import RunResult
 
 _COLOURS = {"failure": "red", "warning": "yellow", "info": "cyan"}
+NARROW = 72
+"""Columns below which a table of findings would break its words."""
 
 
 class Terminal:
@@ -27,7 +31,7 @@ class Terminal:
         self.verbose = verbose
         self._bar: Progress | None = None
         self._task: Any = None
-        self._began = 0.0
+        self._told: dict[str, str] = {}  # findings told while the stage runs: check -> severity
 
     def run_begins(self, parts: Parts) -> None:
         data = parts.data
@@ -37,7 +41,7 @@ class Terminal:
         self.console.print(f"{escape(data.name)}: {len(data.classes)} classes, {shape}; {sizes}", style="dim")
 
     def stage_begins(self, name: str) -> None:
-        self._began = time.perf_counter()
+        self._told = {}
         if self.verbose == 0 or not self.console.is_terminal:
             return
         self._bar = Progress(
@@ -58,6 +62,12 @@ class Terminal:
             said = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             self._bar.update(self._task, completed=done, total=total, numbers=said)
 
+    def finding(self, finding: Finding) -> None:
+        """What holds already while the stage runs, above the bar; told again only when it gets worse or milder."""
+        if self.verbose > 0 and self._told.get(finding.check) != finding.severity:
+            self._told[finding.check] = finding.severity
+            self._whole(finding)
+
     def stage_ends(self, outcome: Outcome, *, resumed: bool = False) -> None:
         self.close()
         verdict = Text("passed", "green") if outcome.passed else Text("FAILED", "bold red")
@@ -67,29 +77,60 @@ class Terminal:
         )
         self.console.print(line)
         for finding in outcome.findings:
-            self._finding(finding)
+            if self._told.pop(finding.check, None) == finding.severity:
+                self._print(self._title(finding) + Text(": as told above", "dim"))
+            else:
+                self._whole(finding)
+        for check in self._told:
+            self._print(Text(f"{check}: told above, and no longer so at the end", "dim"))
         if self.verbose >= 2:
             for name, value in outcome.metrics.items():
                 if isinstance(value, (int, float, str)):
                     self.console.print(Text(f"          {name} = {value}", "dim"))
 
-    def _finding(self, finding: Any) -> None:
-        where = f" in {finding.where}" if finding.where else ""
-        lines = [
-            Text.assemble((f"{finding.severity}: {finding.check}", f"bold {_COLOURS[finding.severity]}"), where),
-            Text(finding.message),
-            Text.assemble(("expected ", "dim"), finding.expected),
-            Text.assemble(("why      ", "dim"), finding.why),
-        ]
+    def _whole(self, finding: Finding) -> None:
+        self._print(self._title(finding))
+        self._print(Text(finding.message))
+        self._print(Text.assemble(("expected ", "dim"), finding.expected))
+        self._print(Text.assemble(("why      ", "dim"), finding.why))
         if finding.remedy:
-            lines.append(Text.assemble(("try      ", "dim"), (" ".join(finding.remedy), "bold")))
-        for line in lines:
-            if self.console.soft_wrap:
-                self.console.print(Text("  ") + line)
-            else:  # wrapped lines keep the indent
-                self.console.print(Padding(line, (0, 0, 0, 2)))
+            self._print(Text.assemble(("try      ", "dim"), (" ".join(finding.remedy), "bold")))
+
+    def _title(self, finding: Finding) -> Text:
+        where = f" in {finding.where}" if finding.where else ""
+        return Text.assemble((f"{finding.severity}: {finding.check}", f"bold {_COLOURS[finding.severity]}"), where)
+
+    def _print(self, line: Text) -> None:
+        if self.console.soft_wrap:
+            self.console.print(Text("  ") + line)
+        else:  # wrapped lines keep the indent
+            self.console.print(Padding(line, (0, 0, 0, 2)))
+
+    def summary(self, findings: Sequence[Finding]) -> None:
+        """All findings, the first to mend first, where there are several; one below the other on a narrow terminal."""
+        if self.verbose == 0 or len(findings) < 2:
+            return
+        self.console.print(Text(f"{len(findings)} findings, the first to mend first:", "bold"))
+        rows = [
+            (str(place), Text(f.severity, _COLOURS[f.severity]), f"{f.stage}: {f.check}", " ".join(f.remedy))
+            for place, f in enumerate(findings, start=1)
+        ]
+        if self.console.width < NARROW:
+            for place, severity, check, remedy in rows:
+                self._print(Text.assemble(f"{place} ", severity, f" {check}"))
+                if remedy:
+                    self._print(Text.assemble(("  try ", "dim"), remedy))
+            return
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for _ in range(3):
+            table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for place, severity, check, remedy in rows:
+            table.add_row(place, severity, Text(check), Text.assemble(("try ", "dim"), remedy) if remedy else "")
+        self.console.print(Padding(table, (0, 0, 0, 2)))
 
     def run_ends(self, result: RunResult) -> None:
+        self.summary(result.diagnosis)
         style = "green" if result.status == "passed" else "bold red"
         where = os.path.relpath(result.directory)
         where = str(result.directory) if where.startswith("..") else where

@@ -1,0 +1,68 @@
+"""The two files in which a run's directory says what happened: outcome.json, what it came to, and signals.json, what
+was measured (docs/signals.md). Plain JSON; the numbers that JSON does not know are the words "nan", "inf", "-inf"."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.rundir import write_text
+
+SCHEMA = 1
+OUTCOME, SIGNALS = "outcome.json", "signals.json"
+
+_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_NAMES = ("class_names", "name", "kind", "nonfinite")
+"""Keys of signals under which words are names: a class may be called "nan"."""
+
+
+def write_outcome(folder: Path, content: Mapping[str, Any]) -> None:
+    write_text(folder / OUTCOME, json.dumps(_in_words(content), indent=1) + "\n")
+
+
+def read_outcome(folder: Path) -> dict[str, Any] | None:
+    """The record, or None where there is none that can be read."""
+    return _read(folder / OUTCOME)
+
+
+def write_signals(folder: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
+    write_text(folder / SIGNALS, json.dumps({"schema": SCHEMA, "stages": _in_words(stages)}) + "\n")
+
+
+def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """Each stage's signals by the stage's name, or None where there are none that can be read."""
+    content = _read(folder / SIGNALS)
+    if content is None or not isinstance(content.get("stages"), dict):
+        return None
+    return {name: _in_numbers(signals) for name, signals in content["stages"].items() if isinstance(signals, dict)}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+
+
+def _in_words(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _in_words(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_words(inner) for inner in value]
+    return value
+
+
+def _in_numbers(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NUMBERS.get(value, value)
+    if isinstance(value, dict):
+        return {key: inner if key in _NAMES else _in_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_numbers(inner) for inner in value]
+    return value
