@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train evaluate test test-all lint format lock clean help
+.PHONY: setup sanity overfit lr_range train evaluate diagnose catalogue test test-all lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -46,6 +46,13 @@ train: setup  ## the whole workflow: sanity, overfit, train, and the best checkp
 CHECKPOINT ?= $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null | head -n 1)
 evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the newest best.ckpt)
 	@$(run) stage=evaluate stages.evaluate.checkpoint='$(CHECKPOINT)' $(ARGS)
+
+RUN ?= outputs/latest
+diagnose: setup  ## judge a finished run again (RUN=outputs/...; ARGS="checks=strict")
+	@$(run) diagnose '$(RUN)' $(ARGS)
+
+catalogue: setup  ## write docs/checks.md anew from the rules
+	@$(bin)/python -m pipeline.catalogue docs/checks.md
 
 test: setup  ## the fast tests and the whole path once (at most 5 minutes)
 	@$(bin)/pytest -m 'not slow' $(ARGS)

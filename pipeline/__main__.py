@@ -1,4 +1,7 @@
-"""`python -m pipeline ...`: check what was typed, let Hydra compose it, run the stages, exit with the verdict."""
+"""`python -m pipeline ...`: check what was typed, let Hydra compose it, run the stages, exit with the verdict.
+
+A first word without `=` is a command: `diagnose` judges a finished run again, `explain` prints a check's page.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from pipeline.errors import Stopped, UserError
+from pipeline.errors import Stopped, UserError, did_you_mean
 from pipeline.overrides import CONF, composed, register_resolvers, swept
 from pipeline.rundir import check_name, check_writable
 
+COMMANDS = ("diagnose", "explain")
 _exit_codes: list[int] = []
 """Of each job of this process: one, or those of a multirun."""
 
@@ -29,6 +33,8 @@ _exit_codes: list[int] = []
 def main() -> None:
     """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n ended by signal n."""
     try:
+        if (word := _command()) is not None:
+            sys.exit(_obey(word, sys.argv[2:]))
         # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
         arguments = get_args_parser().parse_known_args()[0]
@@ -49,6 +55,25 @@ def main() -> None:
         print("stopped; go on with resume=auto", file=sys.stderr)
         sys.exit(128 + number)
     sys.exit(max(_exit_codes, default=0))
+
+
+def _command() -> str | None:
+    """The first word, where it is neither an override nor a flag."""
+    word = next(iter(sys.argv[1:]), "")
+    return word if word and "=" not in word and word[0] not in "-+~" else None
+
+
+def _obey(word: str, arguments: list[str]) -> int:
+    if word == "diagnose":
+        from pipeline.diagnose import diagnose
+
+        return diagnose(arguments)
+    if word == "explain":
+        from pipeline.catalogue import explain
+
+        return explain(arguments)
+    meant = did_you_mean(word, COMMANDS)
+    raise UserError(f"there is no command {word!r}.{meant} Commands: {', '.join(COMMANDS)}; all else is key=value.")
 
 
 def _job(config: DictConfig) -> None:

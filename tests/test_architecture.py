@@ -28,12 +28,13 @@ FLOORS = [
     {"report"},
     {"search"},
     {"runner", "overrides"},
+    {"diagnose", "catalogue"},
     {"__main__"},
 ]
 """From the ground up: a room imports from its own floor and those below."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
-KNOW_HYDRA = {"overrides.py", "assemble.py", "runner.py", "__main__.py"}
+KNOW_HYDRA = {"overrides.py", "assemble.py", "runner.py", "diagnose.py", "catalogue.py", "__main__.py"}
 
 
 def name_of(path: Path) -> str:
@@ -139,6 +140,7 @@ def test_the_device_is_never_written_down(path: Path) -> None:
         ("import pipeline", {"torch", "numpy", "hydra", "rich"}),
         ("import pipeline.__main__", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
         ("from pipeline.overrides import composed; composed(['data=digits'])", {"torch", "pytorch_lightning", "numpy"}),
+        ("import pipeline.diagnose", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
         ("import pipeline.checks", {"torch", "numpy", "hydra", "omegaconf"}),
         ("import pipeline.assemble", {"torchvision", "pytorch_lightning", "torchmetrics"}),
     ],

@@ -1,10 +1,11 @@
-"""The terminal: one line a stage, a bar while it runs, findings with their remedy, and at the end all of them ranked."""
+"""The terminal: a line a stage, a bar while it runs, findings with their remedy, and at the end all of them, ranked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,12 +16,29 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pipeline.checks import Finding
-    from pipeline.parts import Outcome, Parts
+    from pipeline.parts import Parts
     from pipeline.workflow import RunResult
 
 _COLOURS = {"failure": "red", "warning": "yellow", "info": "cyan"}
 NARROW = 72
 """Columns below which a table of findings would break its words."""
+
+
+class Ended(Protocol):
+    """What is told of a stage's outcome."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def headline(self) -> str: ...
+    @property
+    def metrics(self) -> Mapping[str, Any]: ...
+    @property
+    def findings(self) -> Sequence[Finding]: ...
 
 
 class Terminal:
@@ -68,7 +86,7 @@ class Terminal:
             self._told[finding.check] = finding.severity
             self._whole(finding)
 
-    def stage_ends(self, outcome: Outcome, *, resumed: bool = False) -> None:
+    def stage_ends(self, outcome: Ended, *, resumed: bool = False) -> None:
         self.close()
         verdict = Text("passed", "green") if outcome.passed else Text("FAILED", "bold red")
         note = "  (from the run resumed)" if resumed else ""
@@ -131,11 +149,13 @@ class Terminal:
 
     def run_ends(self, result: RunResult) -> None:
         self.summary(result.diagnosis)
-        style = "green" if result.status == "passed" else "bold red"
-        where = os.path.relpath(result.directory)
-        where = str(result.directory) if where.startswith("..") else where
-        line = Text.assemble((result.status, style), f" in {result.seconds:.1f} s  ", where)
-        self.console.print(line)
+        self.verdict(result.status, result.directory, seconds=result.seconds)
+
+    def verdict(self, status: str, directory: Path, *, seconds: float | None = None) -> None:
+        where = os.path.relpath(directory)
+        where = str(directory) if where.startswith("..") else where
+        time = "" if seconds is None else f" in {seconds:.1f} s"
+        self.console.print(Text.assemble((status, "green" if status == "passed" else "bold red"), f"{time}  ", where))
 
     def close(self) -> None:
         if self._bar is not None:
