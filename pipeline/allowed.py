@@ -39,7 +39,11 @@ _OURS = {
     "pipeline.stages": ("Sanity", "Overfit", "LrRange", "Train", "Evaluate"),
     "pipeline.checks": ("WrongOutputCount", "NonFinite", "SymmetricUnits", "BatchLeak", "InitialLoss",
                         "RegularizationRaisesLoss", "UnreachableParameters", "InputIgnored", "CannotOverfit",
-                        "LossExploding"),
+                        "LossExploding", "ConstantFeatures", "InputsNotScaled", "InputsNotCentred",
+                        "DuplicateExamples", "ClassImbalance", "SplitShift", "LabelNoise", "MissingClass",
+                        "OutputActivation", "MissingNonlinearity", "LossReduction", "SmallBatchBatchnorm",
+                        "WrongDirection", "SharedWeights", "VanishingActivations", "ExplodingActivations",
+                        "SaturatedUnits", "DeadUnits", "VanishingGradients", "ExplodingGradients"),
 }  # fmt: skip
 ALLOWED = frozenset(f"{module}.{name}" for room in (_TORCH, _OURS) for module, names in room.items() for name in names)
 

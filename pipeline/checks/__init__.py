@@ -2,30 +2,71 @@
 
 from pipeline.checks.batch_leak import BatchLeak
 from pipeline.checks.cannot_overfit import CannotOverfit
+from pipeline.checks.class_imbalance import ClassImbalance
+from pipeline.checks.constant_features import ConstantFeatures
+from pipeline.checks.dead_units import DeadUnits
+from pipeline.checks.duplicate_examples import DuplicateExamples
+from pipeline.checks.exploding_activations import ExplodingActivations
+from pipeline.checks.exploding_gradients import ExplodingGradients
 from pipeline.checks.finding import Checks, Finding, Rule, Severity, Signals
 from pipeline.checks.initial_loss import InitialLoss
 from pipeline.checks.input_ignored import InputIgnored
+from pipeline.checks.inputs_not_centred import InputsNotCentred
+from pipeline.checks.inputs_not_scaled import InputsNotScaled
+from pipeline.checks.label_noise import LabelNoise
 from pipeline.checks.loss_exploding import LossExploding
+from pipeline.checks.loss_reduction import LossReduction
+from pipeline.checks.missing_class import MissingClass
+from pipeline.checks.missing_nonlinearity import MissingNonlinearity
 from pipeline.checks.nonfinite import NonFinite
+from pipeline.checks.output_activation import OutputActivation
 from pipeline.checks.regularization_raises_loss import RegularizationRaisesLoss
+from pipeline.checks.saturated_units import SaturatedUnits
+from pipeline.checks.shared_weights import SharedWeights
+from pipeline.checks.small_batch_batchnorm import SmallBatchBatchnorm
+from pipeline.checks.split_shift import SplitShift
 from pipeline.checks.symmetric_units import SymmetricUnits
 from pipeline.checks.unreachable_parameters import UnreachableParameters
+from pipeline.checks.vanishing_activations import VanishingActivations
+from pipeline.checks.vanishing_gradients import VanishingGradients
+from pipeline.checks.wrong_direction import WrongDirection
 from pipeline.checks.wrong_output_count import WrongOutputCount
+
 
 __all__ = [
     "BatchLeak",
     "CannotOverfit",
     "Checks",
+    "ClassImbalance",
+    "ConstantFeatures",
+    "DeadUnits",
+    "DuplicateExamples",
+    "ExplodingActivations",
+    "ExplodingGradients",
     "Finding",
     "InitialLoss",
     "InputIgnored",
+    "InputsNotCentred",
+    "InputsNotScaled",
+    "LabelNoise",
     "LossExploding",
+    "LossReduction",
+    "MissingClass",
+    "MissingNonlinearity",
     "NonFinite",
+    "OutputActivation",
     "RegularizationRaisesLoss",
     "Rule",
+    "SaturatedUnits",
     "Severity",
+    "SharedWeights",
     "Signals",
+    "SmallBatchBatchnorm",
+    "SplitShift",
     "SymmetricUnits",
     "UnreachableParameters",
+    "VanishingActivations",
+    "VanishingGradients",
+    "WrongDirection",
     "WrongOutputCount",
 ]

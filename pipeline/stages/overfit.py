@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +11,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from pipeline import fields
+from pipeline.data import Images
 from pipeline.data.splits import first
 from pipeline.model import without_dropout
 from pipeline.model.classifier import Classifier
@@ -18,11 +22,18 @@ from pipeline.parts import Outcome, Parts, Progress, findings_of
 from pipeline.stages.training_signals import configured
 
 
+SLOWER = (0.1, 0.01, 0.001)
+FASTER = (10.0, 100.0, 1000.0)
+"""Factors of the configured rate that are tried when it fails: is it the network that cannot learn, or the rate?"""
+
+
 @dataclass(frozen=True)
 class Overfit:
     """Regularization (label smoothing too), dropout and augmentation off, constant rate, the whole subset in each step.
 
-    Passes when the loss of a step is below `target_loss` (nats) with every example right, within `steps` steps.
+    Passes when the loss of a step is below `target_loss` (nats) with every example right, within `steps` steps. If not,
+    the same budget is given to lower rates where the loss rose, and to higher ones where it fell too slowly: the first
+    rate that reaches the target tells that the network is sound and the rate is not.
     """
 
     examples: int
@@ -36,27 +47,12 @@ class Overfit:
 
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        train = parts.data.train
-        few = first(train, len(parts.data.classes), self.examples)
-        everything = torch.arange(len(few))
-        calls = range(0, self.steps, parts.engine.steps_per_call)
-        classifier = Classifier(
-            parts.network(),
-            preprocessing=parts.preprocessing,
-            loss=parts.loss.unregularized(),
-            optimizer=parts.optimizer,
-            train=few,
-            seed=parts.seed,
-            steps=[
-                [(i, everything) for i in range(c, min(c + parts.engine.steps_per_call, self.steps))] for c in calls
-            ],
-            channels_last=parts.channels_last,
-        )
-        watch = _Watch(len(few), self.steps, self.target_loss, parts.progress)
-        with without_dropout(classifier.network):
-            parts.engine.trainer(max_epochs=1, callbacks=[watch]).fit(classifier)
+        few = first(parts.data.train, len(parts.data.classes), self.examples)
+        watch, network = self._attempt(parts, few, 1.0)
         signals = watch.signals() | {"losses": watch.losses, "accuracies": [n / len(few) for n in watch.right]}
-        signals |= configured(parts, classifier.network)
+        signals |= configured(parts, network)
+        if watch.reached is None and math.isfinite(parts.lr):
+            signals |= self._other_rates(parts, few, SLOWER if watch.rose() else FASTER)
         findings = parts.checks.judge(signals, stage="overfit", earlier=findings_of(earlier))
         return Outcome(
             name="overfit",
@@ -67,6 +63,34 @@ class Overfit:
             findings=tuple(findings),
             signals=signals,
         )
+
+    def _other_rates(self, parts: Parts, few: Images, factors: Sequence[float]) -> dict[str, Any]:
+        for factor in factors:
+            watch, _ = self._attempt(parts, few, factor)
+            if watch.reached is not None:
+                return {"overfit_other_rate": factor * parts.lr, "overfit_other_steps": watch.reached}
+        return {}
+
+    def _attempt(self, parts: Parts, few: Images, factor: float) -> tuple[_Watch, nn.Module]:
+        everything = torch.arange(len(few))
+        calls = range(0, self.steps, parts.engine.steps_per_call)
+        optimizer = parts.optimizer if factor == 1 else functools.partial(parts.optimizer, lr=factor * parts.lr)
+        classifier = Classifier(
+            parts.network(),
+            preprocessing=parts.preprocessing,
+            loss=parts.loss.unregularized(),
+            optimizer=optimizer,
+            train=few,
+            seed=parts.seed,
+            steps=[
+                [(i, everything) for i in range(c, min(c + parts.engine.steps_per_call, self.steps))] for c in calls
+            ],
+            channels_last=parts.channels_last,
+        )
+        watch = _Watch(len(few), self.steps, self.target_loss, parts.progress)
+        with without_dropout(classifier.network):
+            parts.engine.trainer(max_epochs=1, callbacks=[watch]).fit(classifier)
+        return watch, classifier.network
 
 
 class _Watch(pl.Callback):
@@ -89,6 +113,11 @@ class _Watch(pl.Callback):
         self.progress(len(self.losses), self.steps, loss=self.losses[-1])
         if self.reached is not None or self.losses[-1] != self.losses[-1]:
             trainer.should_stop = True
+
+    def rose(self) -> bool:
+        """Above where it began, above twice its best, or not finite: the rate is too high rather than too low."""
+        last = sum(self.losses[-10:]) / len(self.losses[-10:])
+        return not last < self.losses[0] or last > 2 * max(min(self.losses), self.target)
 
     def signals(self) -> dict[str, Any]:
         broken = next((i for i, loss in enumerate(self.losses) if loss != loss or abs(loss) == float("inf")), None)

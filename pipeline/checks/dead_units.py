@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.layers import number
+from pipeline.fields import real
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """Anti-pattern: ReLU units that are 0 for every example: they get no gradient and will never be active again.
+
+    Rule: in no layer more than `share` of the units is dead, that is never active over all the probe's examples (the
+    sanity stage's examples before training). A unit that is 0 for 70 % of the examples is an ordinary ReLU.
+    """
+
+    share: float
+    failure: float
+    explains = (
+        "unreachable_parameters",
+        "input_ignored",
+        "cannot_overfit",
+        "rate_too_low",
+        "late_start",
+        "loss_plateau",
+        "underfitting",
+        "vanishing_gradients",
+        "update_ratio_low",
+        "frozen_weights",
+    )
+
+    def __post_init__(self) -> None:
+        real("share", self.share, above=0, below=1)
+        real("failure", self.failure, at_least=self.share, at_most=1)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        training = "units" in signals
+        layers = _last_epoch(signals["units"]) if training else _columns(signals.get("activations"))
+        layers = [layer for layer in layers if layer["dead"] is not None and layer["units"] > 1]
+        if not layers:
+            return None
+        worst = max(layers, key=lambda layer: number(layer["dead"]))
+        share = number(worst["dead"])
+        if not share > self.share:
+            return None
+        rate = number(signals.get("lr"))
+        remedy = ("init=he", "activation=leaky_relu")
+        if training and rate > 0:
+            remedy = (f"optimizer.lr={rate / 10:.3g}", "activation=leaky_relu")
+        return Finding(
+            check="dead_units",
+            severity="failure" if share >= self.failure else "warning",
+            measured={"dead": share, "units": float(worst["units"])},
+            expected=f"at most {self.share:.0%} of a layer's units that are never active",
+            message=f"{share:.0%} of the {worst['units']} units of {worst['name']} are 0 for every example"
+            + (" at the end of training." if training else " before training."),
+            why="A unit that is never active gets no gradient: it will never change again. Too large a rate, a bad "
+            "init or inputs that are all positive push it there.",
+            remedy=remedy,
+            source="lecture notes, dead ReLU: a bad initialization, or too big a learning rate",
+            where=worst["name"],
+            step=None if training else 0,
+        )
+
+
+def _columns(columns: Any) -> list[dict[str, Any]]:
+    keys = ("name", "units", "dead")
+    return [dict(zip(keys, row, strict=True)) for row in zip(*(columns[k] for k in keys), strict=True)] if columns else []
+
+
+def _last_epoch(units: Any) -> list[dict[str, Any]]:
+    return _columns({"name": units["name"], "units": units["units"], "dead": units["dead"][-1]}) if units["dead"] else []
