@@ -1,0 +1,46 @@
+"""`sanity.data` of docs/signals.md: the images and labels, as they are stored and as they go into the network.
+
+Shapes: N examples, C channels, H W pixels. Everything is measured on samples of bounded size, except what is cheap
+enough for all examples: class counts, constant features and exact duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.signals.data.duplicates import copies, value_bits
+from pipeline.signals.data.inputs import constant_share, moments
+from pipeline.signals.data.neighbours import label_agreement
+
+__all__ = ["data_signals"]
+
+
+@torch.no_grad()
+def data_signals(
+    splits: Mapping[str, tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor], classes: Sequence[str]
+) -> dict[str, Any]:
+    """The object `sanity.data` of docs/signals.md.
+
+    `splits` holds (stored pixels (N, C, H, W), labels (N,) int64) of `train`, and of `val` and `test` where they may be
+    looked at; `prepare` maps stored pixels to the network's inputs. Pixels may be on any device, and nothing drawn here
+    touches the global random state: equal data give equal numbers.
+    """
+    train, labels = splits["train"]
+    others = {name: pixels for name, (pixels, _) in splits.items() if name != "train"}
+    return {
+        "features": train[0].numel(),
+        "value_bits": value_bits(train),
+        "inputs": {name: moments(pixels, prepare) for name, (pixels, _) in splits.items()},
+        "constant_features": constant_share(train),
+        "class_names": list(classes),
+        "class_counts": {
+            name: torch.bincount(split_labels, minlength=len(classes)).tolist()
+            for name, (_, split_labels) in splits.items()
+        },
+        "duplicates": {name: copies(train, pixels) for name, pixels in others.items()},
+        "neighbours": label_agreement(train, labels, {n: s for n, s in splits.items() if n != "train"}, len(classes)),
+    }
