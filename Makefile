@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train evaluate diagnose catalogue test test-all lint format lock clean help
+.PHONY: setup sanity overfit lr_range train evaluate diagnose catalogue test test-all faults lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -59,6 +59,9 @@ test: setup  ## the fast tests and the whole path once (at most 5 minutes)
 
 test-all: setup  ## every test
 	@$(bin)/pytest $(ARGS)
+
+faults: setup  ## the benchmark of faulty and healthy runs, against its targets (ARGS="--only NAME --seeds 2 --jobs 2")
+	@$(bin)/python -m tests.faults $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(bin)/ruff check .

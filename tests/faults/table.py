@@ -1,0 +1,84 @@
+"""The benchmark's result as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults.score import Row, Totals
+
+
+def show(rows: Sequence[Row], totals: Totals, console: Console) -> None:
+    console.print(_faults([row for row in rows if not row.case.healthy]))
+    console.print(_healthy([row for row in rows if row.case.healthy]))
+    console.print(
+        f"faults: {totals.faults} runs, detected {totals.detected:.1%}, cause told first {totals.cause:.1%}, "
+        f"repaired {totals.repaired}\n"
+        f"healthy: {totals.healthy} runs, false alarms {totals.false_alarms:.1%}, below their floor "
+        f"{totals.below_floor}\n{totals.seconds:.0f} s",
+        highlight=False,
+    )
+    for missed in totals.missed:
+        console.print(f"missed: {missed}", style="red", highlight=False)
+
+
+def _faults(rows: Sequence[Row]) -> Table:
+    table = Table("fault", "told", "cause", "fixed", "s", "score", "twin", "first finding", "others", box=None)
+    for row in rows:
+        of = len(row.counted)
+        style = "" if row.ok else "red" if row.detected < of else "yellow"
+        fixed = f"{sum(row.repaired)}/{len(row.repaired)}" if row.repaired else "not run"
+        told, cause = f"{row.detected}/{of}", f"{row.cause_first}/{of}"
+        table.add_row(
+            row.case.name, told, cause, fixed, f"{row.seconds / len(row.records):.1f}", _number(row.score),
+            _number(row.twin_score), _words(row.firsts), _words(row.others), style=style,
+        )  # fmt: skip
+    return table
+
+
+def _healthy(rows: Sequence[Row]) -> Table:
+    table = Table("healthy", "alarms", "s", "score", "worst", "floor", "first finding", "others", "ended", box=None)
+    for row in rows:
+        scores = [record.score for record in row.records if record.score is not None]
+        table.add_row(
+            row.case.name, f"{row.detected}/{len(row.records)}", f"{row.seconds / len(row.records):.1f}",
+            _number(row.score), _number(min(scores, default=None)), f"{row.case.floor:.2f}", _words(row.firsts),
+            _words(row.others), _words(Counter(r.ended for r in row.records if r.ended != "passed")),
+            style="" if row.ok else "red",
+        )  # fmt: skip
+    return table
+
+
+def as_json(rows: Sequence[Row], totals: Totals) -> dict[str, Any]:
+    return {
+        "totals": asdict(totals) | {"missed": totals.missed},
+        "cases": {
+            row.case.name: {
+                "family": row.case.family,
+                "source": row.case.source,
+                "healthy": row.case.healthy,
+                "expect": sorted(row.case.expect),
+                "counted": len(row.counted),
+                "detected": row.detected,
+                "cause_first": row.cause_first,
+                "repaired": list(row.repaired),
+                "score": row.score,
+                "twin_score": row.twin_score,
+                "runs": [asdict(record) for record in row.records],
+            }
+            for row in rows
+        },
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _words(counts: Counter[str]) -> str:
+    return ", ".join(name if n == 1 else f"{name} x{n}" for name, n in counts.most_common())
