@@ -15,7 +15,7 @@ class ClassImbalance:
 
     ratio: float
     share: float
-    explains = ("split_shift", "label_noise")
+    explains = ("label_noise",)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=1)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding, Signals
-from pipeline.fields import real
+from pipeline.fields import real, whole
 
 
 @dataclass(frozen=True)
@@ -11,20 +11,24 @@ class ConstantFeatures:
     """Anti-pattern: images that are mostly padding, cropped to nothing, or overwritten on the way to the file.
 
     Rule: most input values differ between training images. MNIST's border is the same in all images, 9 % of the values,
-    and 5 % of the digits' are: that is healthy.
+    and 5 % of the digits' are: that is healthy. Fewer than `examples` images may have much in common by chance.
     """
 
     warning: float
     failure: float
+    examples: int
     explains = ("split_shift", "label_noise", "input_ignored", "cannot_overfit")
 
     def __post_init__(self) -> None:
         real("warning", self.warning, above=0, below=1)
         real("failure", self.failure, at_least=self.warning, at_most=1)
+        whole("examples", self.examples, at_least=2)
 
     def __call__(self, signals: Signals) -> Finding | None:
         data = signals.get("data")
         if data is None or data["constant_features"] <= self.warning:
+            return None
+        if sum(data["class_counts"]["train"]) < self.examples:
             return None
         share = data["constant_features"]
         features = data["features"]
