@@ -86,7 +86,13 @@ def _job(config: DictConfig) -> None:
         if job.mode == RunMode.MULTIRUN:
             _spare_test_split(config, job)
         directory = Path(job.runtime.output_dir)
-        code = run_config(config, overrides=list(job.overrides.task), directory=directory).exit_code
+        folders = [source.path for source in job.runtime.config_sources if source.provider == "command-line"]
+        code = run_config(
+            config,
+            overrides=list(job.overrides.task),
+            directory=directory,
+            config_dir=next(iter(folders), None),
+        ).exit_code
     except UserError as error:
         code = _complain(error)
     except Exception:

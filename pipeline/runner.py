@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
-import shlex
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
-from pipeline.parts import Outcome
-from pipeline.record import read_outcome, read_signals
+from pipeline.fields import flag
+from pipeline.fixing import Mender
+from pipeline.overrides import composed
+from pipeline.parts import Parts
+from pipeline.record import read_outcome
 from pipeline.report.terminal import Terminal
+from pipeline.resuming import find_resumable
 from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
 from pipeline.stopping import Stopper
-from pipeline.workflow import RunResult, Teller, config_hash, read_outcomes, run_stages
+from pipeline.workflow import RunResult, Teller, config_hash, run_stages
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
-UNFINISHED = ("running", "interrupted", "error")
 
 
 def run_config(
-    config: DictConfig, *, overrides: Sequence[str] = (), directory: Path | None = None, quiet: bool = False
+    config: DictConfig,
+    *,
+    overrides: Sequence[str] = (),
+    directory: Path | None = None,
+    quiet: bool = False,
+    config_dir: str | None = None,
 ) -> RunResult:
-    """Assemble and run. `directory` is made when None; a `UserError` before the first stage leaves nothing behind."""
+    """Assemble and run. `directory` is made when None; a `UserError` before the first stage leaves nothing behind.
+
+    `overrides` and `config_dir` are what `config` was composed from.
+    """
     check_name(config.name)
+    fix = flag("fix", config.get("fix", False))
     outputs = Path(str(config.outputs))
     check_writable(outputs)
     folder = directory or outputs / str(config.name) / new_run_id()
@@ -44,13 +57,24 @@ def run_config(
             from pipeline.assemble import assemble, with_directory
 
             parts = assemble(config)
-            resume, earlier = find_resumable(config.resume, outputs / str(config.name), parts.config, folder)
+            typed_hash = config_hash(parts.config)
+            old = find_resumable(config.resume, outputs / str(config.name), typed_hash, folder, fix=fix)
             _prepare(folder, config, overrides)
             point_latest(folder.resolve(), outputs.resolve())
-            parts = with_directory(parts, folder, resume=resume, stopper=stopper)
+            parts = with_directory(parts, folder, stopper=stopper)
+            mender = None
+            if fix:
+                note = functools.partial(_note, folder, overrides)
+                mender = Mender(_recompose(parts, config, overrides, config_dir), note=note, fixes=old.fixes)
+                if mender.kept:
+                    parts = mender.recompose(mender.kept)
+                    note(parts, mender.kept)
+            parts = with_directory(parts, folder, resume=old.checkpoint)
             if isinstance(teller, Terminal):
                 teller.run_begins(parts)
-            result = run_stages(parts, command=command_line(overrides), teller=teller, earlier=earlier)
+            result = run_stages(
+                parts, overrides=overrides, teller=teller, earlier=old.outcomes, mender=mender, typed_hash=typed_hash
+            )
     except UserError:
         _discard(folder, outputs)
         raise
@@ -62,52 +86,50 @@ def run_config(
     return result
 
 
-def command_line(overrides: Sequence[str]) -> str:
-    """The command that repeats the run."""
-    return shlex.join(["python", "-m", "pipeline", *overrides])
+def _recompose(
+    parts: Parts, config: DictConfig, overrides: Sequence[str], config_dir: str | None
+) -> Callable[[Sequence[str]], Parts]:
+    """A function that gives the parts of the run's command with more overrides appended."""
+
+    def recompose(more: Sequence[str]) -> Parts:
+        from pipeline.assemble import assemble, with_directory
+
+        with _hydra_kept():
+            mended = composed([*overrides, *more], config_dir=config_dir)
+        with open_dict(mended):
+            for name in [name for name in mended.stages if name not in config.stages]:
+                del mended.stages[name]  # which a sweep leaves out
+        return with_directory(assemble(mended), parts.directory, stopper=parts.stopper)
+
+    return recompose
 
 
-def find_resumable(
-    wish: object, runs: Path, config: dict[str, Any], own: Path
-) -> tuple[Path | None, tuple[Outcome, ...]]:
-    """The checkpoint to go on from and the stages that had passed, as the key `resume` says.
-
-    `auto`: the newest run in `runs` with the same configuration (but for resume, verbose, name, tags and outputs) that
-    did not finish; none is no error, so that a job script may always say `resume=auto`. Otherwise a run's folder.
-    """
-    if wish is None:
-        return None, ()
-    if wish != "auto":
-        record = read_outcome(Path(str(wish)))
-        if record is None:
-            raise UserError(f"{str(wish)!r} is no run's folder (it has no readable outcome.json).", field="resume")
-        if record["config_hash"] != config_hash(config):
-            raise UserError(
-                f"{str(wish)!r} was run with another configuration; give the options it was run with: "
-                f"{record['command']}",
-                field="resume",
-            )
-        return _state_of(Path(str(wish)), record)
-    for folder in sorted(runs.glob("*"), reverse=True):
-        record = read_outcome(folder)
-        if folder != own and record and record["config_hash"] == config_hash(config) and record["status"] in UNFINISHED:
-            return _state_of(folder, record)
-    return None, ()
-
-
-def _state_of(folder: Path, record: dict[str, Any]) -> tuple[Path | None, tuple[Outcome, ...]]:
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    told = read_outcomes(record, read_signals(folder))
-    earlier = tuple(outcome for outcome in told if outcome.name != "train" and outcome.passed)
-    return (checkpoint if checkpoint.exists() else None), earlier
+@contextmanager
+def _hydra_kept() -> Iterator[None]:
+    """Composing clears Hydra's global state, which the job around us still needs."""
+    state = GlobalHydra.instance()
+    before = state.hydra
+    try:
+        yield
+    finally:
+        state.hydra = before
 
 
 def _prepare(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
     """The folder with `.hydra/`, also where Hydra itself did not make it."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / ".hydra" / "config.yaml").exists():
-        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
-        write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        _write_hydra(folder, config, overrides)
+
+
+def _note(folder: Path, overrides: Sequence[str], parts: Parts, kept: Sequence[str]) -> None:
+    """`.hydra/` of a run that remedies have changed says what the run is now."""
+    _write_hydra(folder, OmegaConf.create(parts.config), [*overrides, *kept])
+
+
+def _write_hydra(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
+    write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
+    write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
 
 
 def _discard(folder: Path, outputs: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import platform
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import Any
 
 from pipeline.checks import Checks, Finding
 from pipeline.checks.finding import ranked
+from pipeline.data import Splits
 from pipeline.errors import Stopped
+from pipeline.fixing import Fix, Mender
 from pipeline.parts import Outcome, Parts
 from pipeline.record import SCHEMA, write_outcome, write_signals
 
@@ -33,6 +36,12 @@ class Teller:
 
     def stage_ends(self, outcome: Outcome, *, resumed: bool = False) -> None: ...
 
+    def fix_begins(self, finding: Finding, stage: str) -> None: ...
+
+    def fix_ends(self, fix: Fix) -> None: ...
+
+    def fix_gives_up(self, reason: str) -> None: ...
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -45,6 +54,8 @@ class RunResult:
     outcomes: tuple[Outcome, ...]
     diagnosis: tuple[Finding, ...] = ()
     """All findings, the first to mend first (`pipeline.checks.finding.ranked`)."""
+    fixes: tuple[Fix, ...] = ()
+    """Remedies that `fix=true` tried, in order."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -58,42 +69,66 @@ class RunResult:
 
 
 def run_stages(
-    parts: Parts, *, command: str, teller: Teller | None = None, earlier: Sequence[Outcome] = ()
+    parts: Parts,
+    *,
+    overrides: Sequence[str],
+    teller: Teller | None = None,
+    earlier: Sequence[Outcome] = (),
+    mender: Mender | None = None,
+    typed_hash: str | None = None,
 ) -> RunResult:
     """Run `parts.stages` in order, stopping at the first that fails; write signals.json and outcome.json after each.
 
-    `earlier` are outcomes of stages that a resumed run had passed already; those stages are not run again.
+    `earlier` are outcomes of stages that a resumed run had passed already; those stages are not run again. A `mender`
+    tries remedies where a stage is to be mended, and the run goes on with what it keeps. `typed_hash`: of the
+    configuration as typed, where a resumed run begins with another.
     Raises `Stopped` when the user or the machine asked for an end, after the record is written.
     """
     teller = teller or Teller()
-    record = _Record(parts, command)
+    record = _Record(parts, overrides, typed_hash or config_hash(parts.config), mender)
     parts = dataclasses.replace(parts, progress=teller.progress, found=teller.finding)
     done = {outcome.name: outcome for outcome in earlier if outcome.passed}
     outcomes: list[Outcome] = []
-    record.write(outcomes, "running", None)
+    record.write(parts, outcomes, "running", None)
     try:
-        for name, stage in parts.stages.items():
+        for name in list(parts.stages):
             resumed = name in done
             if not resumed:
                 teller.stage_begins(name)
-            outcome = done[name] if resumed else stage(parts, outcomes)
-            outcomes.append(outcome)
-            record.write_signals(outcomes)
-            teller.stage_ends(outcome, resumed=resumed)
-            if not outcome.passed:
+            outcomes.append(done[name] if resumed else parts.stages[name](parts, outcomes))
+            teller.stage_ends(outcomes[-1], resumed=resumed)
+            record.write(parts, outcomes, "running", None)
+            while mender and not resumed and (finding := mender.next(parts, outcomes)):
+                parts, outcomes = mender.attempt(finding, parts, outcomes, teller) or (parts, outcomes)
+                record.write(parts, outcomes, "running", None)
+            if not outcomes[-1].passed:
+                if mender:
+                    teller.fix_gives_up(mender.why_not(parts, outcomes))
                 break
-            record.write(outcomes, "running", None)
     except Stopped as stop:
-        record.write(outcomes, "interrupted", 128 + stop.signal)
+        record.write(parts, outcomes, "interrupted", 128 + stop.signal)
         raise
     except BaseException:
         with contextlib.suppress(OSError):
-            record.write(outcomes, "error", CRASHED)
+            record.write(parts, outcomes, "error", CRASHED)
         raise
     passed = all(outcome.passed for outcome in outcomes)
     status, code = ("passed", PASSED) if passed else ("failed", FAILED)
-    seconds = record.write(outcomes, status, code)
-    return RunResult(status, code, seconds, parts.directory, tuple(outcomes), diagnosis(outcomes, parts.checks))
+    seconds = record.write(parts, outcomes, status, code)
+    return RunResult(
+        status,
+        code,
+        seconds,
+        parts.directory,
+        tuple(outcomes),
+        diagnosis(outcomes, parts.checks),
+        tuple(mender.fixes) if mender else (),
+    )
+
+
+def command_line(overrides: Sequence[str]) -> str:
+    """The command that repeats the run."""
+    return shlex.join(["python", "-m", "pipeline", *overrides])
 
 
 def diagnosis(outcomes: Sequence[Outcome], checks: Checks) -> tuple[Finding, ...]:
@@ -120,51 +155,65 @@ def read_outcomes(record: dict[str, Any], signals: dict[str, dict[str, Any]] | N
 class _Record:
     """outcome.json: what was run, on what, and how it ended; whole at any time, `running` until the end is known."""
 
-    def __init__(self, parts: Parts, command: str):
-        self.folder, self.checks = parts.directory, parts.checks
+    def __init__(self, parts: Parts, overrides: Sequence[str], typed_hash: str, mender: Mender | None):
+        self.overrides, self.mender = overrides, mender
         self.started = time.perf_counter()
         self.fixed = {
             "schema": SCHEMA,
-            "command": command,
             "name": parts.name,
             "tags": list(parts.config.get("tags", [])),
             "seed": parts.seed,
-            "config_hash": config_hash(parts.config),
+            "typed_hash": typed_hash,
             "resumed_from": str(parts.resume) if parts.resume else None,
             "versions": versions(),
-            "data": {
-                "name": parts.data.name,
-                "fingerprint": parts.data.fingerprint(),
-                "sizes": parts.data.sizes,
-                "classes": list(parts.data.classes),
-                "class_counts": parts.data.class_counts(),
-            },
         }
+        self._data: tuple[Splits, dict[str, Any]] | None = None
 
-    def write(self, outcomes: Sequence[Outcome], status: str, exit_code: int | None) -> float:
+    def write(self, parts: Parts, outcomes: Sequence[Outcome], status: str, exit_code: int | None) -> float:
+        """signals.json first, so that no stage stands in the record whose signals do not."""
+        write_signals(parts.directory, {o.name: o.signals for o in outcomes if o.signals is not None})
         seconds = round(time.perf_counter() - self.started, 3)
         content = self.fixed | {
             "status": status,
             "exit_code": exit_code,
             "seconds": seconds,
+            "command": command_line(self._overrides()),
+            "config_hash": config_hash(parts.config),
+            "data": self._about(parts.data),
             "stages": [outcome.as_dict() for outcome in outcomes],
             "diagnosis": [
                 {"check": f.check, "severity": f.severity, "stage": f.stage, "where": f.where}
-                for f in diagnosis(outcomes, self.checks)
+                for f in diagnosis(outcomes, parts.checks)
             ],
+            "fixes": [fix.as_dict() for fix in self.mender.fixes] if self.mender else [],
         }
-        write_outcome(self.folder, content)
+        write_outcome(parts.directory, content)
         return seconds
 
-    def write_signals(self, outcomes: Sequence[Outcome]) -> None:
-        write_signals(self.folder, {o.name: o.signals for o in outcomes if o.signals is not None})
+    def _overrides(self) -> list[str]:
+        """As typed; of a mended run those that give it as it is now, with nothing left to try."""
+        kept = self.mender.kept if self.mender else []
+        typed = [word for word in self.overrides if not kept or word.lstrip("+").partition("=")[0] != "fix"]
+        return [*typed, *kept]
+
+    def _about(self, data: Splits) -> dict[str, Any]:
+        if self._data is None or self._data[0] is not data:
+            about = {
+                "name": data.name,
+                "fingerprint": data.fingerprint(),
+                "sizes": data.sizes,
+                "classes": list(data.classes),
+                "class_counts": data.class_counts(),
+            }
+            self._data = data, about
+        return self._data[1]
 
 
 def config_hash(config: dict[str, Any]) -> str:
     """Of all that decides a run's result: two runs with one hash compute the same thing."""
     import hashlib
 
-    apart = ("resume", "verbose", "outputs", "name", "tags")
+    apart = ("resume", "verbose", "outputs", "name", "tags", "fix")
     decisive = {key: value for key, value in config.items() if key not in apart}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

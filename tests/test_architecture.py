@@ -24,10 +24,11 @@ FLOORS = [
     {"model"},
     {"parts", "assemble"},
     {"stages"},
-    {"workflow", "predictor"},
+    {"workflow", "predictor", "fixing"},
     {"report"},
     {"search"},
-    {"runner", "overrides"},
+    {"overrides", "resuming"},
+    {"runner"},
     {"diagnose", "catalogue"},
     {"__main__"},
 ]

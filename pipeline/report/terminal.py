@@ -16,6 +16,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pipeline.checks import Finding
+    from pipeline.fixing import Fix
     from pipeline.parts import Parts
     from pipeline.workflow import RunResult
 
@@ -123,6 +124,23 @@ class Terminal:
             self.console.print(Text("  ") + line)
         else:  # wrapped lines keep the indent
             self.console.print(Padding(line, (0, 0, 0, 2)))
+
+    def fix_begins(self, finding: Finding, stage: str) -> None:
+        """What is tried against a finding, before the stages run again."""
+        self.console.print(Text.assemble(("fix  ", "bold"), f"{finding.check}: trying {' '.join(finding.remedy)}"))
+
+    def fix_ends(self, fix: Fix) -> None:
+        """Whether it is kept, why, and the key measure before and after."""
+        said = Text("kept", "green") if fix.kept else Text("not kept", "yellow")
+        after = fix.after
+        change = ""
+        if after and after.value is not None:
+            since = "" if fix.before.value is None else f"{fix.before.value:.4g} -> "
+            change = f"; {after.measure} {since}{after.value:.4g}"
+        self.console.print(Text.assemble(("fix  ", "bold"), said, f": {fix.reason}{change}"))
+
+    def fix_gives_up(self, reason: str) -> None:
+        self.console.print(Text.assemble(("fix  ", "bold"), reason))
 
     def summary(self, findings: Sequence[Finding]) -> None:
         """All findings, the first to mend first, where there are several; one below the other on a narrow terminal."""
