@@ -37,9 +37,9 @@ class Activations(Watch):
     """Summarizes the output of every activation as it is computed. `limit`: most values looked at per layer; None: all.
 
     Of a layer with outputs a (N, units, ...), over the values looked at:
-    `mean`, `std` = root of mean (a - mean)^2; `unit_std` = root of the mean over units of the variance of that unit over
-    examples and positions: the part of `std` that depends on the input; `zero`, `positive`: shares of values that are 0,
-    above 0; `saturated`: share of values near a bound.
+    `mean`, `std` = root of mean (a - mean)^2; `unit_std` = root of the mean over units of the variance of that unit
+    over examples and positions: the part of `std` that depends on the input; `zero`, `positive`: shares of values that
+    are 0, above 0; `saturated`: share of values near a bound.
     """
 
     def __init__(self, *, limit: int | None = VALUES):
@@ -92,7 +92,7 @@ class Activations(Watch):
 
 
 def _summary(values: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """The numbers (6,), and per unit (units,) the largest magnitude. Units are channels, or the last axis of (N, T, D)."""
+    """Numbers (6,), and of each unit the largest magnitude (units,). Units are channels, or the last axis of (N, T, D)."""
     rows = values.movedim(-1 if values.ndim == 3 else 1, 0).flatten(1)
     count = rows.shape[1]
     unit_means = rows.mean(1, keepdim=True)

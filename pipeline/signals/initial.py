@@ -38,7 +38,7 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
     numbers = {"first_loss": float(value), "logit_mean": float(logits.mean()), "logit_std": float(spread)}
     numbers["doubled_loss_ratio"] = float(twice) / float(value) if float(value) else 1.0
     numbers["perfect_probability_loss"] = float(perfect)
-    numbers["input_std"] = float(inputs.float().std())
+    numbers["input_std"] = float(inputs.float().std(correction=0))
     nonfinite = [] if math.isfinite(numbers["first_loss"]) else ["the first loss"]
     return numbers | {"nonfinite": nonfinite, "activations": watch.columns()}
 
@@ -97,9 +97,7 @@ def descent(
     return {"update_direction": float(dot) / scale} if scale > 0 and math.isfinite(scale) else {}
 
 
-def batch_leak(
-    network: nn.Module, per_example: LossFunction, inputs: Tensor, labels: Tensor
-) -> dict[str, Any]:
+def batch_leak(network: nn.Module, per_example: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
     """How many other examples the loss of the first one depends on, in evaluation mode: batchnorm mixes by intent."""
     was_training = network.training
     network.eval()

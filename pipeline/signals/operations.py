@@ -1,4 +1,4 @@
-"""The words for what a network computes: torch's own operations, as they run, whatever module or function asked for them.
+"""The words for what a network computes: torch's own operations, whatever module or function asks for them.
 
 A network that calls `F.relu` in its `forward` has no ReLU module to look at, and a layer that is called "softmax" may
 be none. So networks are watched at the level of ATen operations, where there is one name for one computation.
@@ -15,8 +15,8 @@ from torch.nn.modules import module as hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 ACTIVATIONS = {
-    "relu": "relu", "clamp_min": "relu", "threshold": "relu", "leaky_relu": "leaky_relu", "rrelu_with_noise": "leaky_relu",
-    "_prelu_kernel": "prelu", "sigmoid": "sigmoid", "tanh": "tanh", "elu": "elu", "gelu": "gelu", "silu": "silu",
+    "relu": "relu", "clamp_min": "relu", "threshold": "relu", "leaky_relu": "leaky_relu",
+    "rrelu_with_noise": "leaky_relu", "_prelu_kernel": "prelu", "sigmoid": "sigmoid", "tanh": "tanh", "elu": "elu", "gelu": "gelu", "silu": "silu",
     "mish": "mish", "softplus": "softplus", "hardtanh": "hardtanh", "hardsigmoid": "hardsigmoid",
     "hardswish": "hardswish", "_softmax": "softmax", "amax": "maxout",
 }  # fmt: skip
@@ -44,22 +44,33 @@ BATCH_NORMS = (
     "miopen_batch_norm",
 )
 
-WEIGHTED = ("convolution", "_convolution", "mkldnn_convolution", "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "mv")
+WEIGHTED = (
+    "convolution",
+    "_convolution",
+    "mkldnn_convolution",
+    "addmm",
+    "mm",
+    "bmm",
+    "baddbmm",
+    "matmul",
+    "linear",
+    "mv",
+)
 """Operations that multiply by weights where one of their inputs is a parameter."""
 
 LINEAR = (
-    "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "clone", "copy_", "_to_copy", "contiguous",
-    "detach", "alias", "as_strided", "select", "slice", "split", "split_with_sizes", "unbind", "squeeze", "unsqueeze",
+    "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "clone", "copy_", "_to_copy",
+    "contiguous", "detach", "alias", "as_strided", "select", "slice", "split", "split_with_sizes", "unbind", "squeeze", "unsqueeze",
     "cat", "stack", "flip", "index", "index_select", "constant_pad_nd", "avg_pool2d", "_adaptive_avg_pool2d", "mean",
-    "sum", "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "upsample_nearest2d", "roll",
+    "sum", "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "rsub", "upsample_nearest2d", "roll",
     "pixel_shuffle", *BATCH_NORMS,
 )  # fmt: skip
 """Operations that are linear (or affine) in each of their inputs; all others count as a non-linearity."""
 
 AVERAGES = ("mean", "avg_pool2d", "_adaptive_avg_pool2d")
 
-CONSTRUCTORS = ("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "new_zeros", "new_ones",
-                "new_empty", "new_full")  # fmt: skip
+CONSTRUCTORS = ("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "new_zeros",
+                "new_ones", "new_empty", "new_full")  # fmt: skip
 
 
 class Watch(TorchDispatchMode):

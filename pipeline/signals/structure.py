@@ -140,7 +140,9 @@ class _Flow(Watch):
         elif operation in AVERAGES:
             words = (*words, "average")
         product = operation in ("mul", "mul_", "bmm", "matmul", "div", "div_") and len(states) > 1
-        mixed = len({s.layer for s in states}) > 1  # a sum of a layer's values and of others is no map of that layer alone
+        mixed = (
+            len({s.layer for s in states}) > 1
+        )  # a sum of a layer's values and of others is no map of that layer alone
         linear = operation in LINEAR and not product and not mixed
         return _State(newest.layer if linear else None, last, words)
 

@@ -21,7 +21,6 @@ from pipeline.model.classifier import Classifier
 from pipeline.parts import Outcome, Parts, Progress, findings_of
 from pipeline.stages.training_signals import configured
 
-
 SLOWER = (0.1, 0.01, 0.001)
 FASTER = (10.0, 100.0, 1000.0)
 """Factors of the configured rate that are tried when it fails: is it the network that cannot learn, or the rate?"""

@@ -82,7 +82,9 @@ class Sanity:
         parts.progress(1, 4)
         signals |= gradients(network, parts.loss, inputs, labels)
         signals |= batch_leak(network, parts.loss.per_example, inputs[few], labels[few])
-        signals |= descent(self._fresh(parts), parts.loss, inputs, labels, parts.optimizer)
+        another = self._fresh(parts)  # since the update changes it
+        with without_dropout(another):
+            signals |= descent(another, parts.loss, inputs, labels, parts.optimizer)
         parts.progress(2, 4)
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
         if learns and not signals["nonfinite"]:

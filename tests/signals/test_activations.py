@@ -1,0 +1,113 @@
+"""Numbers of the activations, against the slow and obvious computation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.model import Maxout
+from pipeline.signals.activations import NUMBERS, Activations
+
+
+def columns(network: nn.Module, *batches: Tensor, limit: int | None = None) -> dict[str, list]:
+    watch = Activations(limit=limit)
+    with torch.no_grad(), watch.watching(network):
+        for batch in batches:
+            watch.next_batch()
+            network(batch)
+    return watch.columns()
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [(nn.ReLU(), "relu"), (nn.Sigmoid(), "sigmoid"), (nn.Tanh(), "tanh"), (nn.ELU(), "elu"), (nn.GELU(), "gelu"),
+     (nn.SiLU(), "silu"), (nn.LeakyReLU(), "leaky_relu"), (nn.PReLU(), "prelu"), (nn.SELU(), "elu"),
+     (Maxout(2), "maxout"), (nn.ReLU(inplace=True), "relu")],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(50, 6), (20, 6, 4, 5)])
+def test_against_the_obvious_computation(activation: nn.Module, kind: str, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x = 2 * torch.randn(shape) + 0.5
+    with torch.no_grad():
+        a = activation(x.clone())
+    found = columns(nn.Sequential(activation), x.clone())
+    assert (found["name"], found["kind"]) == (["0"], [kind])
+    units = a.transpose(0, 1).flatten(1)
+    assert found["units"] == [len(units)]
+    expected = {
+        "mean": a.mean(),
+        "std": a.std(correction=0),
+        "unit_std": units.var(1, correction=0).mean().sqrt(),
+        "zero": (a == 0).float().mean(),
+        "positive": (a > 0).float().mean(),
+    }
+    for key, value in expected.items():
+        assert found[key][0] == pytest.approx(float(value), rel=1e-4, abs=1e-6), key
+
+
+def test_saturated_is_the_share_near_a_bound() -> None:
+    x = torch.tensor([[-10.0, 0.0, 1.0, 10.0]])
+    assert columns(nn.Tanh(), x)["saturated"] == [0.5]
+    assert columns(nn.Sigmoid(), x)["saturated"] == [0.5]
+    edge = torch.logit(torch.tensor([[0.021, 0.019, 0.979, 0.981]]))
+    assert columns(nn.Sigmoid(), edge)["saturated"] == [0.5]
+    assert columns(nn.ReLU(), x)["saturated"] == [None]
+
+
+def test_a_unit_is_dead_when_it_was_never_active_over_all_batches() -> None:
+    x = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]])
+    y = torch.tensor([[-1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]])
+    assert columns(nn.ReLU(), x)["dead"] == [pytest.approx(2 / 3)]
+    assert columns(nn.ReLU(), x, y)["dead"] == [pytest.approx(1 / 3)]
+    assert columns(nn.Tanh(), x)["dead"] == [None]
+
+
+def test_functions_in_forward_are_seen_under_the_name_of_their_module() -> None:
+    class Block(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(torch.tanh(x))
+
+    network = nn.Sequential(Block(), Block())
+    found = columns(network, torch.randn(5, 3))
+    assert found["kind"] == ["tanh", "relu", "tanh", "relu"]
+    assert found["name"] == ["0", "0#2", "1", "1#2"]
+
+
+def test_a_clamp_that_is_no_relu_is_left_out() -> None:
+    class Clamp(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.clamp(min=-1)
+
+    assert columns(Clamp(), torch.randn(5, 3))["name"] == []
+
+
+def test_a_limit_looks_at_fewer_examples() -> None:
+    x = torch.cat([torch.ones(8, 4), -torch.ones(92, 4)])
+    assert columns(nn.ReLU(), x, limit=32)["zero"] == [0.0]
+    assert columns(nn.ReLU(), x)["zero"] == [pytest.approx(0.92)]
+
+
+def test_an_empty_watch_has_empty_columns() -> None:
+    found = columns(nn.Linear(3, 3), torch.randn(2, 3))
+    assert set(found) == {"name", "kind", "units", *NUMBERS, "dead"}
+    assert all(values == [] for values in found.values())
+
+
+def test_gradients_pass_as_if_nobody_watched() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    x = torch.randn(3, 5)
+    network(x).square().sum().backward()
+    alone = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    watch = Activations()
+    with watch.watching(network):
+        y = network(x)
+    y.square().sum().backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(alone, network.parameters(), strict=True))
+    assert math.isfinite(watch.columns()["std"][0])
