@@ -17,14 +17,20 @@ class MissingNonlinearity:
     """
 
     share: float
-    explains = ("vanishing_activations", "vanishing_gradients", "exploding_activations", "exploding_gradients", "underfitting")
+    explains = (
+        "vanishing_activations",
+        "vanishing_gradients",
+        "exploding_activations",
+        "exploding_gradients",
+        "underfitting",
+    )
 
     def __post_init__(self) -> None:
         real("share", self.share, above=0, at_most=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
         pairs, neighbours = signals.get("linear_pairs"), signals.get("weight_pairs")
-        if not pairs or len(pairs) < self.share * neighbours:
+        if not pairs or not neighbours or len(pairs) < self.share * neighbours:
             return None
         every = len(pairs) >= neighbours
         shown = "; ".join(f"{a} and {b}" for a, b in pairs[:3]) + (" ..." if len(pairs) > 3 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +30,6 @@ class Layer:
     numbers: Tensor
     """Of the latest pass, in the order of `NUMBERS`; NaN where a number has no meaning."""
     dead: Tensor | None
-    saturated: list[Tensor] = field(default_factory=list)
 
 
 class Activations(Watch):
@@ -66,10 +65,10 @@ class Activations(Watch):
         dead = None
         if kind in RECTIFIERS:
             dead = per_unit == 0
-            if name in self.layers and self.layers[name].dead is not None:
-                dead = dead & self.layers[name].dead
-        earlier = self.layers[name].saturated if name in self.layers else []
-        self.layers[name] = Layer(name, kind, len(per_unit), numbers, dead, [*earlier, numbers[4]])
+            before = self.layers.get(name)
+            if before is not None and before.dead is not None:
+                dead = dead & before.dead
+        self.layers[name] = Layer(name, kind, len(per_unit), numbers, dead)
 
     def columns(self) -> dict[str, list[Any]]:
         """Lists with one entry per layer: `name`, `kind`, `units`, each of `NUMBERS`, and `dead`; None: no meaning."""
@@ -92,7 +91,7 @@ class Activations(Watch):
 
 
 def _summary(values: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """Numbers (6,), and of each unit the largest magnitude (units,). Units are channels, or the last axis of (N, T, D)."""
+    """Numbers (6,); largest magnitude of each unit (units,). Units: channels, or the last axis of (N, T, D)."""
     rows = values.movedim(-1 if values.ndim == 3 else 1, 0).flatten(1)
     count = rows.shape[1]
     unit_means = rows.mean(1, keepdim=True)

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 ACTIVATIONS = {
     "relu": "relu", "clamp_min": "relu", "threshold": "relu", "leaky_relu": "leaky_relu",
-    "rrelu_with_noise": "leaky_relu", "_prelu_kernel": "prelu", "sigmoid": "sigmoid", "tanh": "tanh", "elu": "elu", "gelu": "gelu", "silu": "silu",
+    "rrelu_with_noise": "leaky_relu", "_prelu_kernel": "prelu", "sigmoid": "sigmoid",
+    "tanh": "tanh", "elu": "elu", "gelu": "gelu", "silu": "silu",
     "mish": "mish", "softplus": "softplus", "hardtanh": "hardtanh", "hardsigmoid": "hardsigmoid",
     "hardswish": "hardswish", "_softmax": "softmax", "amax": "maxout",
 }  # fmt: skip
@@ -60,7 +61,8 @@ WEIGHTED = (
 
 LINEAR = (
     "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "clone", "copy_", "_to_copy",
-    "contiguous", "detach", "alias", "as_strided", "select", "slice", "split", "split_with_sizes", "unbind", "squeeze", "unsqueeze",
+    "contiguous", "detach", "alias", "as_strided", "select", "slice", "split",
+    "split_with_sizes", "unbind", "squeeze", "unsqueeze",
     "cat", "stack", "flip", "index", "index_select", "constant_pad_nd", "avg_pool2d", "_adaptive_avg_pool2d", "mean",
     "sum", "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "rsub", "upsample_nearest2d", "roll",
     "pixel_shuffle", *BATCH_NORMS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,9 @@ class Weights:
         return [p.detach() for p in self.tensors]
 
 
-def norms(tensors: list[Tensor]) -> Tensor:
+def norms(tensors: Sequence[Tensor]) -> Tensor:
     """L2 norms (len(tensors),), in one call for all of them."""
-    return torch.stack(torch._foreach_norm(tensors)).float() if tensors else torch.zeros(0)
+    return torch.stack(torch._foreach_norm([*tensors])).float() if tensors else torch.zeros(0)
 
 
 def gradient_noise(first: list[Tensor], second: list[Tensor]) -> Tensor:

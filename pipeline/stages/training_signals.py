@@ -14,6 +14,7 @@ from pipeline.model.classifier import Classifier
 from pipeline.parts import Parts
 from pipeline.stages.early_break import columns
 
+INPUTS = 64
 ENTRIES = 10_000
 """Most entries of `losses` and `accuracies`; longer runs are averaged over equal numbers of steps."""
 
@@ -27,12 +28,14 @@ def so_far(parts: Parts, classifier: Classifier, *, epochs: int) -> dict[str, An
     return {
         "classes": classes,
         "train_examples": len(train),
+        "probe_examples": 0 if classifier.probe_images is None else len(classifier.probe_images),
+        "input_std": input_std(parts),
         "val_examples": len(parts.data.val),
         "batch_size": parts.batch_size,
         "steps_per_epoch": -(-len(train) // parts.batch_size),
         "epochs_planned": epochs,
         **configured(parts, classifier.network),
-        "schedule": parts.schedule.scheduler.func.__name__,
+        "schedule": getattr(parts.schedule.scheduler, "func", parts.schedule.scheduler).__name__,
         "augmentation": type(parts.augmentation).__name__,
         "lower_rate": [f"optimizer.lr={parts.lr / 10:.3g}"],
         "chance_loss": parts.loss.chance(shares),
@@ -43,6 +46,12 @@ def so_far(parts: Parts, classifier: Classifier, *, epochs: int) -> dict[str, An
         "epochs": columns(classifier.history),
         **({"samples": recorder.samples, "units": recorder.units} if recorder is not None else {}),
     }
+
+
+def input_std(parts: Parts) -> float:
+    """Standard deviation of the first training images as the network gets them."""
+    pixels = parts.data.train.pixels[:INPUTS].to(parts.engine.device)
+    return float(parts.preprocessing.to(pixels.device)(pixels).std(correction=0))
 
 
 def at_the_end(parts: Parts, classifier: Classifier) -> dict[str, Any]:
