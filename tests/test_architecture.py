@@ -19,7 +19,7 @@ FILES = sorted(
 FLOORS = [
     {"errors"},
     {"fields", "stopping"},
-    {"rundir", "allowed", "checks", "signals"},
+    {"rundir", "allowed", "checks", "signals", "rule_source"},
     {"data", "record"},
     {"model"},
     {"parts", "assemble"},

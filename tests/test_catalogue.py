@@ -1,0 +1,124 @@
+"""docs/checks.md says what the code says, and `explain` prints a page of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.catalogue import _comments, catalogue, explain, pages
+from pipeline.errors import UserError
+from pipeline.rule_source import KEYS, RuleSource
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = pages()
+SECTIONS = {
+    part.split()[0]: part
+    for part in re.split(r"^## ", (ROOT / "docs" / "signals.md").read_text(), flags=re.MULTILINE)[1:]
+}
+
+
+def test_the_catalogue_is_what_the_code_generates() -> None:
+    assert (ROOT / "docs" / "checks.md").read_text() == catalogue(), "make catalogue"
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_every_page_is_whole(page: Any) -> None:
+    assert page.against
+    assert page.rule
+    assert page.source.whys
+    assert page.source.sources
+    assert page.source.severities
+    assert page.source.stages, "a key of docs/signals.md is missing in KEYS of pipeline/rule_source.py"
+    for threshold in page.thresholds:
+        assert threshold.comment, f"{threshold.name} needs a comment in conf/checks/default.yaml"
+
+
+@pytest.mark.parametrize("stage", KEYS)
+def test_the_signals_of_a_stage_are_its_own(stage: str) -> None:
+    assert set(KEYS) == SECTIONS.keys()
+    others = "".join(text for name, text in SECTIONS.items() if name != stage)
+    undocumented = {key for key in KEYS[stage].split() if f"`{key}`" not in SECTIONS[stage]}
+    assert undocumented <= {"update_direction", "steps_per_entry"}
+    elsewhere = {key for key in KEYS[stage].split() if re.search(rf"^\| .*`{key}`.* \|.*\|", others, re.MULTILINE)}
+    assert elsewhere <= {"examples", "data", "units", "activations", "gradients"}  # as words about other keys
+
+
+def test_graph_of_explanations_is_told_from_both_sides() -> None:
+    for page in PAGES.values():
+        for other in page.explains:
+            assert page.check in PAGES[other].explained_by
+
+
+def test_a_page_has_what_the_rule_and_the_menu_say() -> None:
+    said = PAGES["initial_loss"].markdown()
+    assert said.startswith("## initial_loss\n\nAnti-pattern: A network that is sure of its answers")
+    assert "\nRule: Without regularization the first loss is what chance gives" in said
+    assert re.search(r"\| `warning` \| 0\.25 \| \|first|\| `warning` \| 0\.25 \| \\\|first loss", said)
+    assert "- Reads: sanity\n" in said
+    assert "- Remedies: `init=he`, `init.output_scale=0.1`\n" in said
+    assert PAGES["nonfinite"].source.stages == ("sanity", "overfit", "train")
+    assert PAGES["batch_leak"].markdown().count("Remedies: none that a configuration has") == 1
+
+
+MODULE = """
+from pipeline.checks.curve import scaled_rate
+TABLE = {"a": "because of a", "b": "because of b"}
+
+class Rule:
+    def __call__(self, signals):
+        if "fit_loss" in signals and signals["losses"] and value(signals, "overfit_loss"):
+            why = "because " + ("x" if signals else "y")
+            return self.found(severity="warning", why=why, source=f"page {1}", remedy=("init=he",))
+        return {"severity": "info", "why": TABLE.get("a", "because"), "remedy": (f"stages.overfit.steps={4 * 2}",)}
+"""
+
+
+def test_texts_are_read_off_whatever_the_rule_looks_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "invented.py").write_text(MODULE.replace("from pipeline.checks.curve import scaled_rate", ""))
+    module = types.ModuleType("invented")
+    module.__file__ = str(tmp_path / "invented.py")
+    exec(compile((tmp_path / "invented.py").read_text(), module.__file__, "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, "invented", module)
+    assert RuleSource.of(module.Rule) == RuleSource(
+        whys=("because x", "because y", "because of a", "because of b", "because"),
+        sources=("page ...",),
+        remedies=("init=he", "stages.overfit.steps=..."),
+        severities=("warning", "info"),
+        stages=("sanity", "overfit"),
+    )
+
+
+def test_remedies_of_functions_that_rules_share_are_found() -> None:
+    assert "optimizer.lr=..." in PAGES["rate_too_high"].source.remedies
+
+
+def test_comments_that_go_on_belong_to_their_threshold() -> None:
+    text = "rules:\n  a:\n    # of the rule\n    x: 1  # one\n      # two\n    y: 2\n  b:\n    x: 3  # three\n"
+    assert _comments(text) == {("a", "x"): "one two", ("b", "x"): "three"}
+
+
+def test_explain_prints_a_page_or_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(["input_ignored"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("## input_ignored\n")
+    assert "](#" not in said
+    assert explain([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(PAGES)
+
+
+@pytest.mark.parametrize(("words", "said"), [(["dead_unit"], "Did you mean 'dead_units'"), (["a", "b"], "'a b'")])
+def test_an_unknown_check_is_answered_with_the_nearest(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        explain(words)
+
+
+def test_explaining_needs_no_torch() -> None:
+    code = "import sys; from pipeline.catalogue import explain; explain(['dead_units']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
