@@ -19,7 +19,7 @@ from pipeline.fields import real, whole
 from pipeline.signals.activations import NUMBERS, Activations
 from pipeline.signals.weights import Weights, gradient_noise, norms
 
-EARLY = (1, 10)
+EARLY = (1, 10, 25)
 """Steps that are looked at whatever `every` is: the beginning shows what the init did."""
 
 _WEIGHTS = ("gradient", "weight", "update")
