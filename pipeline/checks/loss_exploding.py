@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
+from pipeline.checks.curve import Training, power_of_ten, scaled_rate
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -12,7 +14,7 @@ class LossExploding:
     Rule: the cost never exceeds `break_factor` (3 in the notes) times the original cost. The stage stops at once.
     """
 
-    explains = ()
+    explains = ("rate_too_high", "late_start", "oscillating_loss", "loss_plateau", "update_ratio_high")
 
     def __call__(self, signals: Signals) -> Finding | None:
         if not signals.get("exploded"):
@@ -27,7 +29,14 @@ class LossExploding:
             expected=f"a cost below {factor:g} x {original:.4g}",
             message=f"At step {step} the cost is {cost:.4g}, {times} {original:.4g}.",
             why="Each update overshoots and makes the next gradient larger: the learning rate is too high.",
-            remedy=tuple(signals["lower_rate"]),
+            remedy=scaled_rate(signals, _factor(signals)),
             source="lecture notes: if the cost is ever > 3 * original cost, break out early",
             step=step,
         )
+
+
+def _factor(signals: Signals) -> float:
+    """The power of ten that brings a typical update near 0.003 of the weights; a tenth where it is not known."""
+    training = Training.of(signals)
+    ratios = [] if training is None else list(training.typical_ratios(at_least=1).values())
+    return power_of_ten(3e-3, max(median(ratios), 1e-2)) if ratios else 0.1

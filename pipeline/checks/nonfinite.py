@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.curve import scaled_rate
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -14,8 +15,10 @@ class NonFinite:
         "initial_loss",
         "unreachable_parameters",
         "input_ignored",
-        "cannot_overfit",
         "loss_exploding",
+        "rate_too_high",
+        "rate_too_low",
+        "cannot_overfit",
     )
 
     def __call__(self, signals: Signals) -> Finding | None:
@@ -30,7 +33,7 @@ class NonFinite:
             expected="finite numbers",
             message=f"NaN or infinite: {', '.join(where[:3])}{' and more' if len(where) > 3 else ''}.",
             why="One NaN spreads to every weight in a single update; nothing after it means anything.",
-            remedy=tuple(signals.get("lower_rate", ())) if while_training else ("init=he",),
+            remedy=scaled_rate(signals, 0.1) if while_training else ("init=he",),
             source="IEEE 754 arithmetic",
             where=where[0],
             step=signals.get("nonfinite_step"),

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.checks.curve import Training, numbers
+from pipeline.checks.finding import Finding, Signals
+from pipeline.fields import whole
+
+
+@dataclass(frozen=True)
+class FrozenWeights:
+    """Anti-pattern: a layer that is meant to learn and never changes.
+
+    Rule: every trainable weight changes in at least one of the sampled steps whose rate is not zero. Exact zeros are
+    asked for: a layer that learns very slowly is update_ratio_low's.
+    """
+
+    samples: int
+    explains = ("cannot_overfit", "late_start", "loss_plateau", "undertrained", "underfitting")
+
+    def __post_init__(self) -> None:
+        whole("samples", self.samples, at_least=2)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        training = Training.of(signals)
+        if training is None:
+            return None
+        samples = signals.get("samples") or {}
+        weights, rates = samples.get("weights") or {}, numbers(samples.get("lr", ()))
+        names = list(weights.get("name", ()))
+        moving = [i for i, rate in enumerate(rates) if rate > 0]
+        if len(moving) < self.samples or not names:
+            return None
+        updates = [numbers(weights["update"][i]) for i in moving]
+        gradients = [numbers(weights["gradient"][i]) for i in moving]
+        frozen = [k for k in range(len(names)) if all(row[k] == 0 for row in updates)]
+        if not frozen:
+            return None
+        silent = [k for k in frozen if all(row[k] == 0 for row in gradients)]
+        every = len(frozen) == len(names)
+        reason = (
+            "No gradient reaches them: they are detached, unused, or all units behind them are off."
+            if silent
+            else "They get a gradient and do not move: the optimizer does not have them, or the rate is below what "
+            "their precision can hold."
+        )
+        return Finding(
+            check="frozen_weights",
+            severity="failure" if every else "warning",
+            measured={"frozen": float(len(frozen)), "weights": float(len(names)), "samples": float(len(moving))},
+            expected="an update that is not exactly zero in at least one sampled step",
+            message=f"{len(frozen)} of {len(names)} weights never changed: "
+            f"{', '.join(names[k] for k in frozen[:3])}{' ...' if len(frozen) > 3 else ''}. {reason}",
+            why="What does not change does not learn; the layers around it have to make do with what it was at first.",
+            remedy=("init=he",) if silent and every else (),
+            source="an update of exactly zero in every sampled step is no accident of rounding",
+            where=names[frozen[0]],
+        )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.checks.curve import Training, medians
+from pipeline.checks.finding import Finding, Signals
+from pipeline.fields import real, whole
+
+PIECES = 40
+"""Stretches in which a curve is looked at: their medians hide the noise of a batch, and a start shows to 2.5 %."""
+
+
+@dataclass(frozen=True)
+class LateStart:
+    """Anti-pattern: a loss that is flat for a while, and then falls all of a sudden.
+
+    Rule: the loss leaves its first level (by `flat` of it) within `share` of the run, counted in steps or in summed
+    rates (so that a warm-up is no waiting), or within `steps` steps, unless it moves slowly ever after: a tenth of the
+    run must bring `sudden` of the first loss for the start to be sudden.
+    """
+
+    share: float
+    steps: int
+    flat: float
+    sudden: float
+    explains = ("undertrained", "underfitting")
+
+    def __post_init__(self) -> None:
+        real("share", self.share, above=0, below=1)
+        whole("steps", self.steps, at_least=1)
+        real("flat", self.flat, above=0, below=1)
+        real("sudden", self.sudden, above=0, below=1)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        training = Training.ended(signals)
+        if training is None or len(training.losses) < PIECES:
+            return None
+        levels = medians(training.losses, PIECES)
+        first = levels[1] if levels[1] < levels[0] else levels[0]
+        start = next((i for i, level in enumerate(levels) if level < (1 - self.flat) * first), None)
+        if not first > 0 or start is None:
+            return None
+        rates = training.rates()
+        waited = min(start / PIECES, sum(rates[: start * len(rates) // PIECES]) / sum(rates))
+        tenth = PIECES // 10
+        falls = zip(levels[start - 1 :], levels[start - 1 + tenth :], strict=False)
+        fastest = max((a - b for a, b in falls), default=0.0)
+        if waited < self.share or start * training.steps // PIECES < self.steps or fastest < self.sudden * first:
+            return None
+        step = start * training.steps // PIECES
+        return Finding(
+            check="late_start",
+            severity="warning",
+            measured={"flat_steps": float(step), "steps": float(training.steps), "level": first, "loss": levels[-1]},
+            expected=f"a loss that leaves its first level within {self.share:.0%} of the way",
+            message=f"The loss stood at {first:.4g} for {step} of {training.steps} steps ({waited:.0%} of the way), "
+            f"then fell by {fastest:.3g} within a tenth of the run.",
+            why="Until the first layers had grown or left saturation, hardly any gradient reached them: the prime "
+            "suspect is the initialization.",
+            remedy=("init=he", "activation=relu", "batchnorm=before_activation"),
+            source="lecture notes: loss flat for a while, then training starts suddenly => bad initialization",
+            step=step,
+        )

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from pipeline.checks.curve import numbers, standard_error
+from pipeline.checks.finding import Finding, Signals
+from pipeline.fields import real, whole
+
+LEAST_ENTRIES = 5
+"""Steps that have to agree, however large the batch is: one may be an accident."""
+
+
+@dataclass(frozen=True)
+class LossDisagrees:
+    """Anti-pattern: a loss with the wrong sign, an update that goes uphill, or labels that are shifted in the loss.
+
+    Rule: once the loss has left its first value by `moved`, the right answers are no fewer than guessing gives, within
+    `sigmas` standard errors; and a loss that falls below zero brings right answers with it. Guessing blindly is right
+    1/C of the time whatever the classes' shares are, if no class is preferred: fewer right answers than that take
+    knowledge of the labels. Reads the `train` and the `overfit` object.
+    """
+
+    moved: float
+    sigmas: float
+    examples: int
+    explains = (
+        "nonfinite",
+        "over_regularized",
+        "loss_exploding",
+        "rate_too_high",
+        "rate_too_low",
+        "cannot_overfit",
+        "train_eval_mismatch",
+        "oscillating_loss",
+        "loss_plateau",
+        "overfitting",
+        "undertrained",
+        "underfitting",
+    )
+
+    def __post_init__(self) -> None:
+        real("moved", self.moved, above=0)
+        real("sigmas", self.sigmas, above=0)
+        whole("examples", self.examples, at_least=1)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        losses, accuracies = numbers(signals.get("losses", ())), numbers(signals.get("accuracies", ()))
+        size = signals.get("overfit_examples") or signals.get("batch_size")
+        if not losses or not accuracies or not size or not signals.get("classes"):
+            return None
+        steps = int(signals.get("steps_per_entry", 1))
+        blind = 1 / signals["classes"]
+        found = self._below(losses, accuracies, int(size) * steps, blind) or _unbounded(losses, accuracies, blind)
+        if found is None:
+            return None
+        place, right, reason = found
+        return Finding(
+            check="loss_disagrees",
+            severity="failure",
+            measured={"first_loss": losses[0], "loss": losses[place], "accuracy": right},
+            expected=f"at least {blind:.3g} right once the loss has moved, and more right answers where the loss falls",
+            message=f"The loss went from {losses[0]:.4g} to {losses[place]:.4g} while {right:.1%} of the answers were "
+            f"right, where guessing gives {blind:.1%}. {reason}",
+            why="The network learns to avoid the right answers: look for a minus before the loss, maximize=true, or "
+            "labels that the loss takes for other classes than the accuracy does.",
+            remedy=(),
+            source="gradient descent: a step down the loss that is meant makes the right answers likelier",
+            step=(place + 1) * steps,
+        )
+
+    def _below(
+        self, losses: Sequence[float], accuracies: Sequence[float], size: int, blind: float
+    ) -> tuple[int, float, str] | None:
+        """Fewer right than a blind guess, over the first or the last entries at which the loss had moved."""
+        away = [i for i, loss in enumerate(losses) if abs(loss - losses[0]) > self.moved * abs(losses[0])]
+        count = min(max(-(-self.examples // size), LEAST_ENTRIES), len(away))
+        if count < LEAST_ENTRIES:
+            return None
+        for window in (away[:count], away[-count:]):
+            right = fmean(accuracies[i] for i in window)
+            if right + self.sigmas * standard_error(blind, size * count) < blind:
+                rises = losses[window[-1]] > losses[0]
+                reason = "Each step goes uphill." if rises else "The loss falls by giving wrong answers."
+                return window[-1], right, reason
+        return None
+
+
+def _unbounded(losses: Sequence[float], accuracies: Sequence[float], blind: float) -> tuple[int, float, str] | None:
+    """A loss that falls below zero and twice as far below its first value, with as many right answers as guessing."""
+    finite = [i for i, loss in enumerate(losses) if math.isfinite(loss)]
+    tail = finite[-max(len(finite) // 4, 1) :]
+    if len(finite) < 10:
+        return None
+    low, right = losses[tail[-1]], fmean(accuracies[i] for i in tail)
+    if low < 0 and low < losses[0] - abs(losses[0]) and right < blind + 0.1 * (1 - blind):
+        return tail[-1], right, "It falls without bound: its sign is wrong."
+    return None

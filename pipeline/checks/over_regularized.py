@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from pipeline.checks.curve import Training, numbers, standard_error
+from pipeline.checks.finding import Finding, Signals
+from pipeline.fields import real, whole
+
+
+@dataclass(frozen=True)
+class OverRegularized:
+    """Anti-pattern: a penalty, dropout or augmentation that wins against the data.
+
+    Rule: the weights of the middle layer keep at least `shrunk` of their norm while there is a penalty; a network with
+    dropout of `dropout` or more learns in spite of it, and one with `heavy` or more learns `learned` of what there is,
+    or has a gap that it closes; and answers in evaluation mode are at most `held_back` better
+    than as trained, where they leave something to be learned.
+    """
+
+    shrunk: float
+    dropout: float
+    heavy: float
+    learned: float
+    held_back: float
+    epochs: int
+    explains = (
+        "loss_exploding",
+        "rate_too_high",
+        "train_eval_mismatch",
+        "late_start",
+        "oscillating_loss",
+        "loss_plateau",
+        "update_ratio_high",
+        "undertrained",
+        "underfitting",
+    )
+
+    def __post_init__(self) -> None:
+        real("shrunk", self.shrunk, above=0, below=1)
+        real("dropout", self.dropout, above=0, below=1)
+        real("heavy", self.heavy, above=0, at_most=self.dropout)
+        real("learned", self.learned, at_least=0.5, at_most=1)
+        real("held_back", self.held_back, above=0, below=1)
+        whole("epochs", self.epochs, at_least=1)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        training = Training.of(signals)
+        if training is None or signals.get("running"):
+            return None
+        return self._dropout(training) or self._penalty(training) or self._held_back(training)
+
+    def _dropout(self, training: Training) -> Finding | None:
+        dropout = training.signals.get("dropout") or 0.0
+        accuracy = training.last("probe_accuracy")
+        learned = 0.0 if accuracy is None or training.signals.get("exploded") else training.learned(accuracy)
+        gap = training.gap()
+        room = gap is None or gap[0] > 2 * gap[1] or learned >= self.learned or training.signals.get("exploded")
+        if dropout < self.heavy or (room and (dropout < self.dropout or learned >= 0.5)):
+            return None
+        return self._finding(
+            severity="failure" if learned < 0.1 else "warning",
+            measured={"dropout": dropout, "learned": learned},
+            expected=f"dropout below {self.heavy:g}, or a network that learns in spite of it",
+            message=f"Dropout of {dropout:g} leaves {1 - dropout:.0%} of a layer's units, {1 / (1 - dropout):.0f} "
+            f"times as large, and the network has learned {max(learned, 0):.0%} of what there is.",
+            remedy=("regularization.dropout=0.3",),
+            source="Srivastava et al. 2014, Dropout: between 0.4 and 0.8 of the units are kept where it works best",
+        )
+
+    def _penalty(self, training: Training) -> Finding | None:
+        l2 = training.signals.get("l2") or 0.0
+        norms = (training.signals.get("samples") or {}).get("weights", {}).get("weight", ())
+        rows = [numbers(row) for row in norms]
+        if l2 == 0 or len(rows) < 5 or training.signals.get("exploded"):
+            return None
+        kept = [last / first for first, last in zip(rows[0], rows[-1], strict=True) if first > 0]
+        if not kept or not median(kept) < self.shrunk:
+            return None
+        accuracy = training.last("probe_accuracy")
+        learned = None if accuracy is None else training.learned(accuracy)
+        return self._finding(
+            severity="failure" if learned is not None and learned < 0.1 else "warning",
+            measured={"kept": median(kept), "l2": l2} | ({} if learned is None else {"learned": learned}),
+            expected=f"weights that keep at least {self.shrunk:.0%} of their norm",
+            message=f"The penalty of {l2:g} has shrunk the weights to {median(kept):.1%} of what they were (the middle "
+            "layer): they follow it, not the data.",
+            remedy=(f"regularization.l2={max(l2 / 100, 1e-5):.2g}",),
+            source="Karpathy, CS231n: the regularization loss must not overwhelm the data loss",
+        )
+
+    def _held_back(self, training: Training) -> Finding | None:
+        probe, epochs = training.last("probe_accuracy"), len(training.column("loss"))
+        if probe is None or epochs < self.epochs or training.signals.get("exploded") or not training.accuracies:
+            return None
+        trained = training.accuracy_at_the_end()
+        error = standard_error(probe, training.probe_examples)
+        if training.learned(probe) >= 0.9 or probe - trained <= self.held_back + 3 * error:
+            return None
+        signals = training.signals
+        dropout = signals.get("dropout") or 0.0
+        augmented = signals.get("augmentation", "NoAugmentation") != "NoAugmentation"
+        remedy = ([f"regularization.dropout={dropout / 2:.2g}"] if dropout > 0.2 else []) + (
+            ["augmentation=none"] if augmented else []
+        )
+        return self._finding(
+            severity="warning",
+            measured={"accuracy": trained, "probe_accuracy": probe},
+            expected=f"answers as trained at most {self.held_back:g} below those in evaluation mode",
+            message=f"As trained, with dropout and augmentation, {trained:.1%} of the answers are right; without, "
+            f"{probe:.1%}: what the network is shown is much harder than what it is asked.",
+            remedy=tuple(remedy),
+            source="Goodfellow et al. 2016, Deep Learning, 7: too much regularization brings bias, and underfitting",
+        )
+
+    def _finding(self, **fields: object) -> Finding:
+        return Finding(
+            check="over_regularized",
+            why="Regularization should decide between answers that fit the data about as well; here it decides instead "
+            "of the data.",
+            **fields,  # type: ignore[arg-type]
+        )

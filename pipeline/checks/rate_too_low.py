@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from pipeline.checks.curve import Training, numbers, power_of_ten, scaled_rate
+from pipeline.checks.finding import Finding, Signals
+from pipeline.fields import real, whole
+
+
+@dataclass(frozen=True)
+class RateTooLow:
+    """Anti-pattern: a loss that creeps down a straight line, with almost all of the way still before it.
+
+    Rule: after `steps` steps the loss has fallen by more than `fall` of its first value, or does not fall steadily: the
+    second half of the way (by rate, so that a schedule's end does not count) brings less than `steady` of what the
+    first half brings, or more than the inverse. A network that is stuck falls fast to chance and then no more; one that
+    escapes from a bad initialization grows faster; one that is too slow goes on.
+    In a training the updates also have to be below `ratio` of the weights. Reads `train` and `overfit`.
+    """
+
+    steps: int
+    fall: float
+    steady: float
+    ratio: float
+    explains = (
+        "cannot_overfit",
+        "train_eval_mismatch",
+        "late_start",
+        "loss_plateau",
+        "update_ratio_low",
+        "undertrained",
+        "underfitting",
+    )
+
+    def __post_init__(self) -> None:
+        whole("steps", self.steps, at_least=10)
+        real("fall", self.fall, above=0, below=1)
+        real("steady", self.steady, above=0, below=1)
+        real("ratio", self.ratio, above=0)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        if "overfit_reached" in signals:
+            losses = numbers(signals.get("losses", ()))
+            if signals["overfit_reached"] or len(losses) < self.steps:
+                return None
+            width = max(1, len(losses) // 20)
+            half = len(losses) // 2
+            curve = fmean(losses[:width]), fmean(losses[half - width : half + width]), fmean(losses[-width:])
+            return self._judge(signals, curve, factor=10.0, severity="failure")
+        training = Training.ended(signals)
+        if training is None or training.steps < self.steps:
+            return None
+        ratio = median(training.typical_ratios().values()) if training.typical_ratios() else None
+        if ratio is not None and ratio >= self.ratio:
+            return None
+        factor = power_of_ten(1e-3, ratio) if ratio else 10.0
+        accuracy = training.last("probe_accuracy") or training.last("accuracy") or 0.0
+        severity = "failure" if training.learned(accuracy) < 0.2 else "warning"
+        curve = training.smoothed(0.0), training.smoothed(0.5), training.smoothed(1.0)
+        return self._judge(signals, curve, factor=factor, severity=severity, ratio=ratio)
+
+    def _judge(
+        self,
+        signals: Signals,
+        curve: tuple[float, float, float],
+        *,
+        factor: float,
+        severity: str,
+        ratio: float | None = None,
+    ) -> Finding | None:
+        first, middle, last = curve
+        fall = (first - last) / abs(first) if first else 0.0
+        if not (first > middle > last and fall <= self.fall) or not (
+            self.steady * (first - middle) <= middle - last <= (first - middle) / self.steady
+        ):
+            return None
+        measured = {"first_loss": first, "middle_loss": middle, "loss": last}
+        moved = "" if ratio is None else f" A typical update is {ratio:.1e} of the weights."
+        return Finding(
+            check="rate_too_low",
+            severity=severity,  # type: ignore[arg-type]
+            measured=measured | ({} if ratio is None else {"update_ratio": ratio}),
+            expected=f"a loss that falls by more than {self.fall:.0%} within {self.steps} steps or more",
+            message=f"The loss crept from {first:.4g} over {middle:.4g} to {last:.4g}, straight and slowly.{moved}",
+            why="Each step goes the right way and is far too short: at this rate the run would take many times its "
+            "length to get anywhere.",
+            remedy=scaled_rate(signals, factor),
+            source="lecture notes: loss barely changes => learning rate is too low",
+        )
