@@ -83,7 +83,7 @@ class TrainEvalMismatch:
             why="Evaluation has neither dropout nor augmentation and should be easier; the network does something else "
             "there: look for self.training, running statistics, and inputs that are prepared differently.",
             remedy=("batchnorm.recompute=true", "batchnorm.momentum=0.1")
-            if training.signals["batchnorm_layers"]
+            if training.signals.get("batchnorm_layers")
             else (),
             source="torch.nn.Module.train and eval: what may differ is dropout and batchnorm's statistics",
         )
