@@ -59,7 +59,8 @@ def _agreement(nearest: Tensor, known: Tensor, own: Tensor, shares: Tensor) -> d
     clear = 2 * top >= k
     pure = top >= top.sort(descending=True).values[(n - 1) // 4]
     rest = votes.scatter(1, said[:, None], 0.0)[clear].double()
-    rest = torch.zeros((classes, classes), dtype=torch.float64, device=own.device).index_add_(0, said[clear], rest)
+    groups, group = said[clear].unique(return_inverse=True)  # not all classes: a square of thousands would not fit
+    rest = rest.new_zeros((len(groups), classes)).index_add_(0, group, rest)
     chance = torch.bincount(own, minlength=classes).double() / n
     result = {
         "examples": n,
@@ -78,8 +79,8 @@ def _agreement(nearest: Tensor, known: Tensor, own: Tensor, shares: Tensor) -> d
 
 
 def _evenness(rest: Tensor) -> float | None:
-    """(C, C) votes for others, by majority -> 0 (all for one other class) .. 1 (alike for all); None for 2 classes."""
-    totals, others = rest.sum(1), len(rest) - 1
+    """(G, C) votes for others, by majority -> 0 (all for one other class) .. 1 (alike for all); None for 2 classes."""
+    totals, others = rest.sum(1), rest.shape[1] - 1
     if others < 2 or not totals.sum() > 0:
         return None
     entropies = torch.special.entr(rest / totals.clamp(min=1)[:, None]).sum(1) / math.log(others)
