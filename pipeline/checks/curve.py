@@ -68,6 +68,11 @@ class Training:
         values = self.column(name)
         return values[-1] if values and math.isfinite(values[-1]) else None
 
+    def last_right(self) -> float | None:
+        """Share of right answers on training examples after the last epoch: in evaluation mode, else as trained."""
+        probe = self.last("probe_accuracy")
+        return self.last("accuracy") if probe is None else probe
+
     def learned(self, accuracy: float) -> float:
         """(accuracy - chance) / (1 - chance): 0 for guessing the most frequent class, 1 for no mistake."""
         return (accuracy - self.chance) / (1 - self.chance) if self.chance < 1 else 0.0

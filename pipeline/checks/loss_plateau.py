@@ -33,8 +33,7 @@ class LossPlateau:
         training = Training.ended(signals)
         if training is None or training.steps < self.steps:
             return None
-        accuracy = training.last("probe_accuracy")
-        accuracy = training.last("accuracy") if accuracy is None else accuracy
+        accuracy = training.last_right()
         if accuracy is None:
             return None
         return self._too_fast(training, accuracy) if training.left_chance() else self._at_chance(training, accuracy)

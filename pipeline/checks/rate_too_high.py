@@ -86,7 +86,7 @@ class RateTooHigh:
         return self._never_held(training)
 
     def _never_held(self, training: Training) -> Finding | None:
-        last = training.last("probe_accuracy") or training.last("accuracy")
+        last = training.last_right()
         if last is None or training.learned(last) >= 0.5:
             return None
         first, highest = abs(training.losses[0]), max(medians(training.losses, 20))
@@ -112,6 +112,8 @@ class RateTooHigh:
             return False
         (first, _), (least, error), (last, last_error) = epochs[0], min(epochs), epochs[-1]
         first = max(first, training.signals.get("chance_loss") or first)
+        if not first - least > 0.05 * abs(first):  # nothing had been gained that could be lost
+            return False
         return last - least > max(self.regress * (first - least), 3 * math.hypot(error, last_error))
 
     def _finding(self, signals: Signals, *, factor: float = 0.1, **fields: object) -> Finding:

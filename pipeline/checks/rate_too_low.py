@@ -55,8 +55,8 @@ class RateTooLow:
         if ratio is not None and ratio >= self.ratio:
             return None
         factor = power_of_ten(1e-3, ratio) if ratio else 10.0
-        accuracy = training.last("probe_accuracy") or training.last("accuracy") or 0.0
-        severity = "failure" if training.learned(accuracy) < 0.2 else "warning"
+        accuracy = training.last_right()
+        severity = "failure" if accuracy is None or training.learned(accuracy) < 0.2 else "warning"
         curve = training.smoothed(0.0), training.smoothed(0.5), training.smoothed(1.0)
         return self._judge(signals, curve, factor=factor, severity=severity, ratio=ratio)
 
