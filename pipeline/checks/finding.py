@@ -124,7 +124,7 @@ def ranked(findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]) -
 
 def _explains(cause: Finding, finding: Finding, explains: Mapping[str, Sequence[str]]) -> bool:
     """Whether the cause's consequences, theirs, and so on contain the finding."""
-    if cause.severity == "info" or cause.check == finding.check:
+    if cause.severity == "info":
         return False
     reached: set[str] = set()
     ahead = [cause.check]

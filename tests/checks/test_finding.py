@@ -118,7 +118,17 @@ def test_the_findings_of_a_run_are_ranked_over_its_stages() -> None:
         "sanity.other",
     ]
     # what happened later explains nothing that was found before
-    assert run_order(("sanity", "third", "failure"), ("train", "cause", "warning")) == ["sanity.third", "train.cause"]
+    assert run_order(("sanity", "third", "failure"), ("sanity", "other", "warning"), ("train", "cause", "warning")) == [
+        "sanity.third",
+        "sanity.other",
+        "train.cause",
+    ]
+    # a milder consequence does not stand before a failure of another cause
+    assert run_order(("sanity", "cause", "failure"), ("train", "third", "warning"), ("train", "other", "failure")) == [
+        "sanity.cause",
+        "train.other",
+        "train.third",
+    ]
     # a check that no rule knows, such as a stage's own, stands last among equals
     assert run_order(("a", "unknown", "failure"), ("a", "other", "failure")) == ["a.other", "a.unknown"]
 

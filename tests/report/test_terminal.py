@@ -69,6 +69,9 @@ def test_a_finding_that_gets_worse_is_told_again_and_one_that_went_away_is_taken
     assert said.count("dead_units is too much.") == 2
     assert "as told above" not in said
     assert "late_start: told above, and no longer so at the end" in said
+    screen.terminal.stage_begins("evaluate")
+    screen.terminal.stage_ends(outcome())
+    assert str(screen).count("late_start: told above") == 1
 
 
 def test_live_findings_stand_above_the_bar() -> None:
