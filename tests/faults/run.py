@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def run_case(case: Case, seed: int, data_file: Path | None, more: tuple[str, ...
     except UserError as error:
         ended, message, told = "refused", str(error), ((CONFIGURATION_ERROR, "failure", "configuration"),)
     except Exception as error:  # noqa: BLE001 - a crash is an outcome of the benchmark, told with its words
-        ended, message = "crashed", f"{type(error).__name__}: {error}"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        ended, message = "crashed", f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
     finally:
         shutil.rmtree(outputs, ignore_errors=True)
     return Record(case.name, seed, ended, told, score, time.perf_counter() - started, message)

@@ -50,7 +50,7 @@ class Row:
 
     @property
     def firsts(self) -> Counter[str]:
-        return Counter(f"{record.first or '-'}" for record in self.records)
+        return Counter(record.first or ("-" if record.ended != "crashed" else "crashed") for record in self.records)
 
     @property
     def others(self) -> Counter[str]:
@@ -97,6 +97,7 @@ class Totals:
     healthy: int
     false_alarms: float
     below_floor: int
+    crashed: int
     repaired: str
     seconds: float
 
@@ -110,6 +111,8 @@ class Totals:
             found.append(f"cause told first {self.cause:.1%}, target {TARGETS['cause']:.0%}")
         if self.healthy and self.false_alarms > TARGETS["false_alarms"]:
             found.append(f"false alarms {self.false_alarms:.1%}, at most {TARGETS['false_alarms']:.0%}")
+        if self.crashed:
+            found.append(f"{self.crashed} runs crashed")
         if self.below_floor:
             found.append(f"{self.below_floor} healthy runs without a sensible score")
         return found
@@ -126,6 +129,7 @@ def totals_of(rows: Sequence[Row], seconds: float) -> Totals:
         healthy=runs,
         false_alarms=sum(row.detected for row in healthy) / max(runs, 1),
         below_floor=sum(len(row.below_floor) for row in healthy),
+        crashed=sum(record.ended == "crashed" for row in rows for record in row.records),
         repaired=f"{sum(tried)}/{len(tried)}" if tried else "not run",
         seconds=seconds,
     )

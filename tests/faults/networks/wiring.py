@@ -157,12 +157,13 @@ class AttentionAcrossExamples(nn.Module):
         super().__init__()
         self.embed = nn.Linear(input_shape[0] * input_shape[2], width)
         self.attention = nn.MultiheadAttention(width, 4)
-        self.norm, self.output = nn.LayerNorm(width), nn.Linear(width, classes)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dense, self.output = nn.Linear(width, width), nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = self.embed(x.transpose(1, 2).flatten(2))  # (N, H, width)
+        rows = self.norm1(F.gelu(self.embed(x.transpose(1, 2).flatten(2))))  # (N, H, width)
         rows = rows + self.attention(rows, rows, rows, need_weights=False)[0]
-        return self.output(self.norm(rows).mean(1))
+        return self.output(F.gelu(self.dense(self.norm2(rows))).mean(1))
 
 
 class ImageForgotten(SmallMLP):
