@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -13,7 +14,16 @@ class BatchLeak:
     example's input is exactly zero.
     """
 
-    explains = ()
+    explains: tuple[str, ...] = (
+        "output_activation",
+        "loss_disagrees",
+        "vanishing_activations",
+        "vanishing_gradients",
+        "initial_loss",
+        "unreachable_parameters",
+        "input_ignored",
+        *HARM,
+    )
 
     def __call__(self, signals: Signals) -> Finding | None:
         if not signals.get("leaking_examples"):

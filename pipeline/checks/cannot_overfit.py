@@ -17,7 +17,7 @@ class CannotOverfit:
     """
 
     nearly: float
-    explains = ()
+    explains: tuple[str, ...] = ("late_start", "loss_plateau", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("nearly", self.nearly, at_least=0, below=1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -15,7 +16,7 @@ class ClassImbalance:
 
     ratio: float
     share: float
-    explains = ("label_noise",)
+    explains: tuple[str, ...] = ("missing_class", "loss_disagrees", "input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=1)

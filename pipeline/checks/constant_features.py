@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
 
@@ -17,7 +18,19 @@ class ConstantFeatures:
     warning: float
     failure: float
     examples: int
-    explains = ("split_shift", "label_noise", "input_ignored", "cannot_overfit")
+    explains: tuple[str, ...] = (
+        "inputs_not_scaled",
+        "inputs_not_centred",
+        "split_shift",
+        "duplicate_examples",
+        "label_noise",
+        "loss_disagrees",
+        "vanishing_activations",
+        "dead_units",
+        "unreachable_parameters",
+        "input_ignored",
+        *HARM,
+    )
 
     def __post_init__(self) -> None:
         real("warning", self.warning, above=0, below=1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import number
 from pipeline.fields import real
@@ -18,17 +19,12 @@ class DeadUnits:
 
     share: float
     failure: float
-    explains = (
-        "unreachable_parameters",
-        "input_ignored",
-        "cannot_overfit",
-        "rate_too_low",
-        "late_start",
-        "loss_plateau",
-        "underfitting",
+    explains: tuple[str, ...] = (
         "vanishing_gradients",
-        "update_ratio_low",
+        "unreachable_parameters",
         "frozen_weights",
+        "input_ignored",
+        *HARM,
     )
 
     def __post_init__(self) -> None:
@@ -67,8 +63,12 @@ class DeadUnits:
 
 def _columns(columns: Any) -> list[dict[str, Any]]:
     keys = ("name", "units", "dead")
-    return [dict(zip(keys, row, strict=True)) for row in zip(*(columns[k] for k in keys), strict=True)] if columns else []
+    return (
+        [dict(zip(keys, row, strict=True)) for row in zip(*(columns[k] for k in keys), strict=True)] if columns else []
+    )
 
 
 def _last_epoch(units: Any) -> list[dict[str, Any]]:
-    return _columns({"name": units["name"], "units": units["units"], "dead": units["dead"][-1]}) if units["dead"] else []
+    return (
+        _columns({"name": units["name"], "units": units["units"], "dead": units["dead"][-1]}) if units["dead"] else []
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import activation_layers, number
 from pipeline.fields import real
@@ -17,19 +18,15 @@ class ExplodingActivations:
 
     large: float
     huge: float
-    explains = (
-        "initial_loss",
-        "exploding_gradients",
+    explains: tuple[str, ...] = (
         "dead_units",
-        "input_ignored",
-        "cannot_overfit",
+        "vanishing_gradients",
+        "exploding_gradients",
         "nonfinite",
-        "loss_exploding",
-        "rate_too_high",
-        "underfitting",
-        "loss_plateau",
-        "update_ratio_low",
-        "rate_too_low",
+        "initial_loss",
+        "unreachable_parameters",
+        "input_ignored",
+        *HARM,
     )
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import hidden_gradients
 from pipeline.fields import real
@@ -15,7 +16,7 @@ class ExplodingGradients:
     """
 
     ratio: float
-    explains = ("cannot_overfit", "nonfinite", "loss_exploding", "rate_too_high", "loss_plateau", "oscillating_loss")
+    explains: tuple[str, ...] = ("nonfinite", *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import FIT
 from pipeline.checks.curve import Training, numbers
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import whole
@@ -16,7 +17,7 @@ class FrozenWeights:
     """
 
     samples: int
-    explains = ("cannot_overfit", "late_start", "loss_plateau", "undertrained", "underfitting")
+    explains: tuple[str, ...] = ("input_ignored", *FIT)
 
     def __post_init__(self) -> None:
         whole("samples", self.samples, at_least=2)

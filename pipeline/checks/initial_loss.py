@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -17,7 +18,7 @@ class InitialLoss:
 
     warning: float
     failure: float
-    explains = ("input_ignored",)
+    explains: tuple[str, ...] = ("input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("warning", self.warning, above=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -14,7 +15,7 @@ class InputIgnored:
     """
 
     margin: float
-    explains = ()
+    explains: tuple[str, ...] = (*HARM,)
 
     def __post_init__(self) -> None:
         real("margin", self.margin, at_least=0, below=1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -17,7 +18,16 @@ class InputsNotCentred:
 
     info: float
     warning: float
-    explains = ()
+    explains: tuple[str, ...] = (
+        "loss_disagrees",
+        "saturated_units",
+        "exploding_activations",
+        "dead_units",
+        "initial_loss",
+        "unreachable_parameters",
+        "input_ignored",
+        *HARM,
+    )
 
     def __post_init__(self) -> None:
         real("info", self.info, above=0)

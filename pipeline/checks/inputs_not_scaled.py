@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM, START
 from pipeline.checks.finding import Finding, Severity, Signals
 from pipeline.fields import real
 
@@ -19,13 +20,7 @@ class InputsNotScaled:
     low: float
     high: float
     failure: float
-    explains = (
-        "initial_loss",
-        "regularization_raises_loss",
-        "input_ignored",
-        "cannot_overfit",
-        "loss_exploding",
-    )
+    explains: tuple[str, ...] = ("loss_disagrees", *START, *HARM)
 
     def __post_init__(self) -> None:
         real("low", self.low, above=0)

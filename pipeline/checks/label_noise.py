@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
 
@@ -37,7 +38,7 @@ class LabelNoise:
     clear: float
     classes: int
     features: int
-    explains = ("input_ignored",)
+    explains: tuple[str, ...] = ("missing_class", "loss_disagrees", "input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("errors", self.errors, above=0)

@@ -23,7 +23,13 @@ class LateStart:
     steps: int
     flat: float
     sudden: float
-    explains = ("undertrained", "underfitting")
+    explains: tuple[str, ...] = (
+        "loss_plateau",
+        "update_ratio_high",
+        "update_ratio_low",
+        "undertrained",
+        "underfitting",
+    )
 
     def __post_init__(self) -> None:
         real("share", self.share, above=0, below=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.curve import numbers, standard_error
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
@@ -26,20 +27,7 @@ class LossDisagrees:
     moved: float
     sigmas: float
     examples: int
-    explains = (
-        "nonfinite",
-        "over_regularized",
-        "loss_exploding",
-        "rate_too_high",
-        "rate_too_low",
-        "cannot_overfit",
-        "train_eval_mismatch",
-        "oscillating_loss",
-        "loss_plateau",
-        "overfitting",
-        "undertrained",
-        "underfitting",
-    )
+    explains: tuple[str, ...] = ("nonfinite", "initial_loss", "input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("moved", self.moved, above=0)

@@ -14,7 +14,17 @@ class LossExploding:
     Rule: the cost never exceeds `break_factor` (3 in the notes) times the original cost. The stage stops at once.
     """
 
-    explains = ("rate_too_high", "late_start", "oscillating_loss", "loss_plateau", "update_ratio_high")
+    explains: tuple[str, ...] = (
+        "rate_too_high",
+        "cannot_overfit",
+        "oscillating_loss",
+        "train_eval_mismatch",
+        "loss_plateau",
+        "overfitting",
+        "update_ratio_high",
+        "undertrained",
+        "underfitting",
+    )
 
     def __call__(self, signals: Signals) -> Finding | None:
         if not signals.get("exploded"):

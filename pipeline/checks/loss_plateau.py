@@ -21,7 +21,7 @@ class LossPlateau:
     flat: float
     ratio: float
     learned: float
-    explains = ("update_ratio_high", "update_ratio_low", "undertrained", "underfitting")
+    explains: tuple[str, ...] = ("update_ratio_high", "update_ratio_low", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         whole("steps", self.steps, at_least=20)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -12,7 +13,7 @@ class LossReduction:
     Rule: the loss of a batch given twice over is that of the batch (a sum is twice as large), within 1 %.
     """
 
-    explains = ("initial_loss", "loss_exploding", "rate_too_high", "cannot_overfit", "update_ratio_high", "nonfinite")
+    explains: tuple[str, ...] = ("loss_disagrees", "exploding_gradients", "nonfinite", "initial_loss", *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         ratio = signals.get("doubled_loss_ratio")

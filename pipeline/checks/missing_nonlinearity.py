@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -17,12 +18,13 @@ class MissingNonlinearity:
     """
 
     share: float
-    explains = (
+    explains: tuple[str, ...] = (
         "vanishing_activations",
-        "vanishing_gradients",
         "exploding_activations",
+        "vanishing_gradients",
         "exploding_gradients",
-        "underfitting",
+        "initial_loss",
+        *HARM,
     )
 
     def __post_init__(self) -> None:

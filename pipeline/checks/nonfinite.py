@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.curve import scaled_rate
 from pipeline.checks.finding import Finding, Signals
 
@@ -10,15 +11,13 @@ from pipeline.checks.finding import Finding, Signals
 class NonFinite:
     """Anti-pattern: training on after a NaN or an infinity. Rule: every loss and every gradient is finite."""
 
-    explains = (
-        "regularization_raises_loss",
+    explains: tuple[str, ...] = (
         "initial_loss",
+        "regularization_raises_loss",
         "unreachable_parameters",
+        "frozen_weights",
         "input_ignored",
-        "loss_exploding",
-        "rate_too_high",
-        "rate_too_low",
-        "cannot_overfit",
+        *HARM,
     )
 
     def __call__(self, signals: Signals) -> Finding | None:

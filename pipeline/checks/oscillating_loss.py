@@ -23,7 +23,7 @@ class OscillatingLoss:
     rises: float
     ratio: float
     epochs: int
-    explains = ("loss_plateau", "update_ratio_high", "undertrained", "underfitting")
+    explains: tuple[str, ...] = ("loss_plateau", "update_ratio_high", "underfitting")
 
     def __post_init__(self) -> None:
         real("rises", self.rises, above=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 
 _BOUNDED = ("relu", "sigmoid", "tanh", "hardtanh", "elu", "silu", "gelu", "softplus", "leaky_relu")
@@ -22,11 +23,18 @@ class OutputActivation:
     outputs that are 1 for the right class and 0 elsewhere) and the outputs are such.
     """
 
-    explains = (
+    explains: tuple[str, ...] = (
+        "loss_disagrees",
+        "saturated_units",
+        "dead_units",
+        "vanishing_gradients",
+        "exploding_gradients",
+        "nonfinite",
         "initial_loss",
         "unreachable_parameters",
+        "frozen_weights",
         "input_ignored",
-        "cannot_overfit",
+        *HARM,
     )
 
     def __call__(self, signals: Signals) -> Finding | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from pipeline.checks.consequences import FIT
 from pipeline.checks.curve import Training, numbers, standard_error
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
@@ -24,17 +25,7 @@ class OverRegularized:
     learned: float
     held_back: float
     epochs: int
-    explains = (
-        "loss_exploding",
-        "rate_too_high",
-        "train_eval_mismatch",
-        "late_start",
-        "oscillating_loss",
-        "loss_plateau",
-        "update_ratio_high",
-        "undertrained",
-        "underfitting",
-    )
+    explains: tuple[str, ...] = ("train_eval_mismatch", *FIT)
 
     def __post_init__(self) -> None:
         real("shrunk", self.shrunk, above=0, below=1)

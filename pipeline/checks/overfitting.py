@@ -25,7 +25,7 @@ class Overfitting:
     gap_few: float
     few: int
     rise: float
-    explains = ()
+    explains: tuple[str, ...] = ("overtrained",)
 
     def __post_init__(self) -> None:
         real("gap", self.gap, above=0, below=1)

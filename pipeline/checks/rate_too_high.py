@@ -24,12 +24,13 @@ class RateTooHigh:
     spike: float
     ratio: float
     explosion: float
-    explains = (
+    explains: tuple[str, ...] = (
         "cannot_overfit",
-        "train_eval_mismatch",
         "late_start",
         "oscillating_loss",
+        "train_eval_mismatch",
         "loss_plateau",
+        "overfitting",
         "update_ratio_high",
         "undertrained",
         "underfitting",

@@ -23,10 +23,10 @@ class RateTooLow:
     fall: float
     steady: float
     ratio: float
-    explains = (
+    explains: tuple[str, ...] = (
         "cannot_overfit",
-        "train_eval_mismatch",
         "late_start",
+        "train_eval_mismatch",
         "loss_plateau",
         "update_ratio_low",
         "undertrained",

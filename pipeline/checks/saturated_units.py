@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import activation_layers, number
 from pipeline.fields import real
@@ -18,22 +19,15 @@ class SaturatedUnits:
 
     share: float
     failure: float
-    explains = (
+    explains: tuple[str, ...] = (
+        "vanishing_activations",
+        "exploding_activations",
         "vanishing_gradients",
         "exploding_gradients",
         "initial_loss",
+        "unreachable_parameters",
         "input_ignored",
-        "cannot_overfit",
-        "rate_too_low",
-        "rate_too_high",
-        "late_start",
-        "underfitting",
-        "overfitting",
-        "loss_plateau",
-        "oscillating_loss",
-        "update_ratio_low",
-        "undertrained",
-        "loss_exploding",
+        *HARM,
     )
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ class SharedWeights:
     Rule: every parameter has one name.
     """
 
-    explains = ()
+    explains: tuple[str, ...] = ("underfitting",)
 
     def __call__(self, signals: Signals) -> Finding | None:
         shared = signals.get("shared_parameters")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import whole
 
@@ -15,7 +16,7 @@ class SmallBatchBatchnorm:
     """
 
     examples: int
-    explains = ("train_eval_mismatch",)
+    explains: tuple[str, ...] = (*HARM,)
 
     def __post_init__(self) -> None:
         whole("examples", self.examples, at_least=2)

@@ -26,7 +26,14 @@ class SplitShift:
     spread_failure: float
     classes: float
     errors: float
-    explains = ("class_imbalance", "label_noise", "missing_class")
+    explains: tuple[str, ...] = (
+        "label_noise",
+        "missing_class",
+        "train_eval_mismatch",
+        "overfitting",
+        "undertrained",
+        "underfitting",
+    )
 
     def __post_init__(self) -> None:
         real("mean", self.mean, above=0)

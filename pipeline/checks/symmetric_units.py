@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM, START
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -12,13 +13,7 @@ class SymmetricUnits:
     Rule: no layer's units share both their weights and their gradient.
     """
 
-    explains = (
-        "unreachable_parameters",
-        "input_ignored",
-        "regularization_raises_loss",
-        "initial_loss",
-        "cannot_overfit",
-    )
+    explains: tuple[str, ...] = ("regularization_raises_loss", *START, *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         layers = signals.get("symmetric_layers")

@@ -23,7 +23,7 @@ class TrainEvalMismatch:
     loss_ratio: float
     loss_share: float
     accuracy_drop: float
-    explains = ("loss_plateau", "overfitting", "underfitting")
+    explains: tuple[str, ...] = ("overfitting", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("hint_ratio", self.hint_ratio, above=1)

@@ -23,7 +23,7 @@ class Undertrained:
     left: float
     moved: float
     learned: float
-    explains = ("underfitting",)
+    explains: tuple[str, ...] = ("underfitting",)
 
     def __post_init__(self) -> None:
         whole("few", self.few, at_least=0)

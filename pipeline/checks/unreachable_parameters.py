@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -13,7 +14,7 @@ class UnreachableParameters:
     after a short fit (a residual branch that starts at zero wakes up then).
     """
 
-    explains = ()
+    explains: tuple[str, ...] = ("frozen_weights", "input_ignored", *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         names = signals.get("zero_gradients")

@@ -20,7 +20,7 @@ class UpdateRatioHigh:
     ratio: float
     first: float
     samples: int
-    explains = ()
+    explains: tuple[str, ...] = ("underfitting",)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0)

@@ -18,7 +18,7 @@ class UpdateRatioLow:
 
     ratio: float
     samples: int
-    explains = ()
+    explains: tuple[str, ...] = ("undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import activation_layers, number, start_lost
 from pipeline.fields import real
@@ -20,22 +21,15 @@ class VanishingActivations:
     gone: float
     faint: float
     late: float
-    explains = (
-        "vanishing_gradients",
-        "unreachable_parameters",
-        "input_ignored",
-        "initial_loss",
-        "cannot_overfit",
-        "rate_too_low",
-        "late_start",
-        "underfitting",
-        "loss_plateau",
-        "update_ratio_low",
-        "update_ratio_high",
-        "undertrained",
-        "over_regularized",
+    explains: tuple[str, ...] = (
         "dead_units",
+        "vanishing_gradients",
+        "exploding_gradients",
+        "initial_loss",
+        "unreachable_parameters",
         "frozen_weights",
+        "input_ignored",
+        *HARM,
     )
 
     def __post_init__(self) -> None:

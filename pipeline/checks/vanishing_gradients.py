@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import hidden_gradients, number
 from pipeline.fields import real
@@ -16,18 +17,7 @@ class VanishingGradients:
     """
 
     ratio: float
-    explains = (
-        "unreachable_parameters",
-        "input_ignored",
-        "cannot_overfit",
-        "rate_too_low",
-        "late_start",
-        "underfitting",
-        "loss_plateau",
-        "update_ratio_low",
-        "undertrained",
-        "frozen_weights",
-    )
+    explains: tuple[str, ...] = ("unreachable_parameters", "frozen_weights", "input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0, below=1)

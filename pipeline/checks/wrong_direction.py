@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -13,7 +14,7 @@ class WrongDirection:
     -0.8 for the signs that Adam takes).
     """
 
-    explains = ("cannot_overfit", "loss_exploding", "nonfinite", "rate_too_high", "loss_disagrees")
+    explains: tuple[str, ...] = ("loss_disagrees", "nonfinite", "input_ignored", *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         cosine = signals.get("update_direction")

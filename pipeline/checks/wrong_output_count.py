@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.checks.consequences import HARM, START
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -12,7 +13,7 @@ class WrongOutputCount:
     Rule: the output's shape is (N, C).
     """
 
-    explains = ("initial_loss", "nonfinite", "symmetric_units", "unreachable_parameters", "input_ignored", "batch_leak")
+    explains: tuple[str, ...] = ("batch_leak", "output_activation", "loss_disagrees", "symmetric_units", *START, *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         if "output_shape" not in signals:
