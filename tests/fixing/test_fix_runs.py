@@ -113,6 +113,7 @@ def test_a_run_that_is_stopped_after_a_fix_goes_on_with_it(tmp_path: Path, monke
     assert record_of(resumed.directory)["typed_hash"] == record_of(cut)["typed_hash"]
     assert resumed.outcomes[0].seconds == record_of(cut)["stages"][0]["seconds"]  # sanity was not run again
     assert resumed.outcomes[0].signals is not None
+    assert (resumed.directory / ".hydra" / "overrides.yaml").read_text().endswith("- init=he\n")
 
 
 def test_an_attempt_that_is_stopped_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

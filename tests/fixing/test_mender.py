@@ -177,6 +177,25 @@ def test_what_an_attempt_finds_instead_is_mended_on_top_of_it(tmp_path: Path) ->
     assert result.status == "passed"
 
 
+def test_an_attempt_that_was_worse_is_not_followed(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Found:
+        if "init" in config:
+            return {**fails("rate", "schedule=cosine"), **fails("other")}
+        return {} if "loss" in config else {**fails("cause", "init=he"), **warns("other", "loss=mse")}
+
+    assert [fix.remedy for fix in World(tmp_path, train=train).run().fixes] == [("init=he",), ("loss=mse",)]
+
+
+def test_a_second_remedy_is_tried_on_top_of_the_one_that_was_kept(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        sanity=lambda config: {} if "init" in config else fails("cause", "init=he"),
+        train=lambda config: {} if "loss" in config else fails("other", "loss=mse"),
+    )
+    assert [fix.kept for fix in world.run().fixes] == [True, True]
+    assert world.record["command"].endswith("optimizer=1 init=he loss=mse")
+
+
 def test_after_three_attempts_it_is_enough(tmp_path: Path) -> None:
     world = World(tmp_path, train=lambda config: fails("rate", f"optimizer={int(config['optimizer']) + 1}"))
     assert len(world.run().fixes) == ATTEMPTS == 3
