@@ -27,6 +27,8 @@ class CannotOverfit:
             return None
         loss, target, start = signals["overfit_loss"], signals["overfit_target"], signals["overfit_first_loss"]
         wrong, examples, steps = signals["overfit_wrong"], signals["overfit_examples"], signals["overfit_steps"]
+        if signals.get("overfit_other_rate") is not None:  # the rate is at fault, not the network
+            return None
         nearly = wrong == 0 and 0 <= loss <= self.nearly * start
         reason, remedy = ("It was on its way.", _longer(steps)) if nearly else _reason(signals)
         return Finding(

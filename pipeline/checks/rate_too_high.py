@@ -16,7 +16,8 @@ class RateTooHigh:
     Rule: while training, accuracy on training examples does not end `collapse` below its best (and three standard
     errors); and a network that ends without having learned much has neither seen its smoothed loss rise to `spike`
     times the first one, nor by `regress` of its fall above the least, nor updates above `ratio` of the weights. On a
-    few examples, where they were not learned, no step's loss exceeded `explosion` times the first one.
+    few examples, where they were not learned, no lower rate learns them, and no step's loss exceeded `explosion` times
+    the first one.
     """
 
     collapse: float
@@ -51,6 +52,17 @@ class RateTooHigh:
 
     def _overfit(self, signals: Signals) -> Finding | None:
         losses = numbers(signals.get("losses", ()))
+        other, rate = numbers((signals.get("overfit_other_rate"), signals.get("lr")))
+        if other < rate:
+            return self._finding(
+                signals,
+                severity="failure",
+                measured={"lr": rate, "other_lr": other, "steps": float(signals["overfit_other_steps"])},
+                expected="a few examples learned by heart at the configured rate",
+                message=f"At the rate {rate:.3g} a few examples cannot be learned by heart; at {other:.3g} they are, in "
+                f"{signals['overfit_other_steps']} steps.",
+                factor=other / rate,
+            )
         if signals["overfit_reached"] or not losses or not losses[0] > 0:
             return None
         place = next((i for i, loss in enumerate(losses) if not loss <= self.explosion * losses[0]), None)

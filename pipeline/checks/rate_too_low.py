@@ -42,6 +42,9 @@ class RateTooLow:
     def __call__(self, signals: Signals) -> Finding | None:
         if "overfit_reached" in signals:
             losses = numbers(signals.get("losses", ()))
+            other, rate = numbers((signals.get("overfit_other_rate"), signals.get("lr")))
+            if other > rate:
+                return self._another_learns(signals, rate, other)
             if signals["overfit_reached"] or len(losses) < self.steps:
                 return None
             width = max(1, len(losses) // 20)
@@ -59,6 +62,21 @@ class RateTooLow:
         severity = "failure" if accuracy is None or training.learned(accuracy) < 0.2 else "warning"
         curve = training.smoothed(0.0), training.smoothed(0.5), training.smoothed(1.0)
         return self._judge(signals, curve, factor=factor, severity=severity, ratio=ratio)
+
+    def _another_learns(self, signals: Signals, rate: float, other: float) -> Finding:
+        """A few examples are learned at a higher rate. Ten times it is no fault: schedules go as far."""
+        times, steps = other / rate, signals["overfit_other_steps"]
+        return Finding(
+            check="rate_too_low",
+            severity="info" if times < 50 else "warning" if times < 500 else "failure",
+            measured={"lr": rate, "other_lr": other, "steps": float(steps)},
+            expected="a few examples learned by heart at a tenth of a rate that learns them, or above",
+            message=f"At the rate {rate:.3g} a few examples are not learned by heart within {signals['overfit_steps']} "
+            f"steps; at {other:.3g} they are, in {steps}.",
+            why="Each step goes the right way and is too short.",
+            remedy=scaled_rate(signals, times),
+            source="lecture notes: loss barely changes => learning rate is too low",
+        )
 
     def _judge(
         self,

@@ -98,7 +98,7 @@ def test_remedies_can_be_appended_to_the_command() -> None:
     )
     mended = composed([*command, *remedies])  # raises for what is not on the menu
     assert mended.init.weight["_target_"].endswith((".he", ".xavier"))
-    assert mended.activation["_target_"] == "torch.nn.ReLU"
+    assert mended.activation["_target_"] in ("torch.nn.ReLU", "torch.nn.LeakyReLU")
     assert mended.batchnorm.position == "before_activation"
     assert mended.stages.overfit.steps == 1600
     assert mended.optimizer.lr == float([r for r in remedies if r.startswith("optimizer.lr=")][-1].partition("=")[2])
