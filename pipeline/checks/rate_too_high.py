@@ -59,8 +59,8 @@ class RateTooHigh:
                 severity="failure",
                 measured={"lr": rate, "other_lr": other, "steps": float(signals["overfit_other_steps"])},
                 expected="a few examples learned by heart at the configured rate",
-                message=f"At the rate {rate:.3g} a few examples cannot be learned by heart; at {other:.3g} they are, in "
-                f"{signals['overfit_other_steps']} steps.",
+                message=f"At the rate {rate:.3g} a few examples cannot be learned by heart; at {other:.3g} they are, "
+                f"in {signals['overfit_other_steps']} steps.",
                 factor=other / rate,
             )
         if signals["overfit_reached"] or not losses or not losses[0] > 0:
