@@ -12,15 +12,18 @@ class CannotOverfit:
     """Anti-pattern: training for hours what cannot even learn a few examples by heart.
 
     Rule: on a very small part of the training data, with all regularization off, the loss drops below the target with
-    every example right, within the budget. Every example right, at a loss below `nearly` of the first one, is a hint
-    that the budget was short and no fault: plain gradient descent takes its time for the last of it.
+    every example right, within the budget. Every example right, at a loss below `nearly` of the first one or below
+    `falling` of what it was half way, is a hint that the budget was short and no fault: plain gradient descent takes
+    its time for the last of it.
     """
 
     nearly: float
+    falling: float
     explains: tuple[str, ...] = ("late_start", "loss_plateau", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("nearly", self.nearly, at_least=0, below=1)
+        real("falling", self.falling, at_least=0, below=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
         if signals.get("overfit_reached", True):
@@ -29,7 +32,9 @@ class CannotOverfit:
         wrong, examples, steps = signals["overfit_wrong"], signals["overfit_examples"], signals["overfit_steps"]
         if signals.get("overfit_other_rate") is not None:  # the rate is at fault, not the network
             return None
-        nearly = wrong == 0 and 0 <= loss <= self.nearly * start
+        losses = numbers(signals.get("losses", ()))
+        half = losses[len(losses) // 2] if losses else 0.0
+        nearly = wrong == 0 and 0 <= loss <= max(self.nearly * start, self.falling * half)
         reason, remedy = ("It was on its way.", _longer(steps)) if nearly else _reason(signals)
         return Finding(
             check="cannot_overfit",

@@ -42,7 +42,7 @@ class LateStart:
         if training is None or len(training.losses) < PIECES:
             return None
         levels = medians(training.losses, PIECES)
-        first = levels[1] if levels[1] < levels[0] else levels[0]
+        first = min(levels[:2])  # the very first may be certainty that is unlearned at once
         start = next((i for i, level in enumerate(levels) if level < (1 - self.flat) * first), None)
         if not first > 0 or start is None:
             return None
