@@ -155,7 +155,7 @@ class Classifier(pl.LightningModule):
         for _step, everything in chunk:
             for index in batches(everything, EVALUATION_BATCH):
                 labels = images.labels.index_select(0, index)
-                logits = self(images.pixels.index_select(0, index))
+                logits = self.augmentation.mean_logits(self, images.pixels.index_select(0, index))
                 right = (logits.argmax(1) == labels).sum()
                 count = labels.new_tensor(len(labels))
                 self._val_sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
