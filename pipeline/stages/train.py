@@ -52,7 +52,10 @@ class Train:
             checkpoints.copy(parts.resume.with_name(checkpoints.BEST), folder / checkpoints.BEST)
             checkpoints.copy(parts.resume, folder / checkpoints.LAST)  # resumable from the first moment on
         watch = _Watch(self, parts)
-        keep = checkpoints.KeepCheckpoints(folder, monitor=self.monitor, patience=self.patience, stopper=parts.stopper)
+        examples = len(parts.data.val)
+        keep = checkpoints.KeepCheckpoints(
+            folder, monitor=self.monitor, examples=examples, patience=self.patience, stopper=parts.stopper
+        )
         trainer = parts.engine.trainer(
             max_epochs=self.epochs,
             callbacks=[watch, keep],
@@ -76,8 +79,8 @@ class Train:
             name="train",
             passed=not parts.checks.fails(findings) and not watch.broken,
             seconds=time.perf_counter() - started,
-            headline=self._headline(classifier.history, watch),
-            metrics=self._metrics(classifier) | signals,
+            headline=self._headline(classifier.history, watch, examples),
+            metrics=self._metrics(classifier.history, examples) | signals,
             findings=tuple(findings),
         )
 
@@ -110,11 +113,10 @@ class Train:
         }
         return classifier
 
-    def _metrics(self, classifier: Classifier) -> dict[str, Any]:
-        history = classifier.history
+    def _metrics(self, history: list[dict[str, float]], examples: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {"epochs": len(history), "history": history}
         if history:
-            best = checkpoints.best_row(history, self.monitor)
+            best = checkpoints.best_row(history, self.monitor, examples=examples)
             metrics |= {
                 "best_epoch": int(best["epoch"]),
                 "val_accuracy": best["val_accuracy"],
@@ -122,10 +124,10 @@ class Train:
             }
         return metrics
 
-    def _headline(self, history: list[dict[str, float]], watch: _Watch) -> str:
+    def _headline(self, history: list[dict[str, float]], watch: _Watch, examples: int) -> str:
         if watch.broken:
             return f"stopped early at step {watch.signals.get('exploded_step', watch.signals.get('nonfinite_step'))}"
-        best, last = checkpoints.best_row(history, self.monitor), history[-1]
+        best, last = checkpoints.best_row(history, self.monitor, examples=examples), history[-1]
         return (
             f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
             f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"

@@ -121,10 +121,10 @@ def test_it_leaves_best_last_and_the_history(parts_of: PartsOf) -> None:
 
 @pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
 def test_best_is_the_epoch_with_the_best_score_and_last_the_last(parts_of: PartsOf, monitor: str) -> None:
-    parts = parts_of("schedule=constant", "optimizer.lr=0.5")  # a rate so high that the score goes up and down
+    parts = parts_of("schedule=constant", "optimizer.lr=1")  # a rate so high that the score goes up and down
     outcome = train(6, monitor=monitor)(parts, [])
     history = outcome.metrics["history"]
-    best = best_row(history, monitor)
+    best = best_row(history, monitor, examples=len(parts.data.val))
     assert best is not history[-1]
     assert read(parts, "best")["pipeline"]["epoch"] == best["epoch"] + 1
     assert read(parts, "best")["global_step"] == best["step"]
@@ -262,7 +262,7 @@ def test_a_resumed_run_is_judged_by_the_original_cost(parts_of: PartsOf) -> None
 
 
 def test_recompute_puts_exact_statistics_into_the_best_checkpoint(parts_of: PartsOf) -> None:
-    options = ("schedule=constant", "optimizer.lr=0.5")  # the best epoch is not the last
+    options = ("schedule=constant", "optimizer.lr=1")  # the best epoch is not the last
     running, exact = (parts_of(*options, f"batchnorm.recompute={wish}") for wish in ("false", "true"))
     train(6)(running, [])
     train(6)(exact, [])
