@@ -168,6 +168,11 @@ def test_the_best_row_is_the_last_within_one_standard_error_of_the_highest_accur
     assert best_row(history, "val_accuracy", examples=examples) is history[kept]
 
 
+def test_of_losses_the_best_row_is_the_very_lowest() -> None:
+    history = [{"epoch": float(i), "val_loss": loss} for i, loss in enumerate([0.5, -0.5, -0.49])]
+    assert best_row(history, "val_loss", examples=10) is history[1]
+
+
 def test_the_best_row_is_never_one_that_is_not_a_number() -> None:
     nan = float("nan")
     for losses in ([nan, 1.0, 2.0], [2.0, nan, 1.0], [1.0, 2.0, nan]):

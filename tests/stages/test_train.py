@@ -133,6 +133,17 @@ def test_best_is_the_epoch_with_the_best_score_and_last_the_last(parts_of: Parts
     assert outcome.metrics[monitor] == best[monitor]
 
 
+def test_best_is_the_last_epoch_that_is_as_good_as_the_validation_split_can_tell(parts_of: PartsOf) -> None:
+    parts = parts_of("schedule=constant", "optimizer.lr=0.5")
+    outcome = train(6)(parts, [])
+    scores = [row["val_accuracy"] for row in outcome.metrics["history"]]
+    top, n = max(scores), len(parts.data.val)
+    assert top > scores[-1] >= top - (top * (1 - top) / n) ** 0.5
+    assert read(parts, "best")["pipeline"]["epoch"] == 6
+    assert outcome.metrics["best_epoch"] == 5
+    assert "(epoch 6 of 6)" in outcome.headline
+
+
 def test_the_best_checkpoint_has_the_weights_that_reached_its_score(parts_of: PartsOf) -> None:
     parts = parts_of()
     outcome = train()(parts, [])
