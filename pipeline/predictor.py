@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pipeline.allowed import instantiate
 from pipeline.assemble import blank_network
-from pipeline.data import Preprocessing, from_state
+from pipeline.data import Augmentation, Preprocessing, from_state
 from pipeline.data.order import batches
 from pipeline.errors import UserError
 from pipeline.model.classifier import EVALUATION_BATCH
@@ -25,6 +26,7 @@ class Predictor:
 
     network: nn.Module
     preprocessing: Preprocessing
+    augmentation: Augmentation
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
 
@@ -38,8 +40,11 @@ class Predictor:
             )
         device = next(iter(self.preprocessing.buffers())).device
         pieces = batches(torch.arange(len(images)), EVALUATION_BATCH)
-        logits = [self.network(self.preprocessing(images[index].to(device))).cpu() for index in pieces]
+        logits = [self.augmentation.mean_logits(self._logits, images[index].to(device)).cpu() for index in pieces]
         return torch.cat(logits) if logits else torch.empty(0, len(self.classes))
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        return self.network(self.preprocessing(pixels))
 
     def classify(self, images: Tensor) -> list[str]:
         return [self.classes[index] for index in self(images).argmax(1).tolist()]
@@ -55,4 +60,10 @@ def load_predictor(run: Path, checkpoint: str) -> Predictor:
     preprocessing = from_state(checkpoints.under(weights, "preprocessing."))
     network = blank_network(about["config"], preprocessing=preprocessing, classes=len(about["classes"]))
     network.load_state_dict(checkpoints.under(weights, "network."))
-    return Predictor(network.eval(), preprocessing.eval(), tuple(about["classes"]), tuple(about["input_shape"]))
+    return Predictor(
+        network.eval(),
+        preprocessing.eval(),
+        instantiate(about["config"]["augmentation"], "augmentation"),
+        tuple(about["classes"]),
+        tuple(about["input_shape"]),
+    )

@@ -100,6 +100,13 @@ def test_the_predictor_scores_what_the_run_reported(whole) -> None:
         predictor(torch.zeros(1, 3, 8, 8))
 
 
+def test_the_predictor_sees_an_image_both_ways_where_the_run_did(outputs: Path) -> None:
+    run = run_in(outputs, *TINY, "stages.train.epochs=1", "stage=[train,evaluate]", "augmentation=flip")
+    assert run.metrics["evaluate"]["views"] == 2
+    predictor, images = pipeline.load(run.directory), digits().train.pixels[:50]
+    torch.testing.assert_close(predictor(images), predictor(images.flip(-1)))
+
+
 def test_checkpoints_hold_plain_data(whole) -> None:
     state = torch.load(whole.directory / "checkpoints" / "best.ckpt", weights_only=True)
     assert state["pipeline"]["classes"] == [str(digit) for digit in range(10)]

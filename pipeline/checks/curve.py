@@ -133,7 +133,7 @@ class Training:
             entries = self.losses[begin : round(end / self.per_entry)]
             begin += len(entries)
             if len(entries) > 1:
-                found.append((fmean(entries), stdev(entries) / math.sqrt(len(entries))))
+                found.append((fmean(entries), spread(entries) / math.sqrt(len(entries))))
         return found
 
     def rates(self) -> list[float]:
@@ -145,6 +145,11 @@ class Training:
         for rate, end in zip(rates, ends, strict=True):
             found += [rate] * (round(end / self.per_entry) - len(found))
         return (found + [rates[-1]] * len(self.losses))[: len(self.losses)]
+
+
+def spread(values: Sequence[float]) -> float:
+    """Sample standard deviation; infinite where a value is not finite."""
+    return stdev(values) if all(map(math.isfinite, values)) else math.inf
 
 
 def numbers(values: Iterable[Any]) -> tuple[float, ...]:

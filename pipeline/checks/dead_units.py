@@ -8,6 +8,9 @@ from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import number
 from pipeline.fields import real
 
+ROUNDING = 1e-6
+"""A spread over examples that comes from the order of sums."""
+
 
 @dataclass(frozen=True)
 class DeadUnits:
@@ -35,6 +38,12 @@ class DeadUnits:
         training = "units" in signals
         layers = _last_epoch(signals["units"]) if training else _columns(signals.get("activations"))
         layers = [layer for layer in layers if layer["dead"] is not None and layer["units"] > 1]
+        if (
+            not training
+            and layers
+            and not any(number(v) > ROUNDING for v in signals["activations"].get("unit_std", [1.0]))
+        ):
+            return None  # no unit depends on the image: the input is cut off before the first of them
         if not layers:
             return None
         worst = max(layers, key=lambda layer: number(layer["dead"]))

@@ -14,7 +14,7 @@ class UnreachableParameters:
     after a short fit (a residual branch that starts at zero wakes up then).
     """
 
-    explains: tuple[str, ...] = ("frozen_weights", "input_ignored", *HARM)
+    explains: tuple[str, ...] = ("frozen_weights", *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         names = signals.get("zero_gradients")

@@ -2,18 +2,21 @@
 
 An epoch's randomness is drawn once, for all images, on the CPU, so that devices and batch sizes do not change it:
 `draws` gives one row per image, and an augmentation applies the rows of a batch to the pixels of that batch.
+
+After training nothing is random, but the variations still mean the same: `mean_logits` asks for several `views`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline.data.order import seed_from
-from pipeline.fields import real, whole
+from pipeline.fields import flag, real, whole
 
 _STREAM = 0xA06  # keeps these draws apart from the permutation of the same seed and epoch
 
@@ -29,6 +32,14 @@ class Augmentation(ABC):
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         """Pixels (B, C, H, W) varied by their draws (B, k): same shape and type; the input is left as it is."""
 
+    def views(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The variants of pixels (B, C, H, W) that a trained network is asked about: by default the images alone."""
+        return (pixels,)
+
+    def mean_logits(self, logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        """(1 / V) sum over the V views v of logits(v): (B, classes)."""
+        return torch.stack([logits(view) for view in self.views(pixels)]).mean(0)
+
 
 @dataclass(frozen=True)
 class NoAugmentation(Augmentation):
@@ -43,18 +54,23 @@ class NoAugmentation(Augmentation):
 
 @dataclass(frozen=True)
 class Flip(Augmentation):
-    """Mirrored left to right with probability `p`."""
+    """Mirrored left to right with probability `p`; with `average` a trained network sees each image both ways."""
 
     p: float
+    average: bool
 
     def __post_init__(self) -> None:
         real("p", self.p, at_least=0, at_most=1)
+        flag("average", self.average)
 
     def draws(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         return (_uniform(seed, epoch, n, 1) < self.p).to(device)
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         return torch.where(draws.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+
+    def views(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return (pixels, pixels.flip(-1)) if self.average else (pixels,)
 
 
 @dataclass(frozen=True)

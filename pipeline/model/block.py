@@ -18,9 +18,10 @@ from pipeline.model.batchnorm import BatchNorm
 class HiddenBlock:
     """linear or convolution -> batch norm -> activation -> dropout, or batch norm after the activation.
 
-    The parts are named `linear`, `batchnorm`, `activation`, `dropout`; those that are off are absent. The linear layer
-    has no bias when batch norm directly follows, which would subtract it again. Before a Maxout of k pieces it has
-    k times the width. `dropout` is the probability of dropping a value. Raises `UserError` naming the field.
+    The parts are named `linear`, `batchnorm`, `activation`, `dropout`; those that are off are absent. Between a
+    convolution and the rest there can be a `pool`. The linear layer has no bias when batch norm follows, which would
+    subtract it again. Before a Maxout of k pieces it has k times the width. `dropout` is the probability of dropping a
+    value. Raises `UserError` naming the field.
     """
 
     activation: Callable[[], nn.Module]
@@ -48,11 +49,19 @@ class HiddenBlock:
         norm = self.batchnorm.dense
         return nn.Sequential(self._linear_half(linear, out, norm) | self._activation_half(out, norm))
 
-    def conv(self, channels_in: int, channels_out: int, *, kernel: int, stride: int = 1) -> nn.Sequential:
-        """(N, channels_in, H, W) -> (N, channels_out, ceil(H / stride), ceil(W / stride)), for an odd kernel."""
+    def conv(
+        self, channels_in: int, channels_out: int, *, kernel: int, stride: int = 1, pool: bool = False
+    ) -> nn.Sequential:
+        """(N, channels_in, H, W) -> (N, channels_out, ceil(H / stride), ceil(W / stride)), for an odd kernel.
+
+        With `pool` a 2x2 max-pool, named `pool`, follows the convolution directly and halves both sizes, rounding down:
+        what comes after has a quarter of the values to work on, and batch norm sees those that reach the activation.
+        """
         before = self.conv_before_activation(channels_in, channels_out, kernel=kernel, stride=stride)
-        after = self.conv_from_activation(channels_out)
-        return nn.Sequential(OrderedDict([*before.named_children(), *after.named_children()]))
+        linear, *norm = before.named_children()
+        pools = [("pool", nn.MaxPool2d(2))] if pool else []
+        after = self.conv_from_activation(channels_out).named_children()
+        return nn.Sequential(OrderedDict([linear, *pools, *norm, *after]))
 
     def conv_before_activation(self, channels_in: int, channels_out: int, *, kernel: int, stride: int) -> nn.Sequential:
         """The first half of `conv`, where a residual sum is taken: it gives pieces * channels_out channels."""

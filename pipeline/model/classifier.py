@@ -176,19 +176,27 @@ class Classifier(pl.LightningModule):
             self._val_sums += self.score(self.val_images, everything)
 
     def score(self, images: Images, index: Tensor, before_batch: Callable[[], None] | None = None) -> Tensor:
-        """(3,): sum of the loss, right answers and number of the examples at `index`; in the mode the network is in."""
-        sums = torch.zeros(3, device=self.device)
-        for some in batches(index, EVALUATION_BATCH):
+        """(3,): sum of the loss, right answers and number of the examples at `index`; in the mode the network is in.
+
+        `before_batch` is called before every pass of the network, of which there are several where the augmentation has
+        several views of an image.
+        """
+
+        def logits_of(pixels: Tensor) -> Tensor:
             if before_batch is not None:
                 before_batch()
+            return self(pixels)
+
+        sums = torch.zeros(3, device=self.device)
+        for some in batches(index, EVALUATION_BATCH):
             labels = images.labels.index_select(0, some)
-            logits = self(images.pixels.index_select(0, some))
+            logits = self.augmentation.mean_logits(logits_of, images.pixels.index_select(0, some))
             right, count = (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))
             sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
         return sums
 
     def _probe(self) -> dict[str, float]:
-        """The network in evaluation mode on some training examples, without augmentation; dead units are noted."""
+        """The network in evaluation mode on some training examples, without random changes; dead units are noted."""
         if self.recorder is None or self.probe_images is None:
             return {}
         self.network.eval()

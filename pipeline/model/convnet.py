@@ -15,8 +15,10 @@ from pipeline.model.block import HiddenBlock
 class ConvNet(nn.Module):
     """`depth` 3x3 convolutions with 2x2 max pooling after every `pool_every`, and the linear layer `output`.
 
-    The width doubles after each pool: width 16, depth 4, pool_every 2 is 16-16-pool-32-32-pool. The `head` between
-    the last map and `output` is `flatten` (all positions) or `average` (the mean over positions).
+    The width doubles after each pool: width 16, depth 4, pool_every 2 is 16-16-pool-32-32-pool. A pool stands directly
+    behind its convolution: batch norm, activation and dropout then work on a quarter of the values. Without batch norm,
+    a rising activation gives the same on either side of a maximum. The `head` between the last map and `output` is
+    `flatten` (all positions) or `average` (the mean over positions).
     Dropout stands in the last block alone, whose output the many weights of `output` take; between convolutions, whose
     few weights see every position, it costs accuracy (docs/LOG.md).
     (N, C, H, W) images -> (N, classes) logits. Raises `UserError` naming the field, also when the image is too small
@@ -49,11 +51,10 @@ class ConvNet(nn.Module):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(depth):
             out = width * 2 ** (i // pool_every)
-            last = i + 1 == depth
-            layers[f"conv{i + 1}"] = (block if last else undropped).conv(channels, out, kernel=3)
+            last, pool = i + 1 == depth, (i + 1) % pool_every == 0
+            layers[f"conv{i + 1}"] = (block if last else undropped).conv(channels, out, kernel=3, pool=pool)
             channels = out
-            if (i + 1) % pool_every == 0:
-                layers[f"pool{(i + 1) // pool_every}"] = nn.MaxPool2d(2)
+            if pool:
                 height, breadth = height // 2, breadth // 2
         self.hidden = nn.Sequential(layers)
         average = head == "average"

@@ -19,7 +19,10 @@ from pipeline.stages import checkpoints
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Accuracy, accuracy of each class, and the confusion matrix (rows: the true class) of one checkpoint."""
+    """Accuracy, accuracy of each class, and the confusion matrix (rows: the true class) of one checkpoint.
+
+    Where the augmentation has several views of an image, the answer is the mean of the logits over them.
+    """
 
     checkpoint: str
 
@@ -49,13 +52,15 @@ class Evaluate:
         with torch.inference_mode():
             for index in batches(torch.arange(len(test)), EVALUATION_BATCH):
                 labels = test.labels[index].to(device)
-                logits = network(preprocessing(test.pixels[index].to(device)))
+                pixels = test.pixels[index].to(device)
+                logits = parts.augmentation.mean_logits(lambda view: network(preprocessing(view)), pixels)
                 loss += float(parts.loss(logits, labels)) * len(index)
                 cells = (labels * classes + logits.argmax(1)).cpu()
                 confusion += torch.bincount(cells, minlength=classes * classes).view(classes, classes)
                 parts.progress(int(confusion.sum()), len(test))
         right, of_class = confusion.diag(), confusion.sum(1)
         accuracy = float(right.sum() / of_class.sum())
+        views = len(parts.augmentation.views(test.pixels[:1]))
         per_class = {
             name: float(r / n) if n else None
             for name, r, n in zip(parts.data.classes, right.tolist(), of_class.tolist(), strict=True)
@@ -64,11 +69,13 @@ class Evaluate:
             name="evaluate",
             passed=True,
             seconds=time.perf_counter() - started,
-            headline=f"test accuracy {accuracy:.4f} on {len(test)} examples, loss {loss / len(test):.3f}; "
-            + _worst(per_class),
+            headline=f"test accuracy {accuracy:.4f} on {len(test)} examples"
+            + (f", {views} views of each" if views > 1 else "")
+            + f", loss {loss / len(test):.3f}; {_worst(per_class)}",
             metrics={
                 "test_accuracy": accuracy,
                 "test_loss": loss / len(test),
+                "views": views,
                 "per_class_accuracy": per_class,
                 "confusion": confusion.tolist(),
                 "checkpoint": str(path),

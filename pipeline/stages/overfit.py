@@ -22,7 +22,7 @@ from pipeline.parts import Outcome, Parts, Progress, findings_of
 from pipeline.stages.training_signals import configured
 
 SLOWER = (0.1, 0.01, 0.001)
-FASTER = (10.0, 100.0, 1000.0)
+FASTER = (10.0, 100.0, 1e3, 1e5)
 """Factors of the configured rate that are tried when it fails: is it the network that cannot learn, or the rate?"""
 
 
@@ -49,6 +49,7 @@ class Overfit:
         few = first(parts.data.train, len(parts.data.classes), self.examples)
         watch, network = self._attempt(parts, few, 1.0)
         signals = watch.signals() | {"losses": watch.losses, "accuracies": [n / len(few) for n in watch.right]}
+        signals["classes"] = len(parts.data.classes)
         signals |= configured(parts, network)
         if watch.reached is None and math.isfinite(parts.lr):
             signals |= self._other_rates(parts, few, SLOWER if watch.rose() else FASTER)

@@ -54,7 +54,10 @@ class Train:
         steps = self.epochs * -(-len(parts.data.train) // parts.batch_size)
         judge = functools.partial(self._judge, parts, earlier)
         watch = EarlyBreak(parts, total_steps=steps, break_factor=self.break_factor, judge=judge)
-        keep = checkpoints.KeepCheckpoints(folder, monitor=self.monitor, patience=self.patience, stopper=parts.stopper)
+        examples = len(parts.data.val)
+        keep = checkpoints.KeepCheckpoints(
+            folder, monitor=self.monitor, examples=examples, patience=self.patience, stopper=parts.stopper
+        )
         trainer = parts.engine.trainer(
             max_epochs=self.epochs,
             callbacks=[watch, keep],
@@ -79,8 +82,8 @@ class Train:
             name="train",
             passed=not parts.checks.fails(findings) and not watch.broken,
             seconds=time.perf_counter() - started,
-            headline=self._headline(classifier.history, watch),
-            metrics=self._metrics(classifier) | watch.signals | {"lr": parts.lr},
+            headline=self._headline(classifier.history, watch, examples),
+            metrics=self._metrics(classifier.history, examples) | watch.signals | {"lr": parts.lr},
             findings=tuple(findings),
             signals=signals,
         )
@@ -127,11 +130,10 @@ class Train:
         }
         return classifier
 
-    def _metrics(self, classifier: Classifier) -> dict[str, Any]:
-        history = classifier.history
+    def _metrics(self, history: list[dict[str, float]], examples: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {"epochs": len(history), "history": history}
         if history:
-            best = checkpoints.best_row(history, self.monitor)
+            best = checkpoints.best_row(history, self.monitor, examples=examples)
             metrics |= {
                 "best_epoch": int(best["epoch"]),
                 "val_accuracy": best["val_accuracy"],
@@ -139,10 +141,10 @@ class Train:
             }
         return metrics
 
-    def _headline(self, history: list[dict[str, float]], watch: EarlyBreak) -> str:
+    def _headline(self, history: list[dict[str, float]], watch: EarlyBreak, examples: int) -> str:
         if watch.broken:
             return f"stopped early at step {watch.signals.get('exploded_step', watch.signals.get('nonfinite_step'))}"
-        best, last = checkpoints.best_row(history, self.monitor), history[-1]
+        best, last = checkpoints.best_row(history, self.monitor, examples=examples), history[-1]
         return (
             f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
             f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"

@@ -75,6 +75,7 @@ def configured(parts: Parts, network: nn.Module) -> dict[str, Any]:
         "lr": parts.lr,
         "l2": parts.l2,
         "dropout": float(parts.config["regularization"]["dropout"]),
+        "width": parts.config["model"].get("width"),
         "loss": type(parts.loss).__name__,
         "optimizer": getattr(parts.optimizer, "func", parts.optimizer).__name__,
         "batchnorm_layers": batchnorms(network),

@@ -7,7 +7,12 @@ from torch import Tensor
 from pipeline.data import Augmentation, CropFlip, Flip, NoAugmentation, permutation
 from pipeline.errors import UserError
 
-ALL: list[Augmentation] = [NoAugmentation(), Flip(p=0.5), CropFlip(padding=2, p=0.5), CropFlip(padding=40, p=0.5)]
+ALL: list[Augmentation] = [
+    NoAugmentation(),
+    Flip(p=0.5, average=False),
+    CropFlip(padding=2, p=0.5),
+    CropFlip(padding=40, p=0.5),
+]
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def test_none_is_the_input_itself(pixels: Tensor) -> None:
 @pytest.mark.parametrize("p", [0, 0.25, 0.5, 1])
 def test_flip_mirrors_a_share_p(p: float) -> None:
     row = torch.arange(4).view(1, 1, 1, 4).expand(10_000, 1, 1, 4)
-    flip = Flip(p=p)
+    flip = Flip(p=p, average=False)
     result = flip(row, flip.draws(0, 0, 10_000, "cpu"))[:, 0, 0]
     mirrored = (result == torch.tensor([3, 2, 1, 0])).all(1)
     kept = (result == torch.tensor([0, 1, 2, 3])).all(1)
@@ -95,7 +100,7 @@ def test_padding_beyond_the_image_stays_inside_it() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan"), "0.5"])
 def test_a_probability_outside_0_1_is_refused(p: float) -> None:
-    for build in (lambda: Flip(p=p), lambda: CropFlip(padding=4, p=p)):
+    for build in (lambda: Flip(p=p, average=True), lambda: CropFlip(padding=4, p=p)):
         with pytest.raises(UserError) as refused:
             build()
         assert refused.value.field == "p"
@@ -106,3 +111,25 @@ def test_a_padding_that_is_none_is_refused(padding: int) -> None:
     with pytest.raises(UserError) as refused:
         CropFlip(padding=padding, p=0.5)
     assert refused.value.field == "padding"
+
+
+@pytest.mark.parametrize("augmentation", ALL)
+def test_a_trained_network_sees_the_images_alone(augmentation: Augmentation, pixels: Tensor) -> None:
+    (view,) = augmentation.views(pixels)
+    assert view is pixels
+    assert torch.equal(
+        augmentation.mean_logits(lambda x: x[:, 0, 0].double() / 3, pixels), pixels[:, 0, 0].double() / 3
+    )
+
+
+def test_averaging_flip_is_the_mean_over_the_image_and_its_mirror_image(pixels: Tensor) -> None:
+    logits = Flip(p=0.5, average=True).mean_logits(lambda x: x[:, 1, 2, :3].double(), pixels)
+    expected = (pixels[:, 1, 2, :3].double() + pixels[:, 1, 2, [-1, -2, -3]].double()) / 2
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("average", [1, "true", None])
+def test_averaging_is_on_or_off(average: bool) -> None:
+    with pytest.raises(UserError) as refused:
+        Flip(p=0.5, average=average)
+    assert refused.value.field == "average"

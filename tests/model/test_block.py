@@ -71,6 +71,21 @@ def test_the_halves_make_the_whole() -> None:
     assert [str(part) for part in whole] == [str(part) for part in halves]
 
 
+@pytest.mark.parametrize("position", ORDER)
+def test_a_pool_stands_behind_the_convolution(position: str) -> None:
+    """So that what follows works on a quarter of the values, and batch norm on those that reach the activation."""
+    block = HiddenBlock(partial(Maxout, 2), norm(position), 0.5).conv(2, 4, kernel=3, pool=True)
+    assert [name for name, _ in block.named_children()] == ["linear", "pool", *ORDER[position][1:]]
+    assert block(torch.randn(5, 2, 7, 6)).shape == (5, 4, 3, 3)
+
+
+def test_a_pool_takes_the_largest_of_each_square() -> None:
+    block = HiddenBlock(nn.Tanh, norm("none"), 0.0).conv(3, 4, kernel=3, pool=True)
+    x = torch.randn(2, 3, 6, 8)
+    z = block.linear(x).view(2, 4, 3, 2, 4, 2)  # type: ignore[operator]
+    torch.testing.assert_close(block(x), z.amax((3, 5)).tanh())
+
+
 def test_every_block_has_an_activation_of_its_own() -> None:
     block = HiddenBlock(nn.PReLU, norm("none"), 0.0)
     assert block.dense(3, 2).activation is not block.dense(3, 2).activation

@@ -20,6 +20,7 @@ from pipeline.data import (
     Augmentation,
     CropFlip,
     EpochBatches,
+    Flip,
     Images,
     NoAugmentation,
     Preprocessing,
@@ -136,17 +137,19 @@ class Case:
                 total_loss += float(loss.detach()) * len(index)
                 right += int((logits.argmax(1) == TRAIN.labels[index]).sum())
             rows.append({"epoch": epoch, "step": (epoch + 1) * STEPS, "lr": rate})
-            rows[-1] |= {"loss": total_loss / N, "accuracy": right / N} | validation(net, prepare)
+            rows[-1] |= {"loss": total_loss / N, "accuracy": right / N} | validation(net, prepare, augment)
             rows[-1]["penalty"] = self.l2 / 2 * sum(float(w.detach().square().sum()) for w in weights)
             if scheduler and schedule and schedule.interval == "epoch":
                 scheduler.step()
         return net, rows
 
 
-def validation(net: nn.Module, prepare: nn.Module) -> dict[str, float]:
+def validation(net: nn.Module, prepare: nn.Module, augment: Augmentation) -> dict[str, float]:
     net.eval()
     with torch.no_grad():
         logits = net(prepare(VAL.pixels))
+        if isinstance(augment, Flip) and augment.average:
+            logits = (logits + net(prepare(VAL.pixels.flip(-1)))) / 2
     net.train()
     loss, right = F.cross_entropy(logits, VAL.labels), (logits.argmax(1) == VAL.labels).double().mean()
     return {"val_loss": float(loss), "val_accuracy": float(right)}
@@ -174,6 +177,7 @@ CASES = {
     "plain": Case(),
     "dropout": Case(dropout=0.5),
     "augmentation": Case(augmentation=CropFlip(padding=2, p=0.5)),
+    "both ways": Case(augmentation=Flip(p=0.5, average=True)),
     "l2": Case(l2=0.01),
     "cosine": Case(schedule=COSINE),
     "exponential": Case(schedule=scheduled("epoch", None, functools.partial(ExponentialLR, gamma=0.5)), epochs=2),

@@ -100,9 +100,8 @@ def test_mlp_wants_as_many_widths_as_layers() -> None:
 
 def test_convnet_doubles_its_width_after_each_pool() -> None:
     network = ConvNet((3, 28, 28), 10, block(), width=16, depth=5, pool_every=2, head="flatten")
-    assert [name for name, _ in network.hidden.named_children()] == [
-        "conv1", "conv2", "pool1", "conv3", "conv4", "pool2", "conv5",
-    ]  # fmt: skip
+    assert [name for name, _ in network.hidden.named_children()] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert [n for n, m in network.hidden.named_modules() if isinstance(m, nn.MaxPool2d)] == ["conv2.pool", "conv4.pool"]
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert [(c.in_channels, c.out_channels) for c in convs] == [(3, 16), (16, 16), (16, 32), (32, 32), (32, 64)]
     assert network.output.in_features == 64 * 7 * 7

@@ -157,15 +157,27 @@ def test_the_best_row_is_the_highest_accuracy_or_the_lowest_loss_and_the_last_of
         {"epoch": 2.0, "val_accuracy": 0.7, "val_loss": 0.8},
         {"epoch": 3.0, "val_accuracy": 0.6, "val_loss": 0.8},
     ]
-    assert best_row(history, "val_accuracy") is history[2]
-    assert best_row(history, "val_loss") is history[3]
+    assert best_row(history, "val_accuracy", examples=10**9) is history[2]
+    assert best_row(history, "val_loss", examples=10) is history[3]
+
+
+@pytest.mark.parametrize(("examples", "kept"), [(99, 3), (101, 2), (10_000, 1)])
+def test_the_best_row_is_the_last_within_one_standard_error_of_the_highest_accuracy(examples: int, kept: int) -> None:
+    """sqrt(0.9 * 0.1 / 100) = 0.03: on fewer examples 0.87 may be as good as 0.9, on more it is not."""
+    history = [{"epoch": float(i), "val_accuracy": score} for i, score in enumerate([0.5, 0.9, 0.88, 0.87, 0.6])]
+    assert best_row(history, "val_accuracy", examples=examples) is history[kept]
+
+
+def test_of_losses_the_best_row_is_the_very_lowest() -> None:
+    history = [{"epoch": float(i), "val_loss": loss} for i, loss in enumerate([0.5, -0.5, -0.49])]
+    assert best_row(history, "val_loss", examples=10) is history[1]
 
 
 def test_the_best_row_is_never_one_that_is_not_a_number() -> None:
     nan = float("nan")
     for losses in ([nan, 1.0, 2.0], [2.0, nan, 1.0], [1.0, 2.0, nan]):
         history = [{"epoch": float(i), "val_loss": loss} for i, loss in enumerate(losses)]
-        assert best_row(history, "val_loss")["val_loss"] == 1.0
+        assert best_row(history, "val_loss", examples=10)["val_loss"] == 1.0
 
 
 def test_history_is_written_a_row_an_epoch(tmp_path: Path) -> None:
@@ -184,11 +196,15 @@ class FakeTrainer(SimpleNamespace):
         self.saved.append(path.name)
 
 
-def epochs(tmp_path: Path, scores: list[float], patience: int | None) -> tuple[list[list[str]], int]:
+def epochs(
+    tmp_path: Path, scores: list[float], patience: int | None, examples: int = 10**9
+) -> tuple[list[list[str]], int]:
     """What was saved at the end of each epoch, and after how many epochs the training was asked to end."""
     module = object.__new__(checkpoints.Classifier)  # without a network: the callback sees the history alone
     object.__setattr__(module, "history", [])
-    keep = KeepCheckpoints(tmp_path / "checkpoints", monitor="val_accuracy", patience=patience, stopper=Stopper())
+    keep = KeepCheckpoints(
+        tmp_path / "checkpoints", monitor="val_accuracy", examples=examples, patience=patience, stopper=Stopper()
+    )
     saved = []
     for epoch, score in enumerate(scores):
         trainer: Any = FakeTrainer()
@@ -220,9 +236,15 @@ def test_best_is_saved_when_nothing_was_better_and_last_always(tmp_path: Path) -
     assert saved == [["best.ckpt", "last.ckpt"], ["last.ckpt"], ["best.ckpt", "last.ckpt"], ["best.ckpt", "last.ckpt"]]
 
 
+def test_best_is_saved_again_when_nothing_was_clearly_better(tmp_path: Path) -> None:
+    saved, ran = epochs(tmp_path, [0.9, 0.89, 0.5, 0.88], 2, examples=100)
+    assert [names[0] for names in saved] == ["best.ckpt", "best.ckpt", "last.ckpt"]
+    assert ran == 3  # patience still counts from the highest score itself
+
+
 def test_a_request_stops_between_batches_but_lets_the_last_batch_finish_its_epoch(tmp_path: Path) -> None:
     stopper = Stopper()
-    keep = KeepCheckpoints(tmp_path, monitor="val_loss", patience=None, stopper=stopper)
+    keep = KeepCheckpoints(tmp_path, monitor="val_loss", examples=10, patience=None, stopper=stopper)
     trainer: Any = FakeTrainer()
     keep.on_train_batch_end(trainer, None)  # type: ignore[arg-type]
     assert trainer.saved == []

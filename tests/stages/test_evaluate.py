@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.data import Images
+from pipeline.data import Flip, Images
 from pipeline.errors import UserError
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import Evaluate, Train
@@ -24,8 +24,9 @@ def checkpoint(parts: Parts, name: str = "best") -> Path:
     return parts.directory / "checkpoints" / f"{name}.ckpt"
 
 
-def test_all_numbers_agree_with_a_slow_count(parts_of: PartsOf) -> None:
-    parts = parts_of()
+@pytest.mark.parametrize("views", [1, 2])
+def test_all_numbers_agree_with_a_slow_count(parts_of: PartsOf, views: int) -> None:
+    parts = parts_of(augmentation=Flip(p=0.5, average=views == 2))
     outcome = Evaluate(checkpoint="best")(parts, [trained(parts)])
     network, test = parts.network().eval(), parts.data.test
     state = torch.load(checkpoint(parts), weights_only=True)["state_dict"]
@@ -34,7 +35,8 @@ def test_all_numbers_agree_with_a_slow_count(parts_of: PartsOf) -> None:
     total = 0.0
     with torch.no_grad():
         for i in range(len(test)):
-            logits = network(parts.preprocessing(test.pixels[i : i + 1]))
+            image = test.pixels[i : i + 1]
+            logits = sum(network(parts.preprocessing(view)) for view in (image, image.flip(-1))[:views]) / views
             total += float(parts.loss(logits, test.labels[i : i + 1]))
             confusion[int(test.labels[i])][int(logits.argmax())] += 1
     metrics = outcome.metrics
@@ -46,6 +48,8 @@ def test_all_numbers_agree_with_a_slow_count(parts_of: PartsOf) -> None:
         name: pytest.approx(right[c] / sum(confusion[c])) for c, name in enumerate(parts.data.classes)
     }
     assert outcome.passed
+    assert metrics["views"] == views
+    assert ("2 views of each" in outcome.headline) == (views == 2)
     assert metrics["checkpoint"] == str(checkpoint(parts))
     worst = min(metrics["per_class_accuracy"], key=lambda name: metrics["per_class_accuracy"][name])
     assert f"worst class {worst!r}" in outcome.headline
