@@ -17,7 +17,7 @@ class FrozenWeights:
     """
 
     samples: int
-    explains: tuple[str, ...] = ("input_ignored", *FIT)
+    explains: tuple[str, ...] = (*FIT,)
 
     def __post_init__(self) -> None:
         whole("samples", self.samples, at_least=2)
