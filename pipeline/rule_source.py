@@ -15,7 +15,7 @@ KEYS = {
     "sanity": """first_loss expected_first_loss logit_mean logit_std penalty penalty_factors penalized_losses
         zero_gradients symmetric_layers frozen_parameters shared_parameters leaking_examples leak_examples leak_gradient
         fit_loss fit_loss_zeroed fit_steps fit_first_accuracy fit_accuracy doubled_loss_ratio output_operations
-        output_sums_to_one linear_pairs weight_pairs activations input_std gradients data
+        output_sums_to_one linear_pairs weight_pairs activations gradients data
         examples update_direction""",
     "overfit": """overfit_reached overfit_steps overfit_first_loss overfit_loss overfit_best_loss overfit_wrong
         overfit_examples overfit_target""",
@@ -28,6 +28,7 @@ SHARED = {
     "nonfinite": ("sanity", "overfit", "train"),
     "losses": ("overfit", "train"),
     "batchnorm_layers": ("sanity", "train"),
+    "input_std": ("sanity", "train"),
 }
 """Keys of several stages; they count for a rule that reads none of one stage alone."""
 _STAGE = {key: stage for stage, keys in KEYS.items() for key in keys.split()}

@@ -20,10 +20,7 @@ from pipeline.record import write_outcome, write_signals
 ROOT = Path(__file__).resolve().parent.parent
 SOUND = {"first_loss": 2.3, "expected_first_loss": 2.3, "logit_std": 0.1}
 WARNS = {"first_loss": 3.2, "expected_first_loss": 2.3, "logit_std": 1.3}  # 39 % off
-STUCK = {
-    "overfit_reached": False, "overfit_loss": 2.3, "overfit_first_loss": 2.3, "overfit_best_loss": 2.3,
-    "overfit_target": 0.01, "overfit_wrong": 3, "overfit_examples": 4, "overfit_steps": 9, "lr": 0.1,
-}  # fmt: skip
+LEAKS = {"leaking_examples": 3, "leak_examples": 7, "leak_gradient": 0.5}  # which an earlier rule sees: never explained
 
 
 def stage(name: str, **more: Any) -> dict[str, Any]:
@@ -33,10 +30,10 @@ def stage(name: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run whose first loss was off and that could not overfit."""
+    """The folder of a run whose first loss was off and whose examples mix."""
     folder = tmp_path / "run"
     write_outcome(folder, {"schema": 1, "stages": [stage("sanity"), stage("overfit"), stage("evaluate")]})
-    write_signals(folder, {"sanity": WARNS, "overfit": STUCK})
+    write_signals(folder, {"sanity": WARNS, "overfit": LEAKS})
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(composed(["stage=[sanity,overfit]"])))
     return folder
@@ -47,7 +44,7 @@ def test_a_run_is_judged_and_told_as_it_was(run: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     for words in ("sanity    passed    1.5 s  sanity was run", "warning: initial_loss", "overfit   FAILED"):
         assert words in said
-    assert "2 findings, the first to mend first:\n  1  failure  overfit: cannot_overfit" in said
+    assert "2 findings, the first to mend first:\n  1  failure  overfit: batch_leak" in said
     assert said.splitlines()[-1].startswith("failed  ")
 
 
