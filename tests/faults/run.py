@@ -61,7 +61,8 @@ def run_case(case: Case, seed: int, data_file: Path | None, more: tuple[str, ...
     except UserError as error:
         ended, message, told = "refused", str(error), ((CONFIGURATION_ERROR, "failure", "configuration"),)
     except Exception as error:  # noqa: BLE001 - a crash is an outcome of the benchmark, told with its words
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        frame = next((one for one in reversed(frames) if "/pipeline/" in one.filename), frames[-1])
         ended, message = "crashed", f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
     finally:
         shutil.rmtree(outputs, ignore_errors=True)

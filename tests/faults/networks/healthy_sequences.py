@@ -170,14 +170,14 @@ class RecurrentConvNet(nn.Module):
 
 
 class CosineClassifier(nn.Module):
-    """Logits are cosines between features and class vectors, times a learned temperature that begins at 10."""
+    """Logits are cosines between features and class vectors, times a learned scale that begins at 5."""
 
     def __init__(self, input_shape: Shape, classes: int):
         super().__init__()
         size = input_shape[0] * input_shape[1] * input_shape[2]
         self.body = nn.Sequential(nn.Flatten(), nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, 32))
         self.vectors = nn.Parameter(torch.randn(classes, 32))
-        self.scale = nn.Parameter(torch.tensor(10.0))
+        self.scale = nn.Parameter(torch.tensor(5.0))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale * F.linear(F.normalize(self.body(x), dim=1), F.normalize(self.vectors, dim=1))
