@@ -116,41 +116,41 @@ def test_an_allowed_name_that_leads_nowhere(name: str, monkeypatch: pytest.Monke
 
 
 def test_a_node_is_built_from_the_inside() -> None:
-    node = {"_target_": RULE, "warning": 0.25, "failure": 1.0}
-    assert instantiate(node, "rule") == InitialLoss(0.25, 1.0)
+    node = {"_target_": RULE, "warning": 0.5, "below": 0.25, "failure": 1.0}
+    assert instantiate(node, "rule") == InitialLoss(0.5, 0.25, 1.0)
     later = instantiate(node | {"_partial_": True}, "rule")
     assert isinstance(later, functools.partial)
     assert later.func is InitialLoss
-    assert later.keywords == {"warning": 0.25, "failure": 1.0}
+    assert later.keywords == {"warning": 0.5, "below": 0.25, "failure": 1.0}
 
 
 def test_inner_nodes_are_built_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_ALLOW", "builtins.dict")
-    inner = {"_target_": RULE, "warning": 0.25, "failure": 1.0}
+    inner = {"_target_": RULE, "warning": 0.5, "below": 0.25, "failure": 1.0}
     built = instantiate({"_target_": "builtins.dict", "rule": inner, "others": {"again": inner}, "n": 3}, "x")
-    assert built == {"rule": InitialLoss(0.25, 1.0), "others": {"again": InitialLoss(0.25, 1.0)}, "n": 3}
+    assert built == {"rule": InitialLoss(0.5, 0.25, 1.0), "others": {"again": InitialLoss(0.5, 0.25, 1.0)}, "n": 3}
 
 
 @pytest.mark.parametrize("partial", [True, False])
 def test_an_unknown_argument_is_named_as_typed(partial: bool) -> None:
-    node = {"_target_": RULE, "warnign": 0.25, "failure": 1.0, "_partial_": partial}
+    node = {"_target_": RULE, "warnign": 0.5, "below": 0.25, "failure": 1.0, "_partial_": partial}
     with pytest.raises(UserError) as error:
         instantiate(node, "checks.rules.initial_loss")
     assert error.value.field == "checks.rules.initial_loss.warnign"
     assert "Did you mean 'warning'" in error.value.problem
-    assert "It takes: warning, failure." in error.value.problem
+    assert "It takes: warning, below, failure." in error.value.problem
 
 
 def test_a_missing_argument_is_named() -> None:
     with pytest.raises(UserError) as error:
-        instantiate({"_target_": RULE, "warning": 0.25}, "rule")
+        instantiate({"_target_": RULE, "warning": 0.5, "below": 0.25}, "rule")
     assert error.value.field == "rule.failure"
-    assert callable(instantiate({"_target_": RULE, "warning": 0.25, "_partial_": True}, "rule"))  # may come later
+    assert callable(instantiate({"_target_": RULE, "warning": 0.5, "_partial_": True}, "rule"))  # may come later
 
 
 def test_the_fields_of_inner_nodes_are_seen_from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_ALLOW", "builtins.dict")
-    wrong = {"_target_": "builtins.dict", "rule": {"_target_": RULE, "warning": -1, "failure": 1.0}}
+    wrong = {"_target_": "builtins.dict", "rule": {"_target_": RULE, "warning": -1, "below": 0.25, "failure": 1.0}}
     with pytest.raises(UserError) as error:
         instantiate(wrong, "checks")
     assert error.value.field == "checks.rule.warning"

@@ -54,7 +54,7 @@ def test_the_keys_that_tell_a_stage_are_documented_as_its_alone(stage: str) -> N
     assert set(KEYS) == DOCUMENTED.keys()
     for name, documented in DOCUMENTED.items():
         if name == stage:
-            assert set(KEYS[stage].split()) <= documented | {"update_direction"}
+            assert set(KEYS[stage].split()) <= documented
         else:
             assert not set(KEYS[stage].split()) & documented
 

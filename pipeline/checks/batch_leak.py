@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -14,7 +15,7 @@ class BatchLeak:
     example's input is exactly zero.
     """
 
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "output_activation",
         "loss_disagrees",
         "vanishing_activations",
@@ -22,6 +23,7 @@ class BatchLeak:
         "initial_loss",
         "unreachable_parameters",
         "input_ignored",
+        *RATE,
         *HARM,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.curve import numbers, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -19,7 +20,7 @@ class CannotOverfit:
 
     nearly: float
     falling: float
-    explains: tuple[str, ...] = ("late_start", "loss_plateau", "undertrained", "underfitting")
+    explains: ClassVar[tuple[str, ...]] = ("late_start", "loss_plateau", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("nearly", self.nearly, at_least=0, below=1)

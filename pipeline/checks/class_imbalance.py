@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -16,7 +17,7 @@ class ClassImbalance:
 
     ratio: float
     share: float
-    explains: tuple[str, ...] = ("missing_class", "loss_disagrees", "input_ignored", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("missing_class", "loss_disagrees", "input_ignored", *RATE, *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=1)

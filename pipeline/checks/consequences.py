@@ -1,8 +1,6 @@
 """What follows from what, for the `explains` of rules: whatever spoils the start spoils the training that follows."""
 
 FIT = (
-    "loss_exploding",
-    "rate_too_high",
     "rate_too_low",
     "cannot_overfit",
     "late_start",
@@ -15,14 +13,17 @@ FIT = (
 )
 """The training does not get where it should."""
 
-HARM = (*FIT, "over_regularized", "train_eval_mismatch", "overfitting", "overtrained")
-"""Anything that a training can show."""
+HARM = (*FIT, "train_eval_mismatch", "overfitting", "overtrained")
+"""A training ends with less than it should."""
+
+RATE = ("over_regularized", "loss_exploding", "rate_too_high")
+"""Steps of training that are too much; they stand before what they do to units (dead ones, for example)."""
 
 START = (
     "saturated_units",
+    "dead_units",
     "vanishing_activations",
     "exploding_activations",
-    "dead_units",
     "vanishing_gradients",
     "exploding_gradients",
     "nonfinite",

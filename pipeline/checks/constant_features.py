@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
 
@@ -18,17 +19,18 @@ class ConstantFeatures:
     warning: float
     failure: float
     examples: int
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "inputs_not_scaled",
         "inputs_not_centred",
         "split_shift",
         "duplicate_examples",
         "label_noise",
         "loss_disagrees",
-        "vanishing_activations",
         "dead_units",
+        "vanishing_activations",
         "unreachable_parameters",
         "input_ignored",
+        *RATE,
         *HARM,
     )
 

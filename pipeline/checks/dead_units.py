@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.layers import number
+from pipeline.checks.layers import ROUNDING, number
 from pipeline.fields import real
-
-ROUNDING = 1e-6
-"""A spread over examples that comes from the order of sums."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,8 @@ class DeadUnits:
 
     share: float
     failure: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
+        "vanishing_activations",
         "vanishing_gradients",
         "unreachable_parameters",
         "frozen_weights",
@@ -38,12 +36,9 @@ class DeadUnits:
         training = "units" in signals
         layers = _last_epoch(signals["units"]) if training else _columns(signals.get("activations"))
         layers = [layer for layer in layers if layer["dead"] is not None and layer["units"] > 1]
-        if (
-            not training
-            and layers
-            and not any(number(v) > ROUNDING for v in signals["activations"].get("unit_std", [1.0]))
-        ):
-            return None  # no unit depends on the image: the input is cut off before the first of them
+        seen = (signals.get("activations") or {}).get("unit_std", [1.0])
+        if not training and layers and number(layers[0]["dead"]) < 1 and not any(number(v) > ROUNDING for v in seen):
+            return None  # units are on and off, but none depends on the image: the input is cut off before the first
         if not layers:
             return None
         worst = max(layers, key=lambda layer: number(layer["dead"]))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
@@ -19,7 +20,7 @@ class DuplicateExamples:
     failure: float
     copies: int
     bits: float
-    explains = ()
+    explains: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         real("warning", self.warning, above=0, below=1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -18,8 +19,7 @@ class ExplodingActivations:
 
     large: float
     huge: float
-    explains: tuple[str, ...] = (
-        "dead_units",
+    explains: ClassVar[tuple[str, ...]] = (
         "vanishing_gradients",
         "exploding_gradients",
         "nonfinite",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -16,7 +17,7 @@ class ExplodingGradients:
     """
 
     ratio: float
-    explains: tuple[str, ...] = ("nonfinite", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("nonfinite", *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=1)

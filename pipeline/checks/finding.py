@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pipeline.fields import choice
 
@@ -44,7 +44,7 @@ class Finding:
 class Rule(Protocol):
     """A check: pure, from signals to a finding, or None where all is well or its signals were not measured."""
 
-    explains: tuple[str, ...]
+    explains: ClassVar[tuple[str, ...]]
     """Names of checks whose findings are consequences of this one (`Checks.judge` says what becomes of them)."""
 
     def __call__(self, signals: Signals) -> Finding | None: ...

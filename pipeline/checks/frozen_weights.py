@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import FIT
 from pipeline.checks.curve import Training, numbers
@@ -13,16 +14,18 @@ class FrozenWeights:
     """Anti-pattern: a layer that is meant to learn and never changes.
 
     Rule: every trainable weight changes in at least one of the sampled steps whose rate is not zero. Exact zeros are
-    asked for: a layer that learns very slowly is update_ratio_low's.
+    asked for: a layer that learns very slowly is update_ratio_low's. Before training, none has requires_grad off.
     """
 
     samples: int
-    explains: tuple[str, ...] = (*FIT,)
+    explains: ClassVar[tuple[str, ...]] = (*FIT,)
 
     def __post_init__(self) -> None:
         whole("samples", self.samples, at_least=2)
 
     def __call__(self, signals: Signals) -> Finding | None:
+        if signals.get("frozen_parameters"):
+            return self._declared(signals)
         training = Training.of(signals)
         if training is None:
             return None
@@ -56,4 +59,21 @@ class FrozenWeights:
             remedy=("init=he",) if silent and every else (),
             source="an update of exactly zero in every sampled step is no accident of rounding",
             where=names[frozen[0]],
+        )
+
+    def _declared(self, signals: Signals) -> Finding:
+        frozen, total = signals["frozen_parameters"], signals["parameters"]
+        return Finding(
+            check="frozen_weights",
+            severity="failure" if len(frozen) == total else "warning",
+            measured={"frozen": float(len(frozen)), "parameters": float(total)},
+            expected="parameters that may learn; what must not is a buffer",
+            message=f"{len(frozen)} of {total} parameters have requires_grad=False: {', '.join(frozen[:3])}"
+            f"{' ...' if len(frozen) > 3 else ''}.",
+            why="They stay what they were at first. Where that is meant, register them as buffers; where it was for an "
+            "earlier phase of training, switch them on again.",
+            remedy=(),
+            source="torch: a parameter that does not require a gradient is not updated",
+            where=frozen[0],
+            step=0,
         )

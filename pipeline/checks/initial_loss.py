@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -17,11 +18,13 @@ class InitialLoss:
     """
 
     warning: float
+    below: float
     failure: float
-    explains: tuple[str, ...] = ("input_ignored", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("warning", self.warning, above=0)
+        real("below", self.below, above=0, at_most=1)
         real("failure", self.failure, at_least=self.warning)
 
     def __call__(self, signals: Signals) -> Finding | None:
@@ -29,7 +32,7 @@ class InitialLoss:
         if loss is None or expected is None or not expected > 0:
             return None
         off = abs(loss - expected) / expected
-        if off <= self.warning:
+        if off <= (self.warning if loss > expected else self.below):
             return None
         spread = signals["logit_std"]
         above = loss > expected
@@ -42,7 +45,7 @@ class InitialLoss:
             check="initial_loss",
             severity="failure" if off > self.failure else "warning",
             measured={"first_loss": loss, "logit_std": spread},
-            expected=f"{expected:.4g} within {self.warning:.0%}",
+            expected=f"{expected:.4g}, at most {self.warning:.0%} above and {self.below:.0%} below",
             message=f"The first loss is {loss:.4g} where chance gives {expected:.4g}. {reason}",
             why="The first epochs go into unlearning wrong certainty, or the loss is computed wrongly "
             "(probabilities given for logits, a sum for a mean, a wrong number of outputs).",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -15,7 +16,7 @@ class InputIgnored:
     """
 
     margin: float
-    explains: tuple[str, ...] = (*HARM,)
+    explains: ClassVar[tuple[str, ...]] = (*HARM,)
 
     def __post_init__(self) -> None:
         real("margin", self.margin, at_least=0, below=1)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -18,14 +19,15 @@ class InputsNotCentred:
 
     info: float
     warning: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "loss_disagrees",
         "saturated_units",
-        "exploding_activations",
         "dead_units",
+        "exploding_activations",
         "initial_loss",
         "unreachable_parameters",
         "input_ignored",
+        *RATE,
         *HARM,
     )
 

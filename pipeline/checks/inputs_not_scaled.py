@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM, START
+from pipeline.checks.consequences import HARM, RATE, START
 from pipeline.checks.finding import Finding, Severity, Signals
 from pipeline.fields import real
 
@@ -20,7 +21,7 @@ class InputsNotScaled:
     low: float
     high: float
     failure: float
-    explains: tuple[str, ...] = ("loss_disagrees", *START, *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("loss_disagrees", *START, *RATE, *HARM)
 
     def __post_init__(self) -> None:
         real("low", self.low, above=0)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
 
@@ -38,7 +38,7 @@ class LabelNoise:
     clear: float
     classes: int
     features: int
-    explains: tuple[str, ...] = ("missing_class", "loss_disagrees", "input_ignored", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("missing_class", "loss_disagrees", "input_ignored", *RATE, *HARM)
 
     def __post_init__(self) -> None:
         real("errors", self.errors, above=0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, medians
 from pipeline.checks.finding import Finding, Signals
@@ -23,7 +24,7 @@ class LateStart:
     steps: int
     flat: float
     sudden: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "loss_plateau",
         "update_ratio_high",
         "update_ratio_low",

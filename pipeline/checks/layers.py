@@ -11,6 +11,9 @@ from pipeline.checks.finding import Signals
 AT_CHANCE = 0.97
 """Share of the chance loss above which nothing was learned yet: a few hundredths come from noise and class shares."""
 
+ROUNDING = 1e-6
+"""A spread over examples that comes from the order of sums."""
+
 
 def activation_layers(signals: Signals) -> list[dict[str, Any]]:
     """One dictionary per activation layer, in the order of the forward pass: name, kind, unit_std and so on; from the

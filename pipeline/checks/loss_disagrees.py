@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.curve import numbers, standard_error
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
@@ -21,20 +22,25 @@ class LossDisagrees:
     Rule: once the loss has left its first value by `moved`, the right answers are no fewer than guessing gives, within
     `sigmas` standard errors; and a loss that falls below zero brings right answers with it. Guessing blindly is right
     1/C of the time whatever the classes' shares are, if no class is preferred: fewer right answers than that take
-    knowledge of the labels. Reads the `train` and the `overfit` object.
+    knowledge of the labels. Before training, the loss itself is asked: it is lower for outputs that are 1 for the right
+    class than for wrong ones, and does not fall without bound as they grow. Reads all three objects.
     """
 
     moved: float
     sigmas: float
     examples: int
-    explains: tuple[str, ...] = ("nonfinite", "initial_loss", "input_ignored", *HARM)
+    bottomless: float
+    explains: ClassVar[tuple[str, ...]] = ("nonfinite", "initial_loss", "input_ignored", *RATE, *HARM)
 
     def __post_init__(self) -> None:
         real("moved", self.moved, above=0)
         real("sigmas", self.sigmas, above=0)
         whole("examples", self.examples, at_least=1)
+        real("bottomless", self.bottomless, above=0)
 
     def __call__(self, signals: Signals) -> Finding | None:
+        if "perfect_probability_loss" in signals:
+            return self._by_itself(signals)
         losses, accuracies = numbers(signals.get("losses", ())), numbers(signals.get("accuracies", ()))
         size = signals.get("overfit_examples") or signals.get("batch_size")
         if not losses or not accuracies or not size or not signals.get("classes"):
@@ -57,6 +63,29 @@ class LossDisagrees:
             remedy=(),
             source="gradient descent: a step down the loss that is meant makes the right answers likelier",
             step=(place + 1) * steps,
+        )
+
+    def _by_itself(self, signals: Signals) -> Finding | None:
+        right, wrong, certain = numbers(
+            signals.get(f"{kind}_loss") for kind in ("perfect_probability", "wrong_probability", "certain")
+        )
+        if right > wrong:
+            said = f"It is {right:.4g} where the right class gets a 1 and {wrong:.4g} where another class does."
+        elif certain < min(right, 0.0) - self.bottomless:
+            said = f"It falls to {certain:.4g} as the right output grows: nothing bounds it."
+        else:
+            return None
+        return Finding(
+            check="loss_disagrees",
+            severity="failure",
+            measured={"right": right, "wrong": wrong, "certain": certain},
+            expected="a loss that is lower for the right class than for others, and bounded from below",
+            message=f"The loss does not reward right answers as it should. {said}",
+            why="Training follows the loss: with its sign flipped or its labels shifted it learns to be wrong, and "
+            "without a bottom it makes outputs large instead of right. A log-softmax may be missing before it.",
+            remedy=(),
+            source="lecture notes, step 3: is the loss reasonable; Stack Overflow 68101077",
+            step=0,
         )
 
     def _below(

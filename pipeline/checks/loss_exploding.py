@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
+from pipeline.checks.consequences import HARM
 from pipeline.checks.curve import Training, power_of_ten, scaled_rate
 from pipeline.checks.finding import Finding, Signals
 
@@ -14,17 +16,7 @@ class LossExploding:
     Rule: the cost never exceeds `break_factor` (3 in the notes) times the original cost. The stage stops at once.
     """
 
-    explains: tuple[str, ...] = (
-        "rate_too_high",
-        "cannot_overfit",
-        "oscillating_loss",
-        "train_eval_mismatch",
-        "loss_plateau",
-        "overfitting",
-        "update_ratio_high",
-        "undertrained",
-        "underfitting",
-    )
+    explains: ClassVar[tuple[str, ...]] = ("rate_too_high", "dead_units", "vanishing_activations", "nonfinite", *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         if not signals.get("exploded"):

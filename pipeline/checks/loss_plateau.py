@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -21,7 +22,7 @@ class LossPlateau:
     flat: float
     ratio: float
     learned: float
-    explains: tuple[str, ...] = ("update_ratio_high", "update_ratio_low", "undertrained", "underfitting")
+    explains: ClassVar[tuple[str, ...]] = ("update_ratio_high", "update_ratio_low", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         whole("steps", self.steps, at_least=20)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -13,7 +14,14 @@ class LossReduction:
     Rule: the loss of a batch given twice over is that of the batch (a sum is twice as large), within 1 %.
     """
 
-    explains: tuple[str, ...] = ("loss_disagrees", "exploding_gradients", "nonfinite", "initial_loss", *HARM)
+    explains: ClassVar[tuple[str, ...]] = (
+        "loss_disagrees",
+        "exploding_gradients",
+        "nonfinite",
+        "initial_loss",
+        *RATE,
+        *HARM,
+    )
 
     def __call__(self, signals: Signals) -> Finding | None:
         ratio = signals.get("doubled_loss_ratio")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.finding import Finding, Signals
 
@@ -15,7 +16,7 @@ class MissingClass:
     training examples is refused before anything is measured.)
     """
 
-    explains = ()
+    explains: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, signals: Signals) -> Finding | None:
         data = signals.get("data")

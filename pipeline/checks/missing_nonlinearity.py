@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
 
@@ -18,12 +19,13 @@ class MissingNonlinearity:
     """
 
     share: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "vanishing_activations",
         "exploding_activations",
         "vanishing_gradients",
         "exploding_gradients",
         "initial_loss",
+        *RATE,
         *HARM,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.curve import scaled_rate
@@ -11,7 +12,7 @@ from pipeline.checks.finding import Finding, Signals
 class NonFinite:
     """Anti-pattern: training on after a NaN or an infinity. Rule: every loss and every gradient is finite."""
 
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "initial_loss",
         "regularization_raises_loss",
         "unreachable_parameters",

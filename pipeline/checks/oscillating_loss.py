@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -23,7 +24,7 @@ class OscillatingLoss:
     rises: float
     ratio: float
     epochs: int
-    explains: tuple[str, ...] = ("loss_plateau", "update_ratio_high", "underfitting")
+    explains: ClassVar[tuple[str, ...]] = ("loss_plateau", "update_ratio_high", "underfitting")
 
     def __post_init__(self) -> None:
         real("rises", self.rises, above=0)

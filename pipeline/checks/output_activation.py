@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 
 _BOUNDED = ("relu", "sigmoid", "tanh", "hardtanh", "elu", "silu", "gelu", "softplus", "leaky_relu")
@@ -23,7 +24,7 @@ class OutputActivation:
     outputs that are 1 for the right class and 0 elsewhere) and the outputs are such.
     """
 
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "loss_disagrees",
         "saturated_units",
         "dead_units",
@@ -34,6 +35,7 @@ class OutputActivation:
         "unreachable_parameters",
         "frozen_weights",
         "input_ignored",
+        *RATE,
         *HARM,
     )
 

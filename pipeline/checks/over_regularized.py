@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
-from pipeline.checks.consequences import FIT
+from pipeline.checks.consequences import HARM
 from pipeline.checks.curve import Training, numbers, standard_error
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
@@ -25,7 +26,13 @@ class OverRegularized:
     learned: float
     held_back: float
     epochs: int
-    explains: tuple[str, ...] = ("train_eval_mismatch", *FIT)
+    explains: ClassVar[tuple[str, ...]] = (
+        "loss_exploding",
+        "rate_too_high",
+        "dead_units",
+        "vanishing_activations",
+        *HARM,
+    )
 
     def __post_init__(self) -> None:
         real("shrunk", self.shrunk, above=0, below=1)
@@ -66,19 +73,31 @@ class OverRegularized:
         if l2 == 0 or len(rows) < 5 or training.signals.get("exploded"):
             return None
         kept = [last / first for first, last in zip(rows[0], rows[-1], strict=True) if first > 0]
-        if not kept or not median(kept) < self.shrunk:
-            return None
         accuracy = training.last("probe_accuracy")
         learned = None if accuracy is None else training.learned(accuracy)
+        pull = self._pull(training, l2, rows)
+        outweighs = pull > 1 and learned is not None and learned < self.learned
+        if not kept or not (median(kept) < self.shrunk or outweighs):
+            return None
         return self._finding(
             severity="failure" if learned is not None and learned < 0.1 else "warning",
-            measured={"kept": median(kept), "l2": l2} | ({} if learned is None else {"learned": learned}),
-            expected=f"weights that keep at least {self.shrunk:.0%} of their norm",
-            message=f"The penalty of {l2:g} has shrunk the weights to {median(kept):.1%} of what they were (the middle "
-            "layer): they follow it, not the data.",
+            measured={"kept": median(kept), "l2": l2, "pull": pull} | ({} if learned is None else {"learned": learned}),
+            expected=f"weights that keep at least {self.shrunk:.0%} of their norm, and a penalty whose gradient stays "
+            "below the data's where much is left to learn",
+            message=f"The penalty of {l2:g} pulls at the weights {pull:.2g} times as hard as the data, and has left "
+            f"{median(kept):.1%} of them (the middle layer): they follow it, not the data.",
             remedy=(f"regularization.l2={max(l2 / 100, 1e-5):.2g}",),
             source="Karpathy, CS231n: the regularization loss must not overwhelm the data loss",
         )
+
+    def _pull(self, training: Training, l2: float, weights: list[tuple[float, ...]]) -> float:
+        """The penalty's gradient l2 |w| over that of the data, the median over layers and sampled steps."""
+        if training.signals.get("optimizer") == "AdamW":  # whose decay is no part of the gradient
+            return 0.0
+        rows = [numbers(row) for row in training.signals["samples"]["weights"].get("gradient", ())]
+        pairs = [pair for ws, gs in zip(weights, rows, strict=False) for pair in zip(ws, gs, strict=True)]
+        ratios = [l2 * weight / gradient for weight, gradient in pairs if gradient > 0]
+        return median(ratios) if ratios else 0.0
 
     def _held_back(self, training: Training) -> Finding | None:
         probe, epochs = training.last("probe_accuracy"), len(training.column("loss"))

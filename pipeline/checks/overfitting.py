@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, standard_error
 from pipeline.checks.finding import Finding, Signals
@@ -25,7 +26,7 @@ class Overfitting:
     gap_few: float
     few: int
     rise: float
-    explains: tuple[str, ...] = ("overtrained",)
+    explains: ClassVar[tuple[str, ...]] = ("overtrained",)
 
     def __post_init__(self) -> None:
         real("gap", self.gap, above=0, below=1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, standard_error
 from pipeline.checks.finding import Finding, Signals
@@ -18,7 +19,7 @@ class Overtrained:
 
     wasted: int
     share: float
-    explains = ()
+    explains: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         whole("wasted", self.wasted, at_least=2)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, medians, numbers, power_of_ten, scaled_rate, standard_error
 from pipeline.checks.finding import Finding, Signals
@@ -25,7 +26,10 @@ class RateTooHigh:
     spike: float
     ratio: float
     explosion: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
+        "dead_units",
+        "vanishing_activations",
+        "nonfinite",
         "cannot_overfit",
         "late_start",
         "oscillating_loss",
@@ -33,6 +37,7 @@ class RateTooHigh:
         "loss_plateau",
         "overfitting",
         "update_ratio_high",
+        "update_ratio_low",
         "undertrained",
         "underfitting",
     )

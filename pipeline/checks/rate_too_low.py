@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, numbers, power_of_ten, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -23,7 +24,7 @@ class RateTooLow:
     fall: float
     steady: float
     ratio: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "cannot_overfit",
         "late_start",
         "train_eval_mismatch",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from pipeline.checks.finding import Finding, Signals
 
@@ -14,7 +15,7 @@ class RegularizationRaisesLoss:
     Rule: with the penalty times 1, 10, 100 the total loss rises each time. Silent where no penalty is configured.
     """
 
-    explains = ()
+    explains: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, signals: Signals) -> Finding | None:
         totals = signals.get("penalized_losses")

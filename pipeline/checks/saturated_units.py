@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -19,7 +20,7 @@ class SaturatedUnits:
 
     share: float
     failure: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "vanishing_activations",
         "exploding_activations",
         "vanishing_gradients",

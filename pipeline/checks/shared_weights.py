@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.finding import Finding, Signals
 
@@ -12,7 +13,7 @@ class SharedWeights:
     Rule: every parameter has one name.
     """
 
-    explains: tuple[str, ...] = ("underfitting",)
+    explains: ClassVar[tuple[str, ...]] = ("underfitting",)
 
     def __call__(self, signals: Signals) -> Finding | None:
         shared = signals.get("shared_parameters")

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import whole
 
@@ -16,7 +17,7 @@ class SmallBatchBatchnorm:
     """
 
     examples: int
-    explains: tuple[str, ...] = (*HARM,)
+    explains: ClassVar[tuple[str, ...]] = (*RATE, *HARM)
 
     def __post_init__(self) -> None:
         whole("examples", self.examples, at_least=2)

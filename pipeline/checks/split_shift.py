@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real
@@ -26,7 +26,7 @@ class SplitShift:
     spread_failure: float
     classes: float
     errors: float
-    explains: tuple[str, ...] = (
+    explains: ClassVar[tuple[str, ...]] = (
         "label_noise",
         "missing_class",
         "train_eval_mismatch",

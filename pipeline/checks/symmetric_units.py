@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM, START
+from pipeline.checks.consequences import HARM, RATE, START
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -13,7 +14,7 @@ class SymmetricUnits:
     Rule: no layer's units share both their weights and their gradient.
     """
 
-    explains: tuple[str, ...] = ("regularization_raises_loss", *START, *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("regularization_raises_loss", *START, *RATE, *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         layers = signals.get("symmetric_layers")

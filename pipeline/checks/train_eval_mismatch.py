@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import hypot, log
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, numbers, standard_error
 from pipeline.checks.finding import Finding, Signals
@@ -23,7 +24,7 @@ class TrainEvalMismatch:
     loss_ratio: float
     loss_share: float
     accuracy_drop: float
-    explains: tuple[str, ...] = ("overfitting", "undertrained", "underfitting")
+    explains: ClassVar[tuple[str, ...]] = ("overfitting", "undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("hint_ratio", self.hint_ratio, above=1)

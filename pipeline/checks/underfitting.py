@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.curve import Training
 from pipeline.checks.finding import Finding, Signals
@@ -16,7 +17,7 @@ class Underfitting:
     """
 
     learned: float
-    explains = ()
+    explains: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         real("learned", self.learned, above=0, below=1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -14,7 +15,7 @@ class UnreachableParameters:
     after a short fit (a residual branch that starts at zero wakes up then).
     """
 
-    explains: tuple[str, ...] = ("frozen_weights", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("frozen_weights", *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         names = signals.get("zero_gradients")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -20,7 +21,7 @@ class UpdateRatioHigh:
     ratio: float
     first: float
     samples: int
-    explains: tuple[str, ...] = ("underfitting",)
+    explains: ClassVar[tuple[str, ...]] = ("underfitting",)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import ClassVar
 
 from pipeline.checks.curve import Training, power_of_ten, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -18,7 +19,7 @@ class UpdateRatioLow:
 
     ratio: float
     samples: int
-    explains: tuple[str, ...] = ("undertrained", "underfitting")
+    explains: ClassVar[tuple[str, ...]] = ("undertrained", "underfitting")
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0)

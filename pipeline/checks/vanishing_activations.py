@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.layers import activation_layers, number, start_lost
+from pipeline.checks.layers import ROUNDING, activation_layers, number, start_lost
 from pipeline.fields import real
 
 
@@ -21,8 +22,7 @@ class VanishingActivations:
     gone: float
     faint: float
     late: float
-    explains: tuple[str, ...] = (
-        "dead_units",
+    explains: ClassVar[tuple[str, ...]] = (
         "vanishing_gradients",
         "exploding_gradients",
         "initial_loss",
@@ -39,8 +39,8 @@ class VanishingActivations:
 
     def __call__(self, signals: Signals) -> Finding | None:
         layers, spread = activation_layers(signals), number(signals.get("input_std"))
-        if len(layers) < 2 or not spread > 0:
-            return None
+        if len(layers) < 2 or not spread > 0 or not number(layers[0]["unit_std"]) > ROUNDING:
+            return None  # with nothing in the first layer already, the input is cut off, and nothing faded
         last = layers[-1]
         left = number(last["unit_std"]) / spread
         late = start_lost(signals)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
@@ -17,7 +18,7 @@ class VanishingGradients:
     """
 
     ratio: float
-    explains: tuple[str, ...] = ("unreachable_parameters", "frozen_weights", "input_ignored", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("unreachable_parameters", "frozen_weights", "input_ignored", *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0, below=1)

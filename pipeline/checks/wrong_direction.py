@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM
+from pipeline.checks.consequences import HARM, RATE
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -14,7 +15,7 @@ class WrongDirection:
     -0.8 for the signs that Adam takes).
     """
 
-    explains: tuple[str, ...] = ("loss_disagrees", "nonfinite", "input_ignored", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("loss_disagrees", "nonfinite", "input_ignored", *RATE, *HARM)
 
     def __call__(self, signals: Signals) -> Finding | None:
         cosine = signals.get("update_direction")

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pipeline.checks.consequences import HARM, START
+from pipeline.checks.consequences import HARM, RATE, START
 from pipeline.checks.finding import Finding, Signals
 
 
@@ -13,7 +14,15 @@ class WrongOutputCount:
     Rule: the output's shape is (N, C).
     """
 
-    explains: tuple[str, ...] = ("batch_leak", "output_activation", "loss_disagrees", "symmetric_units", *START, *HARM)
+    explains: ClassVar[tuple[str, ...]] = (
+        "batch_leak",
+        "output_activation",
+        "loss_disagrees",
+        "symmetric_units",
+        *START,
+        *RATE,
+        *HARM,
+    )
 
     def __call__(self, signals: Signals) -> Finding | None:
         if "output_shape" not in signals:

@@ -17,6 +17,10 @@ from torch.optim import Optimizer
 from pipeline.signals.activations import Activations
 from pipeline.signals.weights import Weights, gradient_columns
 
+CERTAIN = 1000.0
+OTHER_CLASSES = 20
+"""Wrong classes that are asked about: every one of few, some of many."""
+
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -25,7 +29,9 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
 
     Also what kind of loss it is: `doubled_loss_ratio`, the loss of the batch given twice over that of the batch (1 for
     a mean, 2 for a sum), and `perfect_probability_loss`, that of outputs which are 1 for the right class and 0 for the
-    others (0 for a loss that takes probabilities).
+    others (0 for a loss that takes probabilities), `wrong_probability_loss`, the mean over outputs that are so for each
+    other class (higher, where right answers pay), and `certain_loss`, the first at a thousand times the certainty (far
+    below zero where nothing bounds the loss).
     """
     with torch.no_grad():
         watch = Activations(limit=None)
@@ -33,11 +39,16 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
             logits = network(inputs).detach()
         value = loss(logits, labels)
         twice = loss(logits.repeat(2, 1), labels.repeat(2))
-        perfect = loss(nn.functional.one_hot(labels, logits.shape[1]).to(logits), labels)
+        classes = logits.shape[1]
+        right = nn.functional.one_hot(labels, classes).to(logits)
+        perfect, certain = loss(right, labels), loss(CERTAIN * right, labels)
+        shifts = range(1, min(classes, OTHER_CLASSES + 1))
+        wrong = [float(loss(right.roll(k, 1), labels)) for k in shifts]
         spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
     numbers = {"first_loss": float(value), "logit_mean": float(logits.mean()), "logit_std": float(spread)}
     numbers["doubled_loss_ratio"] = float(twice) / float(value) if float(value) else 1.0
-    numbers["perfect_probability_loss"] = float(perfect)
+    numbers |= {"perfect_probability_loss": float(perfect), "certain_loss": float(certain)}
+    numbers["wrong_probability_loss"] = sum(wrong) / len(wrong)
     numbers["input_std"] = float(inputs.float().std(correction=0))
     nonfinite = [] if math.isfinite(numbers["first_loss"]) else ["the first loss"]
     return numbers | {"nonfinite": nonfinite, "activations": watch.columns()}

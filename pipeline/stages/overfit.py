@@ -52,7 +52,8 @@ class Overfit:
         signals["classes"] = len(parts.data.classes)
         signals |= configured(parts, network)
         if watch.reached is None and math.isfinite(parts.lr):
-            signals |= self._other_rates(parts, few, SLOWER if watch.rose() else FASTER)
+            likely, unlikely = (SLOWER, FASTER) if watch.rose() else (FASTER, SLOWER)
+            signals |= self._other_rates(parts, few, (*likely, *unlikely[:2]))
         findings = parts.checks.judge(signals, stage="overfit", earlier=findings_of(earlier))
         return Outcome(
             name="overfit",
@@ -115,9 +116,11 @@ class _Watch(pl.Callback):
             trainer.should_stop = True
 
     def rose(self) -> bool:
-        """Above where it began, above twice its best, or not finite: the rate is too high rather than too low."""
+        """Far above where it began on the way, or above it or above twice its best at the end, or not finite: the rate
+        is too high rather than too low."""
         last = sum(self.losses[-10:]) / len(self.losses[-10:])
-        return not last < self.losses[0] or last > 2 * max(min(self.losses), self.target)
+        spiked = max(self.losses) > 1.5 * self.losses[0]
+        return spiked or not last < self.losses[0] or last > 2 * max(min(self.losses), self.target)
 
     def signals(self) -> dict[str, Any]:
         broken = next((i for i, loss in enumerate(self.losses) if loss != loss or abs(loss) == float("inf")), None)

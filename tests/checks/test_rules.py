@@ -143,6 +143,7 @@ def test_every_rule_of_the_room_is_on_the_menu() -> None:
         ("initial_loss", {"warning": 0}, "warning"),
         ("initial_loss", {"warning": float("nan")}, "warning"),
         ("initial_loss", {"warning": 0.5, "failure": 0.4}, "failure"),
+        ("initial_loss", {"below": 0}, "below"),
         ("input_ignored", {"margin": -0.1}, "margin"),
         ("input_ignored", {"margin": 1}, "margin"),
         ("input_ignored", {"margin": "0.1"}, "margin"),
