@@ -69,7 +69,7 @@ def test_a_page_has_what_the_rule_and_the_menu_say() -> None:
     said = PAGES["initial_loss"].markdown()
     assert said.startswith("## initial_loss\n\nAnti-pattern: A network that is sure of its answers")
     assert "\nRule: Without regularization the first loss is what chance gives" in said
-    assert re.search(r"\| `warning` \| 0\.25 \| \|first|\| `warning` \| 0\.25 \| \\\|first loss", said)
+    assert re.search(r"\| `warning` \| 0\.5 \| \\\|first loss", said)
     assert "- Reads: sanity\n" in said
     assert "- Remedies: `init=he`, `init.output_scale=0.1`\n" in said
     assert PAGES["nonfinite"].source.stages == ("sanity", "overfit", "train")

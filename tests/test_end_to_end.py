@@ -137,7 +137,7 @@ def test_zero_weights_fail_sanity_and_nothing_after_it_runs(outputs: Path) -> No
 def test_a_remedy_mends_when_it_is_appended_to_the_command(outputs: Path) -> None:
     broken = [*TINY, "stage=sanity", "init=large_gaussian", "batchnorm=none"]
     finding = run_in(outputs, *broken).findings[0]
-    assert finding.check == "initial_loss"
+    assert finding.check == "exploding_activations"
     assert run_in(outputs, *broken, *finding.remedy).status == "passed"
 
 

@@ -195,13 +195,25 @@ class Classifier(pl.LightningModule):
             sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
         return sums
 
+    def probed(self) -> Tensor:
+        """Places of the probe examples that this epoch looks at: evenly spaced ones, after the last epoch all."""
+        assert self.recorder is not None
+        assert self.probe_images is not None
+        n = len(self.probe_images)
+        few = (
+            n
+            if self.epoch + 1 >= self.epochs
+            else min(n, self.recorder.recording.probe_examples(len(self.train_images)))
+        )
+        return torch.arange(few) * n // few
+
     def _probe(self) -> dict[str, float]:
         """The network in evaluation mode on some training examples, without random changes; dead units are noted."""
         if self.recorder is None or self.probe_images is None:
             return {}
         self.network.eval()
         with torch.no_grad(), self.recorder.probing(self.network, self.epoch) as before_batch:
-            sums = self.score(self.probe_images, torch.arange(len(self.probe_images)), before_batch)
+            sums = self.score(self.probe_images, self.probed(), before_batch)
         self.network.train()
         return _means(sums, "probe_")
 

@@ -22,13 +22,16 @@ from pipeline.signals.weights import Weights, gradient_noise, norms
 EARLY = (1, 10, 25)
 """Steps that are looked at whatever `every` is: the beginning shows what the init did."""
 
+LAST_PROBE = 1024
+"""Examples in the probe after the last epoch, when it is asked once and the answer matters most."""
+
 _WEIGHTS = ("gradient", "weight", "update")
 
 
 @dataclass(frozen=True)
 class Recording:
     """How much is recorded. `every`: steps between two that are looked at; `most`: such steps in a run, for which
-    `every` is stretched; `probe`: share of the training examples that the probe after each epoch uses."""
+    `every` is stretched; `probe`: share of the training examples that the probe after each epoch uses, but the last."""
 
     every: int
     most: int
@@ -40,14 +43,15 @@ class Recording:
         real("probe", self.probe, above=0, at_most=1)
 
     def probe_examples(self, n: int) -> int:
-        """64 at least, so that a share means something; 1024 at most, since more would only cost."""
-        return min(n, max(64, min(1024, round(self.probe * n))))
+        """64 at least, so that a share means something; `LAST_PROBE` at most, since more would only cost."""
+        return min(n, max(64, min(LAST_PROBE, round(self.probe * n))))
 
 
 class Recorder:
     """Collects `samples` and `units` of docs/signals.md."""
 
     def __init__(self, recording: Recording, *, total_steps: int):
+        self.recording = recording
         self.every = max(recording.every, math.ceil(total_steps / recording.most))
         self.samples: dict[str, Any] = {"step": [], "lr": [], "logit_std": [], "gradient_noise": []}
         self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHTS)}}

@@ -22,7 +22,7 @@ from pipeline.errors import Stopped
 from pipeline.model import recompute_statistics
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
 from pipeline.parts import Outcome, Parts, findings_of
-from pipeline.signals import Recorder
+from pipeline.signals import LAST_PROBE, Recorder
 from pipeline.stages import checkpoints
 from pipeline.stages.early_break import Broken, EarlyBreak
 from pipeline.stages.training_signals import at_the_end, so_far
@@ -99,7 +99,7 @@ class Train:
         if recording is not None:
             steps = self.epochs * -(-len(train) // parts.batch_size)
             recorder = Recorder(recording, total_steps=steps)
-            probe = first(train, len(parts.data.classes), recording.probe_examples(len(train)))
+            probe = first(train, len(parts.data.classes), LAST_PROBE)
         classifier = Classifier(
             parts.network(),
             preprocessing=parts.preprocessing,

@@ -28,7 +28,7 @@ def so_far(parts: Parts, classifier: Classifier, *, epochs: int) -> dict[str, An
     return {
         "classes": classes,
         "train_examples": len(train),
-        "probe_examples": 0 if classifier.probe_images is None else len(classifier.probe_images),
+        "probe_examples": _probed(classifier),
         "input_std": input_std(parts),
         "val_examples": len(parts.data.val),
         "batch_size": parts.batch_size,
@@ -46,6 +46,15 @@ def so_far(parts: Parts, classifier: Classifier, *, epochs: int) -> dict[str, An
         "epochs": columns(classifier.history),
         **({"samples": recorder.samples, "units": recorder.units} if recorder is not None else {}),
     }
+
+
+def _probed(classifier: Classifier) -> int:
+    """Examples in the probe of the latest row of the history; the classifier is an epoch further by then."""
+    if classifier.probe_images is None or classifier.recorder is None:
+        return 0
+    if len(classifier.history) >= classifier.epochs:
+        return len(classifier.probe_images)
+    return min(len(classifier.probe_images), classifier.recorder.recording.probe_examples(len(classifier.train_images)))
 
 
 def input_std(parts: Parts) -> float:

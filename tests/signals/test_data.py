@@ -402,7 +402,7 @@ def test_labels_of_one_class_shifted(name: str, split_name: str) -> None:
     findings = found(data, parts)
     told = f"{data.classes[3]!r} seems to be labelled {data.classes[4]!r}"
     assert told in first(findings, "label_noise", where=split_name).message
-    assert [finding.check for finding in findings] == ["label_noise", "missing_class"]
+    assert [finding.check for finding in findings] == ["label_noise"]  # which explains missing_class
 
 
 @each_set
