@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import fmean, median, stdev
+from statistics import median, stdev
 from typing import Any
 
 from pipeline.checks.finding import Signals
@@ -112,19 +112,19 @@ class Training:
     def accuracy_at_the_end(self) -> float:
         """Share of right answers as trained, over the last tenth of the steps; NaN where not recorded."""
         tail = self.accuracies[-max(1, len(self.accuracies) // 10) :]
-        return fmean(tail) if tail else math.nan
+        return mean(tail) if tail else math.nan
 
     def smoothed(self, part: float) -> float:
         """The loss after `part` of the way, the mean over a tenth of the run around it. The way is the sum of the
         rates: after a schedule has let the rate fall to nothing, steps lead nowhere. At the start five steps count."""
         count = len(self.losses)
         if part == 0:
-            return fmean(self.losses[: max(1, min(5, count // 10))])
+            return mean(self.losses[: max(1, min(5, count // 10))])
         way = list(accumulate(self.rates()))
         place = next((i for i, done in enumerate(way) if done >= part * way[-1]), count - 1)
         width = max(1, count // 20)
         place = min(max(place, width), count - width)
-        return fmean(self.losses[place - width : place + width])
+        return mean(self.losses[place - width : place + width])
 
     def epoch_losses(self) -> list[tuple[float, float]]:
         """Of each epoch: the mean loss of its steps, and the standard error of that mean from their scatter."""
@@ -133,7 +133,7 @@ class Training:
             entries = self.losses[begin : round(end / self.per_entry)]
             begin += len(entries)
             if len(entries) > 1:
-                found.append((fmean(entries), spread(entries) / math.sqrt(len(entries))))
+                found.append((mean(entries), spread(entries) / math.sqrt(len(entries))))
         return found
 
     def rates(self) -> list[float]:
@@ -145,6 +145,12 @@ class Training:
         for rate, end in zip(rates, ends, strict=True):
             found += [rate] * (round(end / self.per_entry) - len(found))
         return (found + [rates[-1]] * len(self.losses))[: len(self.losses)]
+
+
+def mean(values: Iterable[float]) -> float:
+    """NaN where infinities of both signs meet, over which `statistics.fmean` breaks."""
+    values = list(values)
+    return sum(values) / len(values)
 
 
 def spread(values: Sequence[float]) -> float:
@@ -166,7 +172,7 @@ def medians(values: Sequence[float], pieces: int) -> list[float]:
 def standard_error(share: float, examples: int) -> float:
     """sqrt(p (1 - p) / n) of a share of right answers, with p = (n share + 1) / (n + 2), so that a perfect score of
     few examples is not taken for certain (Laplace's rule of succession)."""
-    p = (examples * share + 1) / (examples + 2)
+    p = (examples * min(max(share, 0.0), 1.0) + 1) / (examples + 2)
     return math.sqrt(p * (1 - p) / examples)
 
 

@@ -3,11 +3,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import ClassVar
 
 from pipeline.checks.consequences import HARM, RATE
-from pipeline.checks.curve import numbers, standard_error
+from pipeline.checks.curve import mean, numbers, standard_error
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
 
@@ -92,12 +91,16 @@ class LossDisagrees:
         self, losses: Sequence[float], accuracies: Sequence[float], size: int, blind: float
     ) -> tuple[int, float, str] | None:
         """Fewer right than a blind guess, over the first or the last entries at which the loss had moved."""
-        away = [i for i, loss in enumerate(losses) if abs(loss - losses[0]) > self.moved * abs(losses[0])]
+        away = [
+            i
+            for i, (loss, _) in enumerate(zip(losses, accuracies, strict=False))
+            if abs(loss - losses[0]) > self.moved * abs(losses[0])
+        ]
         count = min(max(-(-self.examples // size), LEAST_ENTRIES), len(away))
         if count < LEAST_ENTRIES:
             return None
         for window in (away[:count], away[-count:]):
-            right = fmean(accuracies[i] for i in window)
+            right = mean(accuracies[i] for i in window)
             if right + self.sigmas * standard_error(blind, size * count) < blind:
                 rises = losses[window[-1]] > losses[0]
                 reason = "Each step goes uphill." if rises else "The loss falls by giving wrong answers."
@@ -107,11 +110,11 @@ class LossDisagrees:
 
 def _unbounded(losses: Sequence[float], accuracies: Sequence[float], blind: float) -> tuple[int, float, str] | None:
     """A loss that falls below zero and twice as far below its first value, with as many right answers as guessing."""
-    finite = [i for i, loss in enumerate(losses) if math.isfinite(loss)]
+    finite = [i for i, (loss, _) in enumerate(zip(losses, accuracies, strict=False)) if math.isfinite(loss)]
     tail = finite[-max(len(finite) // 4, 1) :]
     if len(finite) < 10:
         return None
-    low, right = losses[tail[-1]], fmean(accuracies[i] for i in tail)
+    low, right = losses[tail[-1]], mean(accuracies[i] for i in tail)
     if low < 0 and low < losses[0] - abs(losses[0]) and right < blind + 0.1 * (1 - blind):
         return tail[-1], right, "It falls without bound: its sign is wrong."
     return None

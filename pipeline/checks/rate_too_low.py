@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 from typing import ClassVar
 
-from pipeline.checks.curve import Training, numbers, power_of_ten, scaled_rate
+from pipeline.checks.curve import Training, mean, numbers, power_of_ten, scaled_rate
 from pipeline.checks.finding import Finding, Signals
 from pipeline.fields import real, whole
 
@@ -50,7 +50,7 @@ class RateTooLow:
                 return None
             width = max(1, len(losses) // 20)
             half = len(losses) // 2
-            curve = fmean(losses[:width]), fmean(losses[half - width : half + width]), fmean(losses[-width:])
+            curve = mean(losses[:width]), mean(losses[half - width : half + width]), mean(losses[-width:])
             return self._judge(signals, curve, factor=10.0, severity="failure")
         training = Training.ended(signals)
         if training is None or training.steps < self.steps:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def rule_of(check: str, **changes: Any) -> Rule:
 
 
 def same(a: float, b: float) -> bool:
-    return a == b or (a != a and b != b)
+    return math.isclose(a, b, rel_tol=1e-9) or (a != a and b != b)
 
 
 @pytest.mark.parametrize(("check", "case"), FIRES)

@@ -94,7 +94,7 @@ class ResidualMLP(nn.Module):
             for _ in range(depth)
         )
         for block in self.blocks:
-            nn.init.zeros_(block[3].weight)  # type: ignore[index,arg-type]
+            nn.init.zeros_(block[3].weight)  # type: ignore[index]
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
