@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
 from pipeline.checks.layers import ROUNDING, number
-from pipeline.fields import real
+from pipeline.fields import real, whole
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,13 @@ class DeadUnits:
     """Anti-pattern: ReLU units that are 0 for every example: they get no gradient and will never be active again.
 
     Rule: in no layer more than `share` of the units is dead, that is never active over all the probe's examples (the
-    sanity stage's examples before training). A unit that is 0 for 70 % of the examples is an ordinary ReLU.
+    sanity stage's examples before training), where it has `units` of them; a smaller layer may not die as a whole. A
+    unit that is 0 for 70 % of the examples is an ordinary ReLU.
     """
 
     share: float
     failure: float
+    units: int
     explains: ClassVar[tuple[str, ...]] = (
         "vanishing_activations",
         "vanishing_gradients",
@@ -31,11 +33,15 @@ class DeadUnits:
     def __post_init__(self) -> None:
         real("share", self.share, above=0, below=1)
         real("failure", self.failure, at_least=self.share, at_most=1)
+        whole("units", self.units, at_least=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = "units" in signals
         layers = _last_epoch(signals["units"]) if training else _columns(signals.get("activations"))
-        layers = [layer for layer in layers if layer["dead"] is not None and layer["units"] > 1]
+        layers = [layer for layer in layers if layer["dead"] is not None]
+        layers = [
+            layer for layer in layers if layer["units"] >= self.units or (layer["dead"] == 1 and layer["units"] > 1)
+        ]
         seen = (signals.get("activations") or {}).get("unit_std", [1.0])
         if not training and layers and number(layers[0]["dead"]) < 1 and not any(number(v) > ROUNDING for v in seen):
             return None  # units are on and off, but none depends on the image: the input is cut off before the first

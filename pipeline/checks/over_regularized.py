@@ -54,7 +54,7 @@ class OverRegularized:
         learned = 0.0 if accuracy is None or training.signals.get("exploded") else training.learned(accuracy)
         gap = training.gap()
         room = gap is None or gap[0] > 2 * gap[1] or learned >= self.learned or training.signals.get("exploded")
-        if dropout < self.heavy or (room and (dropout < self.dropout or learned >= 0.5)):
+        if dropout < self.heavy or (room and (dropout < self.dropout or learned >= self.learned)):
             return None
         return self._finding(
             severity="failure" if learned < 0.1 else "warning",

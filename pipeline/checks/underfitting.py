@@ -13,14 +13,17 @@ class Underfitting:
     """Anti-pattern: a network too small, or held back too much, to learn even the examples that it is shown.
 
     Rule: a network that has left chance learns at least `learned` of what there is on training examples in evaluation
-    mode, or answers them better than validation examples (two standard errors), which shows that it has room.
+    mode, or answers them so much better than validation examples (`gap` and two standard errors) that overfitting is
+    the fault.
     """
 
     learned: float
+    gap: float
     explains: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         real("learned", self.learned, above=0, below=1)
+        real("gap", self.gap, at_least=0, below=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = Training.ended(signals)
@@ -29,7 +32,7 @@ class Underfitting:
             return None
         probe = training.last("probe_accuracy")
         assert probe is not None
-        if training.learned(probe) >= self.learned or gap[0] > 2 * gap[1]:
+        if training.learned(probe) >= self.learned or gap[0] > self.gap + 2 * gap[1]:
             return None
         return Finding(
             check="underfitting",

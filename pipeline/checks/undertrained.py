@@ -25,6 +25,7 @@ class Undertrained:
     moved: float
     learned: float
     steps: int
+    least: float
     explains: ClassVar[tuple[str, ...]] = ("underfitting",)
 
     def __post_init__(self) -> None:
@@ -33,6 +34,7 @@ class Undertrained:
         real("moved", self.moved, at_least=0, below=1)
         real("learned", self.learned, above=0, at_most=1)
         whole("steps", self.steps, at_least=1)
+        real("least", self.least, at_least=0, below=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = Training.ended(signals)
@@ -47,7 +49,7 @@ class Undertrained:
         if training.learned(accuracy) >= self.learned or (gap is not None and gap[0] > 2 * gap[1] + 0.02):
             return None
         epochs, left = len(training.column("loss")), self._left(training)
-        allowed = self.left * training.learned(accuracy)
+        allowed = max(self.left * training.learned(accuracy), self.least)
         if not hardly_begun and epochs > self.few and left <= allowed:
             return None
         wanted = max(2 * signals["epochs_planned"], 10)

@@ -49,7 +49,10 @@ def gradient_noise(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
 def gradient_columns(network: nn.Module) -> dict[str, list[Any]]:
     """`name`, `rms` of the gradient and `weight_rms` of each weight, after a backward pass."""
-    weights = Weights.of(network)
+    every = Weights.of(network)
+    # a unit with a single weight has no direction, and batchnorm takes its size: its gradient is zero by nature
+    kept = [(name, p) for name, p in zip(every.names, every.tensors, strict=True) if p[0].numel() > 1]
+    weights = Weights([name for name, _ in kept], [p for _, p in kept])
     root_counts = torch.tensor([p.numel() ** 0.5 for p in weights.tensors])
     if not weights.names:
         return {"name": [], "rms": [], "weight_rms": []}
