@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train evaluate diagnose catalogue test test-all faults lint format lock clean help
+.PHONY: setup sanity overfit lr_range train evaluate diagnose catalogue test test-all faults bench lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -62,6 +62,9 @@ test-all: setup  ## every test
 
 faults: setup  ## the benchmark of faulty and healthy runs, against its targets (ARGS="--only NAME --seeds 2 --jobs 2")
 	@$(bin)/python -m tests.faults $(ARGS)
+
+bench: setup  ## what looking inside the network costs, in interleaved pairs (ARGS="--rounds 5")
+	@$(bin)/python -m tests.bench $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(bin)/ruff check .
