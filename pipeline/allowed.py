@@ -43,10 +43,11 @@ _OURS = {
                         "DuplicateExamples", "ClassImbalance", "SplitShift", "LabelNoise", "MissingClass",
                         "OutputActivation", "MissingNonlinearity", "LossReduction", "SmallBatchBatchnorm",
                         "WrongDirection", "SharedWeights", "VanishingActivations", "ExplodingActivations",
-                        "SaturatedUnits", "DeadUnits", "VanishingGradients", "ExplodingGradients",
-                        "LossDisagrees", "FrozenWeights", "OverRegularized", "RateTooHigh", "RateTooLow",
-                        "LateStart", "OscillatingLoss", "TrainEvalMismatch", "LossPlateau", "Overfitting",
-                        "UpdateRatioHigh", "UpdateRatioLow", "Undertrained", "Underfitting", "Overtrained"),
+                        "SaturatedUnits", "DeadUnits", "VanishingGradients", "ExplodingGradients", "LossDisagrees",
+                        "FrozenWeights", "OverRegularized", "RateTooHigh", "RateTooLow", "LateStart",
+                        "OscillatingLoss", "TrainEvalMismatch", "LossPlateau", "Overfitting", "UpdateRatioHigh",
+                        "UpdateRatioLow", "Undertrained", "Underfitting", "Overtrained", "RedundantBias",
+                        "ValidationAboveTraining"),
 }  # fmt: skip
 ALLOWED = frozenset(f"{module}.{name}" for room in (_TORCH, _OURS) for module, names in room.items() for name in names)
 

@@ -30,6 +30,7 @@ from pipeline.checks.overfitting import Overfitting
 from pipeline.checks.overtrained import Overtrained
 from pipeline.checks.rate_too_high import RateTooHigh
 from pipeline.checks.rate_too_low import RateTooLow
+from pipeline.checks.redundant_bias import RedundantBias
 from pipeline.checks.regularization_raises_loss import RegularizationRaisesLoss
 from pipeline.checks.saturated_units import SaturatedUnits
 from pipeline.checks.shared_weights import SharedWeights
@@ -42,6 +43,7 @@ from pipeline.checks.undertrained import Undertrained
 from pipeline.checks.unreachable_parameters import UnreachableParameters
 from pipeline.checks.update_ratio_high import UpdateRatioHigh
 from pipeline.checks.update_ratio_low import UpdateRatioLow
+from pipeline.checks.validation_above_training import ValidationAboveTraining
 from pipeline.checks.vanishing_activations import VanishingActivations
 from pipeline.checks.vanishing_gradients import VanishingGradients
 from pipeline.checks.wrong_direction import WrongDirection
@@ -79,6 +81,7 @@ __all__ = [
     "Overtrained",
     "RateTooHigh",
     "RateTooLow",
+    "RedundantBias",
     "RegularizationRaisesLoss",
     "Rule",
     "SaturatedUnits",
@@ -94,6 +97,7 @@ __all__ = [
     "UnreachableParameters",
     "UpdateRatioHigh",
     "UpdateRatioLow",
+    "ValidationAboveTraining",
     "VanishingActivations",
     "VanishingGradients",
     "WrongDirection",
