@@ -53,7 +53,13 @@ class Recorder:
     def __init__(self, recording: Recording, *, total_steps: int):
         self.recording = recording
         self.every = max(recording.every, math.ceil(total_steps / recording.most))
-        self.samples: dict[str, Any] = {"step": [], "lr": [], "logit_std": [], "gradient_noise": []}
+        self.samples: dict[str, Any] = {
+            "step": [],
+            "lr": [],
+            "logit_std": [],
+            "gradient_noise": [],
+            "gradient_ratio": [],
+        }
         self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHTS)}}
         self.samples |= {"activations": {key: [] for key in ("name", "kind", *NUMBERS)}}
         self.units: dict[str, Any] = {key: [] for key in ("epoch", "name", "kind", "units", "dead", "saturated")}
@@ -87,10 +93,12 @@ class Recorder:
         self.samples, self.units, self._previous = state["samples"], state["units"], state["previous"]
 
     def _add(self, row: dict[str, float | None], weights: Tensor, watch: Activations, names: list[str]) -> None:
+        gradients, *_ = table = weights.tolist()
+        row["gradient_ratio"] = gradients[0] / gradients[-1] if gradients and gradients[-1] else None
         for key, value in row.items():
             self.samples[key].append(value)
         self.samples["weights"]["name"] = names
-        for key, values in zip(_WEIGHTS, weights.tolist(), strict=True):
+        for key, values in zip(_WEIGHTS, table, strict=True):
             self.samples["weights"][key].append(values)
         columns = watch.columns()
         for key in ("name", "kind"):

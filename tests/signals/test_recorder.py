@@ -51,6 +51,8 @@ def test_norms_of_the_steps_that_are_looked_at() -> None:
     for row, step in enumerate(samples["step"]):
         found = [samples["weights"][key][row][0] for key in ("gradient", "weight", "update")]
         assert found == pytest.approx(told[step - 1], rel=1e-5)
+        gradients = samples["weights"]["gradient"][row]
+        assert samples["gradient_ratio"][row] == pytest.approx(gradients[0] / gradients[1])
     assert samples["activations"]["kind"] == ["tanh"]
     assert all(len(samples["activations"][key]) == 5 for key in ("mean", "std", "saturated"))
 
