@@ -15,7 +15,7 @@ KEYS = {
     "sanity": """first_loss expected_first_loss logit_mean logit_std penalty penalty_factors penalized_losses
         zero_gradients symmetric_layers frozen_parameters shared_parameters leaking_examples leak_examples leak_gradient
         fit_loss fit_loss_zeroed fit_steps fit_first_accuracy fit_accuracy doubled_loss_ratio bias_before_batchnorm
-        perfect_probability_loss output_operations
+        perfect_probability_loss output_log_probabilities output_operations
         output_sums_to_one linear_pairs weight_pairs activations gradients data
         examples update_direction""",
     "overfit": """overfit_reached overfit_steps overfit_first_loss overfit_loss overfit_best_loss overfit_wrong

@@ -21,8 +21,8 @@ class BatchLeak:
         "vanishing_activations",
         "vanishing_gradients",
         "initial_loss",
-        "unreachable_parameters",
         "input_ignored",
+        "unreachable_parameters",
         *RATE,
         *HARM,
     )

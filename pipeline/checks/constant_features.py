@@ -28,8 +28,8 @@ class ConstantFeatures:
         "loss_disagrees",
         "dead_units",
         "vanishing_activations",
-        "unreachable_parameters",
         "input_ignored",
+        "unreachable_parameters",
         *RATE,
         *HARM,
     )

@@ -5,8 +5,11 @@ from typing import Any, ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.layers import ROUNDING, number
+from pipeline.checks.layers import ROUNDING, activation_layers, number
 from pipeline.fields import real, whole
+
+FADED = 0.01
+"""Spread of a layer over examples / spread of the input, below which the signal is gone (vanishing_activations')."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class DeadUnits:
     explains: ClassVar[tuple[str, ...]] = (
         "vanishing_activations",
         "vanishing_gradients",
+        "input_ignored",
         "unreachable_parameters",
         "frozen_weights",
-        "input_ignored",
         *HARM,
     )
 
@@ -37,14 +40,11 @@ class DeadUnits:
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = "units" in signals
-        layers = _last_epoch(signals["units"]) if training else _columns(signals.get("activations"))
+        layers = _last_epoch(signals["units"]) if training else _reached(signals)
         layers = [layer for layer in layers if layer["dead"] is not None]
         layers = [
             layer for layer in layers if layer["units"] >= self.units or (layer["dead"] == 1 and layer["units"] > 1)
         ]
-        seen = (signals.get("activations") or {}).get("unit_std", [1.0])
-        if not training and layers and number(layers[0]["dead"]) < 1 and not any(number(v) > ROUNDING for v in seen):
-            return None  # units are on and off, but none depends on the image: the input is cut off before the first
         if not layers:
             return None
         worst = max(layers, key=lambda layer: number(layer["dead"]))
@@ -71,11 +71,19 @@ class DeadUnits:
         )
 
 
+def _reached(signals: Signals) -> list[dict[str, Any]]:
+    """The layers that the image reaches: behind one whose units hardly vary, half of them are always off, and that is
+    no fault of theirs. All units of a layer off is one."""
+    layers = activation_layers(signals)
+    for i, layer in enumerate(layers):
+        if not number(layer.get("unit_std", 1.0)) > max(ROUNDING, FADED * number(signals.get("input_std", 0.0))):
+            return layers[: i + 1] if layer["dead"] == 1 else layers[:i]
+    return layers
+
+
 def _columns(columns: Any) -> list[dict[str, Any]]:
     keys = ("name", "units", "dead")
-    return (
-        [dict(zip(keys, row, strict=True)) for row in zip(*(columns[k] for k in keys), strict=True)] if columns else []
-    )
+    return [dict(zip(keys, row, strict=True)) for row in zip(*(columns[key] for key in keys), strict=True)]
 
 
 def _last_epoch(units: Any) -> list[dict[str, Any]]:

@@ -24,8 +24,8 @@ class ExplodingActivations:
         "exploding_gradients",
         "nonfinite",
         "initial_loss",
-        "unreachable_parameters",
         "input_ignored",
+        "unreachable_parameters",
         *HARM,
     )
 

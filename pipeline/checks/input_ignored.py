@@ -16,7 +16,7 @@ class InputIgnored:
     """
 
     margin: float
-    explains: ClassVar[tuple[str, ...]] = (*HARM,)
+    explains: ClassVar[tuple[str, ...]] = ("unreachable_parameters", *HARM)
 
     def __post_init__(self) -> None:
         real("margin", self.margin, at_least=0, below=1)

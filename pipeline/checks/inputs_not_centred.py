@@ -25,8 +25,8 @@ class InputsNotCentred:
         "dead_units",
         "exploding_activations",
         "initial_loss",
-        "unreachable_parameters",
         "input_ignored",
+        "unreachable_parameters",
         *RATE,
         *HARM,
     )

@@ -22,7 +22,8 @@ class LossDisagrees:
     `sigmas` standard errors; and a loss that falls below zero brings right answers with it. Guessing blindly is right
     1/C of the time whatever the classes' shares are, if no class is preferred: fewer right answers than that take
     knowledge of the labels. Before training, the loss itself is asked: it is lower for outputs that are 1 for the right
-    class than for wrong ones, and does not fall without bound as they grow. Reads all three objects.
+    class than for wrong ones, and does not fall without bound as they grow (log-probabilities cannot grow). Reads all
+    three objects.
     """
 
     moved: float
@@ -70,7 +71,7 @@ class LossDisagrees:
         )
         if right > wrong:
             said = f"It is {right:.4g} where the right class gets a 1 and {wrong:.4g} where another class does."
-        elif certain < min(right, 0.0) - self.bottomless:
+        elif certain < min(right, 0.0) - self.bottomless and not signals.get("output_log_probabilities"):
             said = f"It falls to {certain:.4g} as the right output grows: nothing bounds it."
         else:
             return None

@@ -15,9 +15,9 @@ class NonFinite:
     explains: ClassVar[tuple[str, ...]] = (
         "initial_loss",
         "regularization_raises_loss",
+        "input_ignored",
         "unreachable_parameters",
         "frozen_weights",
-        "input_ignored",
         *HARM,
     )
 

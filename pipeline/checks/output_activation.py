@@ -32,9 +32,9 @@ class OutputActivation:
         "exploding_gradients",
         "nonfinite",
         "initial_loss",
+        "input_ignored",
         "unreachable_parameters",
         "frozen_weights",
-        "input_ignored",
         *RATE,
         *HARM,
     )

@@ -14,7 +14,8 @@ from pipeline.fields import real, whole
 class OverRegularized:
     """Anti-pattern: a penalty, dropout or augmentation that wins against the data.
 
-    Rule: the weights of the middle layer keep at least `shrunk` of their norm while there is a penalty; a network with
+    Rule: the weights of the middle layer keep at least `shrunk` of their norm while there is a penalty, and one above
+    `usual` pulls at them with less than `pull` of the data's gradient where much is left to learn; a network with
     dropout of `dropout` or more learns in spite of it, and one with `heavy` or more learns `learned` of what there is,
     or has a gap that it closes; and answers in evaluation mode are at most `held_back` better
     than as trained, where they leave something to be learned.
@@ -26,6 +27,8 @@ class OverRegularized:
     learned: float
     held_back: float
     epochs: int
+    usual: float
+    pull: float
     explains: ClassVar[tuple[str, ...]] = (
         "loss_exploding",
         "rate_too_high",
@@ -41,6 +44,8 @@ class OverRegularized:
         real("learned", self.learned, at_least=0.5, at_most=1)
         real("held_back", self.held_back, above=0, below=1)
         whole("epochs", self.epochs, at_least=1)
+        real("usual", self.usual, at_least=0)
+        real("pull", self.pull, above=0)
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = Training.of(signals)
@@ -75,8 +80,8 @@ class OverRegularized:
         kept = [last / first for first, last in zip(rows[0], rows[-1], strict=True) if first > 0]
         accuracy = training.last("probe_accuracy")
         learned = None if accuracy is None else training.learned(accuracy)
-        pull = self._pull(training, l2, rows)
-        outweighs = pull > 1 and learned is not None and learned < self.learned
+        pull = self._ratio(training, l2, rows)
+        outweighs = l2 > self.usual and pull > self.pull and learned is not None and learned < self.learned
         if not kept or not (median(kept) < self.shrunk or outweighs):
             return None
         return self._finding(
@@ -90,7 +95,7 @@ class OverRegularized:
             source="Karpathy, CS231n: the regularization loss must not overwhelm the data loss",
         )
 
-    def _pull(self, training: Training, l2: float, weights: list[tuple[float, ...]]) -> float:
+    def _ratio(self, training: Training, l2: float, weights: list[tuple[float, ...]]) -> float:
         """The penalty's gradient l2 |w| over that of the data, the median over layers and sampled steps."""
         if training.signals.get("optimizer") == "AdamW":  # whose decay is no part of the gradient
             return 0.0

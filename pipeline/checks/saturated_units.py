@@ -26,8 +26,8 @@ class SaturatedUnits:
         "vanishing_gradients",
         "exploding_gradients",
         "initial_loss",
-        "unreachable_parameters",
         "input_ignored",
+        "unreachable_parameters",
         *HARM,
     )
 

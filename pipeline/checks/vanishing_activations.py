@@ -26,9 +26,9 @@ class VanishingActivations:
         "vanishing_gradients",
         "exploding_gradients",
         "initial_loss",
+        "input_ignored",
         "unreachable_parameters",
         "frozen_weights",
-        "input_ignored",
         *HARM,
     )
 

@@ -18,7 +18,7 @@ class VanishingGradients:
     """
 
     ratio: float
-    explains: ClassVar[tuple[str, ...]] = ("unreachable_parameters", "frozen_weights", "input_ignored", *HARM)
+    explains: ClassVar[tuple[str, ...]] = ("input_ignored", "unreachable_parameters", "frozen_weights", *HARM)
 
     def __post_init__(self) -> None:
         real("ratio", self.ratio, above=0, below=1)

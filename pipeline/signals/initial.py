@@ -45,9 +45,14 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
         shifts = range(1, min(classes, OTHER_CLASSES + 1))
         wrong = [float(loss(right.roll(k, 1), labels)) for k in shifts]
         spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
-    numbers = {"first_loss": float(value), "logit_mean": float(logits.mean()), "logit_std": float(spread)}
+    numbers: dict[str, Any] = {
+        "first_loss": float(value),
+        "logit_mean": float(logits.mean()),
+        "logit_std": float(spread),
+    }
     numbers["doubled_loss_ratio"] = float(twice) / float(value) if float(value) else 1.0
     numbers |= {"perfect_probability_loss": float(perfect), "certain_loss": float(certain)}
+    numbers["output_log_probabilities"] = bool((logits.float().logsumexp(1).abs() < 1e-3).all())
     numbers["wrong_probability_loss"] = sum(wrong) / len(wrong)
     numbers["input_std"] = float(inputs.float().std(correction=0))
     nonfinite = [] if math.isfinite(numbers["first_loss"]) else ["the first loss"]

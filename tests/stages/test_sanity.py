@@ -140,7 +140,7 @@ def test_batchnorm_is_no_batch_leak(parts_of: PartsOf) -> None:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
 
     outcome = of(parts_of(), normalized)
-    assert outcome.findings == ()
+    assert checks(outcome) in ([], ["redundant_bias"])  # which is a hint
     assert outcome.metrics["leaking_examples"] == 0
 
 
