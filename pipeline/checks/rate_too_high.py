@@ -58,7 +58,7 @@ class RateTooHigh:
     def _overfit(self, signals: Signals) -> Finding | None:
         losses = numbers(signals.get("losses", ()))
         other, rate = numbers((signals.get("overfit_other_rate"), signals.get("lr")))
-        if other < rate:
+        if 0 < other < rate:
             return self._finding(
                 signals,
                 severity="failure",

@@ -44,7 +44,7 @@ class RateTooLow:
         if "overfit_reached" in signals:
             losses = numbers(signals.get("losses", ()))
             other, rate = numbers((signals.get("overfit_other_rate"), signals.get("lr")))
-            if other > rate:
+            if other > rate > 0:
                 return self._another_learns(signals, rate, other)
             if signals["overfit_reached"] or len(losses) < self.steps:
                 return None
