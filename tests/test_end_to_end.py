@@ -151,6 +151,15 @@ def test_a_rate_that_explodes_is_broken_off_early(outputs: Path) -> None:
     assert finding.step <= 23  # one epoch of 50
 
 
+def test_a_run_that_is_not_looked_into_is_judged_by_its_curves(outputs: Path) -> None:
+    result = run_in(outputs, *SMALL, "stage=train", "signals=off")
+    assert result.status == "passed"
+    assert result.outcomes[0].signals is not None
+    assert not {"samples", "units", "probe_examples"} & set(result.outcomes[0].signals)
+    broken = run_in(outputs, *SMALL, "stage=train", "signals=off", "batchnorm=none", "optimizer.lr=30")
+    assert broken.findings[0].check in ("loss_exploding", "nonfinite")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["fashion_mnist_5k", "digits"])
 def test_overfit_passes_on_each_embedded_set(data: str, outputs: Path) -> None:

@@ -173,7 +173,7 @@ def standard_error(share: float, examples: int) -> float:
     """sqrt(p (1 - p) / n) of a share of right answers, with p = (n share + 1) / (n + 2), so that a perfect score of
     few examples is not taken for certain (Laplace's rule of succession)."""
     p = (examples * min(max(share, 0.0), 1.0) + 1) / (examples + 2)
-    return math.sqrt(p * (1 - p) / examples)
+    return math.sqrt(p * (1 - p) / examples) if examples else math.inf
 
 
 def power_of_ten(wanted: float, measured: float) -> float:

@@ -28,7 +28,7 @@ def so_far(parts: Parts, classifier: Classifier, *, epochs: int) -> dict[str, An
     return {
         "classes": classes,
         "train_examples": len(train),
-        "probe_examples": _probed(classifier),
+        **({"probe_examples": probed} if (probed := _probed(classifier)) else {}),
         "input_std": input_std(parts),
         "val_examples": len(parts.data.val),
         "batch_size": parts.batch_size,

@@ -63,3 +63,4 @@ def test_what_was_not_recorded_breaks_no_rule(check: str, absent: str) -> None:
     rule = rule_of(check)
     for signals in TRAININGS[::7]:
         rule({key: value for key, value in signals.items() if key != absent})
+        rule(signals | {"probe_examples": 0})
