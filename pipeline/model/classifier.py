@@ -11,6 +11,7 @@ resumes from a checkpoint ends with the same bits as one that was never stopped.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -173,24 +174,16 @@ class Classifier(pl.LightningModule):
     def validation_step(self, chunk: Chunk, _: int) -> None:
         assert self.val_images is not None
         for _step, everything in chunk:
-            self._val_sums += self.score(self.val_images, everything)
+            both_ways = functools.partial(self.augmentation.mean_logits, self)
+            self._val_sums += self.score(self.val_images, everything, both_ways)
 
-    def score(self, images: Images, index: Tensor, before_batch: Callable[[], None] | None = None) -> Tensor:
-        """(3,): sum of the loss, right answers and number of the examples at `index`; in the mode the network is in.
-
-        `before_batch` is called before every pass of the network, of which there are several where the augmentation has
-        several views of an image.
-        """
-
-        def logits_of(pixels: Tensor) -> Tensor:
-            if before_batch is not None:
-                before_batch()
-            return self(pixels)
-
+    def score(self, images: Images, index: Tensor, logits_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """(3,): sum of the loss, right answers and number of the examples at `index`, in the mode the network is in.
+        `logits_of` maps images to logits; the classifier itself when None."""
         sums = torch.zeros(3, device=self.device)
         for some in batches(index, EVALUATION_BATCH):
             labels = images.labels.index_select(0, some)
-            logits = self.augmentation.mean_logits(logits_of, images.pixels.index_select(0, some))
+            logits = (logits_of or self)(images.pixels.index_select(0, some))
             right, count = (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))
             sums += torch.stack([self.loss(logits, labels).float() * count, right.float(), count.float()])
         return sums
@@ -212,8 +205,13 @@ class Classifier(pl.LightningModule):
         if self.recorder is None or self.probe_images is None:
             return {}
         self.network.eval()
-        with torch.no_grad(), self.recorder.probing(self.network, self.epoch) as before_batch:
-            sums = self.score(self.probe_images, self.probed(), before_batch)
+        with torch.no_grad(), self.recorder.probing(self.network, self.epoch) as before_pass:
+
+            def logits_of(pixels: Tensor) -> Tensor:
+                before_pass()
+                return self(pixels)
+
+            sums = self.score(self.probe_images, self.probed(), logits_of)
         self.network.train()
         return _means(sums, "probe_")
 

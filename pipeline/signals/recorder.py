@@ -19,10 +19,10 @@ from pipeline.fields import real, whole
 from pipeline.signals.activations import NUMBERS, Activations
 from pipeline.signals.weights import Weights, gradient_noise, norms
 
-EARLY = (1, 10, 25)
+EARLY = (1, 10, 25, 50)
 """Steps that are looked at whatever `every` is: the beginning shows what the init did."""
 
-LAST_PROBE = 1024
+LAST_PROBE = 500
 """Examples in the probe after the last epoch, when it is asked once and the answer matters most."""
 
 _WEIGHTS = ("gradient", "weight", "update")

@@ -71,7 +71,12 @@ def at_the_end(parts: Parts, classifier: Classifier) -> dict[str, Any]:
     classifier.to(parts.engine.device)
     found: dict[str, Any] = {}
     everything = torch.arange(len(probe))
-    for name, mode in (("eval", _evaluating(network)), ("batch", normalizing_by_batch(network))):
+    modes = {"batch": normalizing_by_batch(network), "eval": _evaluating(network)}
+    if len(classifier.history) >= classifier.epochs:  # the last epoch's probe has just been all of it
+        last = classifier.history[-1]
+        found = {"eval_loss": last["probe_loss"], "eval_accuracy": last["probe_accuracy"]}
+        del modes["eval"]
+    for name, mode in modes.items():
         with mode, torch.no_grad():
             loss, right, count = classifier.score(probe, everything).tolist()
         found |= {f"{name}_loss": loss / count, f"{name}_accuracy": right / count}

@@ -110,4 +110,4 @@ def test_fields_are_validated(field: str, value: float) -> None:
 
 
 def test_the_probe_has_enough_and_not_too_many_examples() -> None:
-    assert [recording(probe=0.02).probe_examples(n) for n in (10, 1000, 10_000, 10**6)] == [10, 64, 200, 1024]
+    assert [recording(probe=0.02).probe_examples(n) for n in (10, 1000, 10_000, 10**6)] == [10, 64, 200, 500]
