@@ -38,9 +38,10 @@ class Training:
     @classmethod
     def ended(cls, signals: Signals) -> Training | None:
         """Of a training that made at least one whole epoch and is over; None otherwise, and after an early break."""
+        if signals.get("running") or signals.get("exploded") or signals.get("nonfinite"):
+            return None  # first, since reading thousands of losses after each epoch takes its time
         training = cls.of(signals)
-        broken = signals.get("running") or signals.get("exploded") or signals.get("nonfinite")
-        return None if training is None or broken or not training.column("loss") else training
+        return None if training is None or not training.column("loss") else training
 
     @property
     def steps(self) -> int:

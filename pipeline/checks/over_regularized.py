@@ -48,8 +48,8 @@ class OverRegularized:
         real("pull", self.pull, above=0)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        training = Training.of(signals)
-        if training is None or signals.get("running"):
+        training = None if signals.get("running") else Training.of(signals)
+        if training is None:
             return None
         return self._dropout(training) or self._penalty(training) or self._held_back(training)
 
