@@ -36,12 +36,15 @@ def seconds(overrides: list[str], outputs: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs for each case (default 5)")
+    parser.add_argument("--only", default="", metavar="WORD", help="cases with this word in their name: MLP, convnet")
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"))
     options = parser.parse_args()
     table = Table("signals on / off", "median", "quartiles", "off: seconds")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, overrides in CASES.items():
+            if options.only.lower() not in name.lower():
+                continue
             seconds([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
             pairs = []
             for i in range(options.rounds):
