@@ -56,7 +56,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_mended_run_is_the_run_of_its_command_to_the_bit(tmp_path: Path) -> None:
     mended = run(tmp_path, *BROKEN, EPOCHS, "stage=[sanity,train]")
     assert mended.status == "passed"
-    assert [(fix.check, fix.remedy, fix.kept) for fix in mended.fixes] == [("symmetric_units", ("init=he",), True)]
+    kept = [(fix.check, fix.remedy) for fix in mended.fixes if fix.kept]  # ten steps are also too few, for good
+    assert kept == [("symmetric_units", ("init=he",))]
     record = record_of(mended.directory)
     words = shlex.split(record["command"])[3:]
     assert "fix=true" not in words
