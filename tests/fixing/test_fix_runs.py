@@ -162,7 +162,7 @@ def test_a_multirun_mends_each_job_and_spares_the_test_split(tmp_path: Path) -> 
     assert records.keys() == {"zeros init=he", "he"}
     for record in records.values():
         assert [stage["name"] for stage in record["stages"]] == ["sanity", "overfit", "train"]
-    assert [fix["kept"] for fix in records["zeros init=he"]["fixes"]] == [True]
+    assert [fix["remedy"] for fix in records["zeros init=he"]["fixes"] if fix["kept"]] == [["init=he"]]
     assert "fix  symmetric_units: trying init=he" in done.stdout
     assert "fix  kept: sanity passes; first_loss" in done.stdout
 
