@@ -123,7 +123,7 @@ def _stored_checks(folder: Path) -> DictConfig:
         node = config.checks
         if not isinstance(node.rules, DictConfig):
             raise TypeError("checks.rules is no node")
-    except Exception as error:
+    except Exception as error:  # a broken file: yaml, OmegaConf and the file system each have their own kinds
         raise UserError(
             f"{str(folder)!r} is no run's folder (its .hydra/config.yaml cannot be read: {type(error).__name__})."
         ) from error

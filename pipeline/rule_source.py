@@ -116,9 +116,10 @@ def _texts(node: ast.AST, module: ast.Module) -> Iterator[str]:
             yield from _texts(value, module)
     elif isinstance(node, ast.Name):
         for other in ast.walk(module):
-            targets = other.targets if isinstance(other, ast.Assign) else []
-            if any(isinstance(target, ast.Name) and target.id == node.id for target in targets):
-                yield from _texts(other.value, module)  # type: ignore[attr-defined]
+            if not isinstance(other, ast.Assign):
+                continue
+            if any(isinstance(target, ast.Name) and target.id == node.id for target in other.targets):
+                yield from _texts(other.value, module)
 
 
 def _place(node: ast.AST) -> tuple[int, int]:

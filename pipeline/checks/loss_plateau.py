@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.checks.curve import Training, scaled_rate
 from pipeline.checks.finding import Finding, Signals
@@ -79,5 +79,5 @@ class LossPlateau:
             source="lecture notes: loss going down quickly and reaching a plateau => high learning rate",
         )
 
-    def _finding(self, **fields: object) -> Finding:
-        return Finding(check="loss_plateau", **fields)  # type: ignore[arg-type]
+    def _finding(self, **fields: Any) -> Finding:
+        return Finding(check="loss_plateau", **fields)

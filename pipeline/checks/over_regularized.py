@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.checks.consequences import HARM
 from pipeline.checks.curve import Training, numbers, standard_error
@@ -128,10 +128,10 @@ class OverRegularized:
             source="Goodfellow et al. 2016, Deep Learning, 7: too much regularization brings bias, and underfitting",
         )
 
-    def _finding(self, **fields: object) -> Finding:
+    def _finding(self, **fields: Any) -> Finding:
         return Finding(
             check="over_regularized",
             why="Regularization should decide between answers that fit the data about as well; here it decides instead "
             "of the data.",
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )

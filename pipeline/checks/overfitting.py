@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.checks.curve import Training, standard_error
 from pipeline.checks.finding import Finding, Signals
@@ -36,11 +36,12 @@ class Overfitting:
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = Training.ended(signals)
-        if training is None or training.gap() is None or not training.left_chance():
+        found, val = (None, None) if training is None else (training.gap(), training.last("val_accuracy"))
+        if training is None or found is None or val is None or not training.left_chance():
             return None
-        gap, error = training.gap()  # type: ignore[misc]
+        gap, error = found
         guess = standard_error(training.chance, signals["val_examples"])
-        if training.last("val_accuracy") <= training.chance + 3 * guess and gap > 2 * error + 0.05:  # type: ignore[operator]
+        if val <= training.chance + 3 * guess and gap > 2 * error + 0.05:
             return self._by_heart(training, gap, error)
         allowed = self.gap_few if signals["train_examples"] < self.few * signals["classes"] else self.gap
         if gap > allowed + 2 * error:
@@ -96,8 +97,8 @@ class Overfitting:
             source="Prechelt 1998, Early Stopping - But When? (generalization loss)",
         )
 
-    def _finding(self, **fields: object) -> Finding:
-        return Finding(check="overfitting", **fields)  # type: ignore[arg-type]
+    def _finding(self, **fields: Any) -> Finding:
+        return Finding(check="overfitting", **fields)
 
 
 def _measured(training: Training, gap: float, error: float) -> dict[str, float]:

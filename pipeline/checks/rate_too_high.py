@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.checks.curve import Training, medians, numbers, power_of_ten, scaled_rate, standard_error
 from pipeline.checks.finding import Finding, Signals
@@ -134,14 +134,14 @@ class RateTooHigh:
             return False
         return last - least > max(self.regress * (first - least), 3 * math.hypot(error, last_error))
 
-    def _finding(self, signals: Signals, *, factor: float = 0.1, **fields: object) -> Finding:
+    def _finding(self, signals: Signals, *, factor: float = 0.1, **fields: Any) -> Finding:
         return Finding(
             check="rate_too_high",
             why="A step that is longer than the valley is wide lands higher on the other side; the weights grow or its "
             "units die, and lower rates later cannot bring them back.",
             remedy=scaled_rate(signals, factor),
             source="lecture notes: loss exploding, or going down quickly and reaching a plateau => high learning rate",
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
 
 

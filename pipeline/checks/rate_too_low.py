@@ -5,7 +5,7 @@ from statistics import median
 from typing import ClassVar
 
 from pipeline.checks.curve import Training, mean, numbers, power_of_ten, scaled_rate
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding, Severity, Signals
 from pipeline.fields import real, whole
 
 
@@ -60,7 +60,7 @@ class RateTooLow:
             return None
         factor = power_of_ten(1e-3, ratio) if ratio else 10.0
         accuracy = training.last_right()
-        severity = "failure" if accuracy is None or training.learned(accuracy) < 0.2 else "warning"
+        severity: Severity = "failure" if accuracy is None or training.learned(accuracy) < 0.2 else "warning"
         curve = training.smoothed(0.0), training.smoothed(0.5), training.smoothed(1.0)
         return self._judge(signals, curve, factor=factor, severity=severity, ratio=ratio)
 
@@ -85,7 +85,7 @@ class RateTooLow:
         curve: tuple[float, float, float],
         *,
         factor: float,
-        severity: str,
+        severity: Severity,
         ratio: float | None = None,
     ) -> Finding | None:
         first, middle, last = curve
@@ -98,7 +98,7 @@ class RateTooLow:
         moved = "" if ratio is None else f" A typical update is {ratio:.1e} of the weights."
         return Finding(
             check="rate_too_low",
-            severity=severity,  # type: ignore[arg-type]
+            severity=severity,
             measured=measured | ({} if ratio is None else {"update_ratio": ratio}),
             expected=f"a loss that falls by more than {self.fall:.0%} within {self.steps} steps or more",
             message=f"The loss crept from {first:.4g} over {middle:.4g} to {last:.4g}, straight and slowly.{moved}",

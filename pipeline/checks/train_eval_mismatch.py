@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import hypot, log
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipeline.checks.curve import Training, numbers, standard_error
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding, Severity, Signals
 from pipeline.fields import real
 
 
@@ -89,11 +89,11 @@ class TrainEvalMismatch:
             source="torch.nn.Module.train and eval: what may differ is dropout and batchnorm's statistics",
         )
 
-    def _finding(self, training: Training, right: tuple[float, float], *, severity: str, **fields: object) -> Finding:
+    def _finding(self, training: Training, right: tuple[float, float], *, severity: Severity, **fields: Any) -> Finding:
         """A failure where the network guesses in evaluation mode, though it has learned in training mode."""
         evaluated, trained = (training.learned(accuracy) for accuracy in right)
         severity = "failure" if evaluated < 0.1 and trained > 0.3 else severity
-        return Finding(check="train_eval_mismatch", severity=severity, **fields)  # type: ignore[arg-type]
+        return Finding(check="train_eval_mismatch", severity=severity, **fields)
 
 
 def _error(training: Training, *shares: float) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pipeline.checks.consequences import HARM
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding, Severity, Signals
 from pipeline.checks.layers import ROUNDING, activation_layers, number, start_lost
 from pipeline.fields import real
 
@@ -46,13 +46,15 @@ class VanishingActivations:
         late = start_lost(signals)
         if not left < self.faint:
             return None
-        severity = "failure" if left < self.gone or late >= 0.9 else "warning" if late >= self.late else "info"
+        severity: Severity = (
+            "failure" if left < self.gone or late >= 0.9 else "warning" if late >= self.late else "info"
+        )
         squashing = last["kind"] in ("sigmoid", "softmax")
         course = ", ".join(f"{number(layer['unit_std']):.2g}" for layer in _some(layers))
         harm = f" {late:.0%} of the training passed before the loss left chance." if late >= self.late else ""
         return Finding(
             check="vanishing_activations",
-            severity=severity,  # type: ignore[arg-type]
+            severity=severity,
             measured={"input_std": spread, "last_std": number(last["unit_std"]), "left": left},
             expected=f"a spread over examples of at least {self.faint:g} times the input's {spread:.2g}",
             message=f"What depends on the image fades from {spread:.2g} to {number(last['unit_std']):.2g} over "
