@@ -163,3 +163,16 @@ def test_published_networks_are_well_built(name: str) -> None:
     found = structure(torchvision.models.get_model(name, num_classes=10).train(), torch.randn(2, 3, size, size))
     assert len(found["linear_pairs"]) < 0.1 * found["weight_pairs"]
     assert found["output_operations"] in ([], ["relu", "average"])
+
+
+def test_a_sum_of_linear_and_other_parts_is_no_linear_map() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(12, 12), nn.Linear(12, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            return self.b(x + torch.tanh(x))
+
+    assert look(Mixed(), 12)["linear_pairs"] == []

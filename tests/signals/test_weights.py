@@ -47,3 +47,10 @@ def test_gradient_noise_finds_the_ratio_it_was_made_with(ratio: float) -> None:
     first, second = ([mean + ratio**0.5 * torch.randn(200_000, generator=generator)] for _ in range(2))
     assert float(gradient_noise(first, second)) == pytest.approx(ratio, rel=0.03)
     assert float(gradient_noise([mean], [mean])) == pytest.approx(0, abs=1e-5)
+
+
+def test_units_with_a_single_weight_are_left_out_of_the_columns() -> None:
+    """Batchnorm takes the size of their one weight, so its gradient is zero by nature."""
+    net = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    net(torch.randn(4, 1, 2, 2)).square().sum().backward()
+    assert gradient_columns(net)["name"] == ["3.weight"]

@@ -482,3 +482,11 @@ def test_a_failing_check_fails_the_stage(parts_of: PartsOf) -> None:
     parts = parts_of(*DIVERGING)
     silent = replace(parts, checks=Checks(fail_on="failure", rules={}))
     assert not train(3, break_factor=3.0)(silent, []).passed, "a run that broke off has not passed, whatever the rules"
+
+
+def test_the_recorder_sees_the_steps_of_the_training(parts_of: PartsOf) -> None:
+    signals = train(3)(parts_of("trainer.steps_per_call=5"), []).signals
+    assert signals is not None
+    assert signals["samples"]["step"] == [1, 10]
+    assert signals["units"]["epoch"] == [0, 1, 2]
+    assert len(signals["losses"]) == len(signals["accuracies"]) == 3 * STEPS
