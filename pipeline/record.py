@@ -20,7 +20,7 @@ _NAMES = ("class_names", "name", "kind", "nonfinite")
 
 
 def write_outcome(folder: Path, content: Mapping[str, Any]) -> None:
-    write_text(folder / OUTCOME, json.dumps(_in_words(content), indent=1) + "\n")
+    write_text(folder / OUTCOME, json.dumps(in_words(content), indent=1) + "\n")
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
@@ -29,7 +29,7 @@ def read_outcome(folder: Path) -> dict[str, Any] | None:
 
 
 def write_signals(folder: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
-    write_text(folder / SIGNALS, json.dumps({"schema": SCHEMA, "stages": _in_words(stages)}) + "\n")
+    write_text(folder / SIGNALS, json.dumps({"schema": SCHEMA, "stages": in_words(stages)}) + "\n")
 
 
 def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
@@ -37,7 +37,7 @@ def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
     content = _read(folder / SIGNALS)
     if content is None or not isinstance(content.get("stages"), dict):
         return None
-    return {name: _in_numbers(signals) for name, signals in content["stages"].items() if isinstance(signals, dict)}
+    return {name: in_numbers(signals) for name, signals in content["stages"].items() if isinstance(signals, dict)}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -48,21 +48,23 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
 
 
-def _in_words(value: Any) -> Any:
+def in_words(value: Any) -> Any:
+    """`value` with the numbers that JSON does not know as words."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _in_words(inner) for key, inner in value.items()}
+        return {key: in_words(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_in_words(inner) for inner in value]
+        return [in_words(inner) for inner in value]
     return value
 
 
-def _in_numbers(value: Any) -> Any:
+def in_numbers(value: Any) -> Any:
+    """The inverse of `in_words`, but for words under keys that are names."""
     if isinstance(value, str):
         return _NUMBERS.get(value, value)
     if isinstance(value, dict):
-        return {key: inner if key in _NAMES else _in_numbers(inner) for key, inner in value.items()}
+        return {key: inner if key in _NAMES else in_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_in_numbers(inner) for inner in value]
+        return [in_numbers(inner) for inner in value]
     return value

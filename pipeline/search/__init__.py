@@ -1,0 +1,1 @@
+"""Hyperparameter search: spaces, rounds from coarse to fine, the study that workers share, and what it comes to."""
