@@ -42,6 +42,7 @@ def assemble(config: DictConfig) -> Parts:
             raise UserError(f"{node!r} stands where a whole node belongs.", field=key)
     if not isinstance(plain["tags"], list):
         raise UserError(f"{plain['tags']!r} is not a list of words such as [a, b].", field="tags")
+    plain["stages"] = _chosen(plain["stages"])
     engine = build(Engine, "trainer", **plain["trainer"])
     checks = _checks(plain["checks"])
     recording = None if plain["signals"].get("recorded") is False else instantiate(plain["signals"], "signals")
@@ -170,6 +171,11 @@ def blank_network(plain: Mapping[str, Any], *, preprocessing: Preprocessing, cla
         plain["model"], block=_block(plain), init=None, seed=0, preprocessing=preprocessing, classes=classes, probe=None
     )
     return factory()
+
+
+def _chosen(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Without keys that a recipe sets for a stage which this run leaves out: no option of `stage` came with them."""
+    return {name: node for name, node in stages.items() if not isinstance(node, Mapping) or "_target_" in node}
 
 
 def _checks(node: Mapping[str, Any]) -> Checks:

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline import recipes
 from pipeline.errors import UserError, did_you_mean
 from pipeline.rundir import new_run_id
 
@@ -145,7 +146,9 @@ def _check_group(override: Override, loader: Any) -> None:
     if not options:
         raise UserError(f"at least one is needed. Options: {', '.join(available)}.", field=group)
     for option in options:
-        if option not in available:
+        if group == recipes.GROUP and recipes.is_path(option):
+            recipes.offer(option)
+        elif option not in available:
             meant = did_you_mean(option, available)
             raise UserError(f"there is no option {option!r}.{meant} Options: {', '.join(available)}.", field=group)
 

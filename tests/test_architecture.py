@@ -26,8 +26,9 @@ FLOORS = [
     {"stages"},
     {"workflow", "predictor", "fixing"},
     {"report"},
-    {"search"},
+    {"recipes"},
     {"overrides", "resuming"},
+    {"search"},
     {"runner"},
     {"diagnose", "catalogue"},
     {"__main__"},
@@ -35,7 +36,7 @@ FLOORS = [
 """From the ground up: a room imports from its own floor and those below."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
-KNOW_HYDRA = {"overrides.py", "assemble.py", "runner.py", "diagnose.py", "catalogue.py", "__main__.py"}
+KNOW_HYDRA = {"recipes.py", "overrides.py", "assemble.py", "runner.py", "diagnose.py", "catalogue.py", "__main__.py"}
 
 
 def name_of(path: Path) -> str:
