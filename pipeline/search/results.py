@@ -53,12 +53,9 @@ def trials_csv(search: Search) -> str:
 
 def recipe(search: Search, best: Trial, comparison: Comparison | None = None) -> str:
     """best.yaml: the trial as a recipe, with what to expect of it in its header."""
-    overrides = [*search.base, *best.overrides]
-    kept = [
-        o for o in overrides if not _key(o).startswith("hydra") and _key(o).partition(".")[0] not in NOT_OF_A_RECIPE
-    ]
-    epochs = search.rounds[-1].epochs
-    kept = [*(o for o in kept if _key(o) != "stages.train.epochs"), f"stages.train.epochs={epochs}"]
+    kept = [word for word in (*search.base, *best.overrides) if _belongs(_key(word))]
+    kept = [word for word in kept if _key(word) != "stages.train.epochs"]
+    kept.append(f"stages.train.epochs={search.rounds[-1].epochs}")
     groups = [folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()]
     return as_recipe(kept, groups=groups, header="\n".join(_header(search, best, comparison)))
 
@@ -101,6 +98,10 @@ def _row(trial: Trial, search: Search, place: int | None) -> dict[str, Any]:
         "directory": trial.directory,
         "overrides": shlex.join(trial.overrides),
     }
+
+
+def _belongs(key: str) -> bool:
+    return not key.startswith("hydra") and key.partition(".")[0] not in NOT_OF_A_RECIPE
 
 
 def _key(override: str) -> str:
