@@ -206,13 +206,17 @@ class Classifier(pl.LightningModule):
         if self.recorder is None or self.probe_images is None:
             return {}
         self.network.eval()
-        with torch.no_grad(), self.recorder.probing(self.network, self.epoch) as before_pass:
+        with torch.no_grad():
+            if self.epoch + 1 < self.epochs and not self.recorder.due(self.global_step):
+                sums = self.score(self.probe_images, self.probed())
+            else:
+                with self.recorder.probing(self.network, epoch=self.epoch, step=self.global_step) as before_pass:
 
-            def logits_of(pixels: Tensor) -> Tensor:
-                before_pass()
-                return self(pixels)
+                    def logits_of(pixels: Tensor) -> Tensor:
+                        before_pass()
+                        return self(pixels)
 
-            sums = self.score(self.probe_images, self.probed(), logits_of)
+                    sums = self.score(self.probe_images, self.probed(), logits_of)
         self.network.train()
         return _means(sums, "probe_")
 

@@ -104,8 +104,11 @@ class Watch(TorchDispatchMode):
     def _enter(self, module: nn.Module, _inputs: Any) -> None:
         self._running.append(self._names.get(module, self.module))
 
-    def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
-        self._running.pop()
+    def _leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        self.left(module, self._running.pop(), output)
+
+    def left(self, module: nn.Module, name: str, output: Any) -> None:
+        """Called after each module's forward pass."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

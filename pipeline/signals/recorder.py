@@ -6,6 +6,7 @@ gradients, weights and updates of one and the same step belong together. All num
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.fields import real, whole
-from pipeline.signals.activations import NUMBERS, Activations
+from pipeline.signals.activations import NUMBERS, Activations, Known
 from pipeline.signals.weights import Weights, gradient_noise, norms
 
 EARLY = (1, 10, 25, 50)
@@ -63,7 +64,10 @@ class Recorder:
         self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHTS)}}
         self.samples |= {"activations": {key: [] for key in ("name", "kind", *NUMBERS)}}
         self.units: dict[str, Any] = {key: [] for key in ("epoch", "name", "kind", "units", "dead", "saturated")}
+        self.known: Known | None = None
+        """Where this network's activations are, once a look has found that they can be told by their modules."""
         self._previous: list[Tensor] | None = None
+        self._probed_at = -math.inf  # the step at which activations were last watched in a probe
 
     def sample(self, step: int, network: nn.Module) -> Sample | None:
         """A look at `step` (from 1), or None for most steps. The step after a look is looked at for the noise only."""
@@ -73,12 +77,17 @@ class Recorder:
             return _SecondSample(self, step, network)
         return None
 
+    def due(self, step: int) -> bool:
+        """Whether a probe after `step` should watch activations: as seldom as steps are looked at, in short epochs."""
+        return step - self._probed_at >= self.every
+
     @contextmanager
-    def probing(self, network: nn.Module, epoch: int) -> Iterator[Callable[[], None]]:
+    def probing(self, network: nn.Module, *, epoch: int, step: int) -> Iterator[Callable[[], None]]:
         """Watch the passes inside; call what it yields before each. Then note each unit that was never active."""
-        watch = Activations(limit=None)
+        watch = Activations(limit=None, known=self.known)
         with watch.watching(network):
             yield watch.next_batch
+        self.known, self._probed_at = watch.known(), step
         columns = watch.columns()
         self.units |= {key: columns[key] for key in ("name", "kind", "units")}
         self.units["epoch"].append(epoch)
@@ -86,11 +95,15 @@ class Recorder:
             self.units[key].append(columns[key])
 
     def state(self) -> dict[str, Any]:
-        """Plain data for the checkpoint, so that a resumed run leaves whole signals."""
-        return {"samples": self.samples, "units": self.units, "previous": self._previous}
+        """Plain data for the checkpoint, so that a resumed run leaves whole signals. The numbers are one word of JSON:
+        thousands of small objects would take longer to pickle than the weights of a small network."""
+        numbers = {"samples": self.samples, "units": self.units, "probed_at": self._probed_at}
+        return {"numbers": json.dumps(numbers), "previous": self._previous}
 
     def load(self, state: dict[str, Any]) -> None:
-        self.samples, self.units, self._previous = state["samples"], state["units"], state["previous"]
+        numbers = json.loads(state["numbers"])
+        self.samples, self.units, self._probed_at = numbers["samples"], numbers["units"], numbers["probed_at"]
+        self._previous = state["previous"]
 
     def _add(self, row: dict[str, float | None], weights: Tensor, watch: Activations, names: list[str]) -> None:
         gradients, *_ = table = weights.tolist()
@@ -113,12 +126,13 @@ class Sample:
     def __init__(self, recorder: Recorder, step: int, network: nn.Module):
         self.recorder, self.step, self.network = recorder, step, network
         self.weights = Weights.of(network)
-        self.activations = Activations()
+        self.activations = Activations(known=recorder.known)
 
     @contextmanager
     def forward(self) -> Iterator[None]:
         with self.activations.watching(self.network):
             yield
+        self.recorder.known = self.activations.known()
 
     def before_update(self, logits: Tensor) -> None:
         logits = logits.detach().float()

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import io
 import math
+import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,26 @@ def save(state: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getbuffer()
-    sums = _sums_file(path)
-    before = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.exists() else []
-    write_text(sums, "\n".join([hashlib.sha256(data).hexdigest(), *before]) + "\n")
+    _lay_down_sum(path, hashlib.sha256(data).hexdigest())
     write_whole(path, lambda file: file.write(data))
+
+
+def _lay_down_sum(path: Path, new: str) -> None:
+    before = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.exists() else []
+    write_text(_sums_file(path), "\n".join([new, *before]) + "\n")
+
+
+def link(source: Path, target: Path) -> None:
+    """Let `target` be the checkpoint `source` too, without writing it again. Neither file is ever written in place, so
+    they part when one of them is replaced. File systems without hard links get a copy."""
+    _lay_down_sum(target, _sums_file(source).read_text().split()[0])
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(source, beside)
+    except OSError:
+        write_whole(target, lambda file: file.write(source.read_bytes()))
+    else:
+        beside.replace(target)
 
 
 def load(path: Path, *, field: str, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -101,14 +119,16 @@ class KeepCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
-        if best_row(module.history, self.monitor, examples=self.examples) is module.history[-1]:
-            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
+        best = best_row(module.history, self.monitor, examples=self.examples) is module.history[-1]
+        # the best first: a run that is killed in between does the epoch again
+        trainer.save_checkpoint(self.folder / (BEST if best else LAST), weights_only=False)
+        if best and trainer.is_global_zero:
+            link(self.folder / BEST, self.folder / LAST)
         write_history(self.folder.parent / "history.csv", module.history)
         if self._patience_ran_out(module.history):
             trainer.should_stop = True
         if self._requested(trainer):
-            self._save_and_stop(trainer)
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+            self._stop()
 
     def _patience_ran_out(self, history: list[dict[str, float]]) -> bool:
         if self.patience is None:
@@ -125,6 +145,9 @@ class KeepCheckpoints(Checkpoint):
 
     def _save_and_stop(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        self._stop()
+
+    def _stop(self) -> None:
         number = self.stopper.requested
         raise Stopped(number if number is not None else 15)
 

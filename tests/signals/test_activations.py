@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -111,3 +113,61 @@ def test_gradients_pass_as_if_nobody_watched() -> None:
     y.square().sum().backward()
     assert all(torch.equal(a, p.grad) for a, p in zip(alone, network.parameters(), strict=True))
     assert math.isfinite(watch.columns()["std"][0])
+
+
+ALL = [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.PReLU, nn.SELU, partial(nn.Softmax, 1),
+       nn.Hardtanh, nn.Softplus]  # fmt: skip
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_hooks_tell_what_watching_every_operation_tells(inplace: bool, training: bool) -> None:
+    """All kinds in one network, one module used twice, behind batch norm and before dropout that may work in place."""
+    torch.manual_seed(0)
+    relu = nn.ReLU(inplace)
+    blocks = [[nn.Linear(7, 7), nn.BatchNorm1d(7), make(), nn.Dropout(0.5)] for make in ALL]
+    maxout = nn.Sequential(nn.Linear(7, 14), Maxout(2))
+    network = nn.Sequential(maxout, relu, *[m for block in blocks for m in block], nn.Linear(7, 7), relu).train(
+        training
+    )
+    x = torch.randn(30, 7)
+    first = Activations()
+    with torch.random.fork_rng(), first.watching(network):
+        network(x)
+    known = first.known()
+    assert known is not None
+    second = Activations(known=known)
+    network.train(training)
+    with torch.random.fork_rng(), second.watching(network):
+        network(x)
+    assert second.columns()["name"] == first.columns()["name"]
+    assert len(first.columns()["name"]) == len(ALL) + 3
+    assert repr(second.columns()) == repr(first.columns())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+class Functional(nn.Module):
+    def __init__(self, forward: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.ReLU(), Functional(lambda x: F.relu(x) * 2)),
+        Functional(lambda x: F.relu(x).mul_(2)),
+        Functional(lambda x: F.relu(F.tanh(x))),
+        Functional(lambda x: x + F.relu(x)),
+    ],
+    ids=["beside", "in place", "two", "residual"],
+)
+def test_activations_that_are_no_modules_of_their_own_are_never_left_to_hooks(network: nn.Module) -> None:
+    watch = Activations()
+    with watch.watching(network):
+        network(torch.randn(4, 3))
+    assert watch.columns()["name"]
+    assert watch.known() is None

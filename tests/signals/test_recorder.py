@@ -93,7 +93,7 @@ def test_the_probe_notes_dead_units_after_each_epoch() -> None:
         network[0].bias.zero_()
     recorder = Recorder(recording(), total_steps=1)
     for epoch, batches in enumerate([[[1.0, 0.0]], [[1.0, 0.0], [-1.0, 1.0]]]):
-        with torch.no_grad(), recorder.probing(network, epoch) as before_batch:
+        with torch.no_grad(), recorder.probing(network, epoch=epoch, step=epoch) as before_batch:
             for batch in batches:
                 before_batch()
                 network(torch.tensor([batch]))

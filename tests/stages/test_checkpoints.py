@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +146,43 @@ def test_a_copy_is_valid_and_keeps_its_checksum(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing.ckpt").exists()
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_linked_checkpoint_is_valid_and_parts_from_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError("no hard links here")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", refused)
+    source, target = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    save(OLD, target)
+    save(NEW, source)
+    checkpoints.link(source, target)
+    assert weight(target) == 1
+    assert target.samefile(source) == hard_links
+    save(NEWER, target)
+    assert (weight(source), weight(target)) == (1, 2)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_kill_before_the_link_leaves_the_old_checkpoint_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    save(OLD, target)
+    save(NEW, source)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.link(source, target)
+    assert weight(target) == 0
+
+
 def test_under_takes_the_names_behind_the_prefix() -> None:
     one, two = torch.ones(1), torch.ones(2)
     assert under({"network.a.network.b": one, "preprocessing.shift": two}, "network.") == {"a.network.b": one}
@@ -186,20 +224,29 @@ def test_history_is_written_a_row_an_epoch(tmp_path: Path) -> None:
 
 
 class FakeTrainer(SimpleNamespace):
-    """As much of a trainer as the callback sees: it notes what is saved."""
+    """As much of a trainer as the callback sees: it notes what is saved, and saves its epoch."""
 
-    def __init__(self, *, last_batch: bool = False):
+    def __init__(self, *, last_batch: bool = False, epoch: int = 0):
         progress = SimpleNamespace(batch_progress=SimpleNamespace(is_last_batch=last_batch))
-        super().__init__(world_size=1, should_stop=False, saved=[], fit_loop=SimpleNamespace(epoch_loop=progress))
+        loop = SimpleNamespace(epoch_loop=progress)
+        super().__init__(
+            world_size=1,
+            is_global_zero=True,
+            should_stop=False,
+            saved=[],
+            fit_loop=loop,
+            epoch=torch.tensor(float(epoch)),
+        )
 
     def save_checkpoint(self, path: Path, **_: Any) -> None:
         self.saved.append(path.name)
+        save({"weight": self.epoch}, path)
 
 
 def epochs(
     tmp_path: Path, scores: list[float], patience: int | None, examples: int = 10**9
 ) -> tuple[list[list[str]], int]:
-    """What was saved at the end of each epoch, and after how many epochs the training was asked to end."""
+    """Which checkpoints were the epoch's at its end, and after how many epochs the training was asked to end."""
     module = object.__new__(checkpoints.Classifier)  # without a network: the callback sees the history alone
     object.__setattr__(module, "history", [])
     keep = KeepCheckpoints(
@@ -207,10 +254,12 @@ def epochs(
     )
     saved = []
     for epoch, score in enumerate(scores):
-        trainer: Any = FakeTrainer()
+        trainer: Any = FakeTrainer(epoch=epoch)
         module.history.append({"epoch": float(epoch), "val_accuracy": score})
         keep.on_train_epoch_end(trainer, module)
-        saved.append(trainer.saved)
+        assert len(trainer.saved) == 1  # written once, whatever it is called
+        there = [path for name in ("best.ckpt", "last.ckpt") if (path := tmp_path / "checkpoints" / name).exists()]
+        saved.append([path.name for path in there if weight(path) == epoch])
         if trainer.should_stop:
             return saved, epoch + 1
     return saved, len(scores)
