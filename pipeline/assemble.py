@@ -33,7 +33,11 @@ def assemble(config: DictConfig) -> Parts:
 
     Raises `UserError` with the field as the user typed it.
     """
-    plain = to_plain(config)
+    return assemble_plain(to_plain(config))
+
+
+def assemble_plain(plain: dict[str, Any]) -> Parts:
+    """The same from dictionaries, lists, numbers and words: equal ones give equal parts, in any process."""
     check_name(plain["name"])
     seed = fields.whole("seed", plain["seed"], at_least=0, at_most=2**63 - 1)
     fields.whole("verbose", plain["verbose"], at_least=0, at_most=2)
@@ -56,7 +60,7 @@ def assemble(config: DictConfig) -> Parts:
     block = _block(plain)
     l2 = fields.real("regularization.l2", plain["regularization"]["l2"], at_least=0)
     data = load_data(plain["data"])
-    batch_size = _batch_size(plain, data, block)
+    batch_size = _batch_size(plain, data, block, engine)
     _check_examples(plain["stages"], len(data.train))
     preprocessing = build(
         instantiate(plain["preprocessing"], "preprocessing"), "preprocessing", data.train.pixels, scale=data.scale
@@ -214,7 +218,7 @@ def _scalar() -> Any:
     return torch.zeros(1)
 
 
-def _batch_size(plain: Mapping[str, Any], data: Splits, block: HiddenBlock) -> int:
+def _batch_size(plain: Mapping[str, Any], data: Splits, block: HiddenBlock, engine: Engine) -> int:
     """Refuses what no training step can use: more than there is, or a lone example where batchnorm needs several."""
     n = len(data.train)
     size = fields.whole(
@@ -224,17 +228,32 @@ def _batch_size(plain: Mapping[str, Any], data: Splits, block: HiddenBlock) -> i
         at_most=n,
         hint=f"The training split has {n} examples.",
     )
-    if block.batchnorm.position != "none" and (n % size == 1 or size == 1):
+    if engine.accumulate * size > n:
         raise UserError(
-            f"with {n} training examples the last batch has a single example, of which batchnorm cannot take a "
-            f"variance. Try data.batch_size={_better_size(n, size)} or batchnorm=none.",
+            f"{engine.accumulate} minibatches of {size} are more than the {n} training examples.",
+            field="trainer.accumulate",
+        )
+    parts = engine.accumulate * engine.devices  # that a step is made of; the network sees one at a time
+    if block.batchnorm.position != "none" and not _normalizable(n, size, engine.accumulate, parts):
+        lone = f"has a part (of {parts}) with fewer than two examples" if parts > 1 else "has a single example"
+        raise UserError(
+            f"with {n} training examples the last batch {lone}, of which batchnorm cannot take a variance. "
+            f"Try {_better_size(n, size, engine.accumulate, parts)}batchnorm=none.",
             field="data.batch_size",
         )
     return size
 
 
-def _better_size(n: int, size: int) -> int:
-    return next(s for s in range(max(size, 2), n + 2) if n % s != 1)
+def _normalizable(n: int, size: int, accumulate: int, parts: int) -> bool:
+    """Whether every part of every step has two examples or more."""
+    step = size * accumulate
+    return min(step, n % step or step) >= 2 * parts
+
+
+def _better_size(n: int, size: int, accumulate: int, parts: int) -> str:
+    larger = range(max(size, 2), n // accumulate + 1)
+    better = next((s for s in larger if _normalizable(n, s, accumulate, parts)), None)
+    return f"data.batch_size={better} or " if better else ""
 
 
 def _check_examples(stages: Mapping[str, Any], n: int) -> None:

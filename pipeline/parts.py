@@ -75,12 +75,19 @@ class Engine:
     devices: int
     precision: str
     strategy: str
+    sync_batchnorm: bool
+    timeout: float
+    accumulate: int
     steps_per_call: int
     channels_last: bool
 
     def __post_init__(self) -> None:
         fields.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
         fields.choice("precision", str(self.precision), ("32-true", "bf16-mixed", "16-mixed", "64-true"))
+        fields.choice("strategy", self.strategy, ("auto", "ddp"))
+        fields.flag("sync_batchnorm", self.sync_batchnorm)
+        fields.real("timeout", self.timeout, above=0)
+        fields.whole("accumulate", self.accumulate, at_least=1)
         fields.whole("steps_per_call", self.steps_per_call, at_least=1)
         fields.flag("channels_last", self.channels_last)
         found = _accelerators()
@@ -97,9 +104,11 @@ class Engine:
             at_most=available,
             hint=f"This machine has {available} for trainer.accelerator={self.accelerator}.",
         )
-        if self.devices > 1:
+        if self.sync_batchnorm and self._chosen != "gpu":
             raise UserError(
-                "training on more than one device is not supported yet. Try trainer.devices=1.", field="devices"
+                f"torch has no synchronized batchnorm for {self._chosen}, only for gpu. Try batchnorm=none, or false: "
+                "each process then normalizes by its own share of the batch.",
+                field="sync_batchnorm",
             )
 
     @property
@@ -111,24 +120,67 @@ class Engine:
     def device(self) -> torch.device:
         return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[self._chosen])
 
-    def trainer(self, **options: Any) -> pl.Trainer:
-        """A Lightning trainer without anything that was not asked for."""
+    def trainer(self, *, place: Place | None = None, **options: Any) -> pl.Trainer:
+        """A Lightning trainer without anything that was not asked for; on one device, unless it has its `place` among
+        several processes."""
         import pytorch_lightning as pl
 
+        alone = place is None or place.world == 1
         quiet: dict[str, Any] = {
             "logger": False,
             "enable_checkpointing": False,
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,  # the classifier deals out each batch
         }
         return pl.Trainer(
             accelerator=self._chosen,
-            devices=self.devices,
+            devices=1 if alone else self.devices,
             precision=self.precision,  # type: ignore[arg-type]
-            strategy=self.strategy,
+            strategy="auto" if place is None or alone else self._ddp(place),
+            sync_batchnorm=self.sync_batchnorm and not alone,
             **(quiet | options),
         )
+
+    def _ddp(self, place: Place) -> Any:
+        """Gradients are averaged by torch's DDP; running statistics are left to the classifier, once an epoch."""
+        import datetime
+
+        from pytorch_lightning.strategies import DDPStrategy
+
+        return DDPStrategy(
+            cluster_environment=place.environment(),
+            timeout=datetime.timedelta(seconds=self.timeout),
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the `world` processes of a training this one is, and where they meet."""
+
+    rank: int = 0
+    world: int = 1
+    address: str = "127.0.0.1"
+    port: int = 0
+
+    def environment(self) -> Any:
+        """The same for Lightning: all processes are there already."""
+        from lightning_fabric.plugins.environments import LightningEnvironment
+
+        place = self
+
+        class Environment(LightningEnvironment):
+            creates_processes_externally = True
+            main_address = place.address
+            main_port = place.port
+
+            def local_rank(self) -> int:
+                return place.rank
+
+        return Environment()
 
 
 @dataclass(frozen=True)
@@ -163,6 +215,11 @@ class Parts:
     progress: Progress = lambda done, total, **numbers: None
     found: Callable[[Finding], None] = lambda finding: None
     """Where a stage tells a finding that holds already while it runs."""
+
+    @property
+    def step_size(self) -> int:
+        """Examples in one optimizer step, over all processes and accumulated minibatches."""
+        return self.batch_size * self.engine.accumulate
 
 
 def _accelerators() -> dict[str, int]:

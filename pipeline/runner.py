@@ -52,8 +52,8 @@ def run_config(
     stopper = Stopper()
     teller: Any = Teller() if quiet else Terminal(verbose=int(config.verbose) if str(config.verbose).isdigit() else 1)
     try:
-        _keep_freed_memory()
-        with stopper.listening(), _quiet_libraries():
+        keep_freed_memory()
+        with stopper.listening(), quiet_libraries():
             from pipeline.assemble import assemble, with_directory
 
             parts = assemble(config)
@@ -146,7 +146,7 @@ def _discard(folder: Path, outputs: Path) -> None:
             parent.rmdir()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed blocks, since the next step asks for the same ones: 10 % of a convolutional step on the CPU
     went into pages that were given back and fetched again (docs/LOG.md). Without glibc nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
@@ -156,9 +156,10 @@ def _keep_freed_memory() -> None:
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Without Lightning's greetings, and without warnings that a user of this pipeline cannot act on."""
-    names = ("pytorch_lightning", "lightning_fabric", "lightning", "pytorch_lightning.utilities.rank_zero")
+    names = ("pytorch_lightning", "lightning_fabric", "lightning", "pytorch_lightning.utilities.rank_zero",
+             "lightning_fabric.utilities.distributed")  # fmt: skip
     before = {name: logging.getLogger(name).level for name in names}
     os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's own switch for its maybes
     for name in names:

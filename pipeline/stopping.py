@@ -18,7 +18,7 @@ class Stopper:
 
     def __init__(self) -> None:
         self.requested: int | None = None
-        self._deferred = False
+        self._deferred = self._listening = False
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._deferred and self.requested is None:
@@ -33,11 +33,19 @@ class Stopper:
             yield self
             return
         before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        self._listening = True
         try:
             yield self
         finally:
+            self._listening = False
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def listen_again(self) -> None:
+        """Where a library has put handlers of its own in the place of ours."""
+        if self._listening:
+            for number in _SIGNALS:
+                signal.signal(number, self._handle)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -215,6 +215,9 @@ def config_hash(config: dict[str, Any]) -> str:
 
     apart = ("resume", "verbose", "outputs", "name", "tags", "fix")
     decisive = {key: value for key, value in config.items() if key not in apart}
+    how = ("devices", "strategy", "timeout")  # a run may go on with another number of processes
+    if isinstance(config.get("trainer"), dict):
+        decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in how}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

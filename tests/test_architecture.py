@@ -30,6 +30,7 @@ FLOORS = [
     {"overrides", "resuming"},
     {"search"},
     {"runner"},
+    {"follower"},
     {"diagnose", "catalogue"},
     {"__main__"},
 ]

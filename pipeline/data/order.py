@@ -33,34 +33,22 @@ class EpochBatches:
 
     `epoch` and `step` (steps of this epoch already done) are set by whoever trains; iterating does not move them.
     Lists end at multiples of `steps_per_call`, so that a resumed epoch falls into step with the original one.
-    With `world_size` W, rank r takes elements r, r+W, r+2W, .. of the permutation, wrapped around to a multiple of W:
-    every rank makes the same number of steps. `batch_size` is per rank.
-
     Raises UserError: `batch_size` not a whole number above 0.
     """
 
-    def __init__(
-        self, n: int, *, batch_size: int, seed: int, steps_per_call: int, rank: int = 0, world_size: int = 1
-    ) -> None:
+    def __init__(self, n: int, *, batch_size: int, seed: int, steps_per_call: int) -> None:
         assert n > 0
         assert steps_per_call > 0
-        assert 0 <= rank < world_size
         self.n = n
         self.batch_size = whole("batch_size", batch_size, at_least=1)
         self.seed = seed
         self.steps_per_call = steps_per_call
-        self.rank = rank
-        self.world_size = world_size
         self.epoch = 0
         self.step = 0
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self._examples_per_rank // self.batch_size)
-
-    @property
-    def _examples_per_rank(self) -> int:
-        return -(-self.n // self.world_size)
+        return -(-self.n // self.batch_size)
 
     def __len__(self) -> int:
         """Lists that are still to come in this epoch."""
@@ -68,9 +56,7 @@ class EpochBatches:
         return calls - self.step // self.steps_per_call if self.step < self.steps_per_epoch else 0
 
     def __iter__(self) -> Iterator[list[tuple[int, Tensor]]]:
-        order = permutation(self.seed, self.epoch, self.n)
-        places = torch.arange(self.rank, self._examples_per_rank * self.world_size, self.world_size)
-        steps = list(enumerate(batches(order[places % self.n], self.batch_size)))
+        steps = list(enumerate(batches(permutation(self.seed, self.epoch, self.n), self.batch_size)))
         start = self.step
         while start < len(steps):
             end = (start // self.steps_per_call + 1) * self.steps_per_call

@@ -2,7 +2,8 @@
 
 Lightning spends 0.4 to 2 ms around each `training_step`, which would dominate small networks. So a "batch" of Lightning
 is here a list of minibatches: (step, index) pairs, whose images are selected on the device. Manual optimization runs
-one optimizer step for each; `global_step` counts optimizer steps, as ever.
+one optimizer step for each; `global_step` counts optimizer steps, as ever. Where a step's examples are accumulated from
+several passes, or dealt out to several processes, the step is the same to rounding.
 
 All randomness is a function of (seed, epoch, example) or (seed, step), never of what ran before: order and augmentation
 come from `pipeline.data.order`, and the global generator (dropout) is seeded anew at each step. So a run that
@@ -65,6 +66,7 @@ class Classifier(pl.LightningModule):
         channels_last: bool = False,
         recorder: Recorder | None = None,
         probe: Images | None = None,
+        accumulate: int = 1,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -76,7 +78,7 @@ class Classifier(pl.LightningModule):
         self.augmentation = augmentation or NoAugmentation()
         self.make_optimizer, self.schedule, self.epochs, self.l2 = optimizer, schedule, epochs, l2
         self.seed = seed
-        self.steps = steps
+        self.steps, self.accumulate = steps, accumulate
         self.recorder, self.probe_images = recorder, probe
         self.epoch, self.step_in_epoch = 0, 0
         self.recent_losses = self.recent_correct = torch.zeros(0)
@@ -135,27 +137,68 @@ class Classifier(pl.LightningModule):
         losses, correct = [], []
         looks = _looks(self.recorder, self.trainer.global_step, self.network)
         for step, index in chunk:
-            _seed(seed_from(self.seed, 1, self.epoch, step), self.device)
-            pixels, labels = self._examples(index)
             look = next(looks)
-            with look.forward() if look else nullcontext():
-                logits = self(pixels)
-            loss = self.loss(logits, labels)
             optimizer.zero_grad()
-            self.manual_backward(loss)
-            if look:
-                look.before_update(logits)
+            if self.accumulate == self.trainer.world_size == 1:
+                loss, right = self._backward(step, index, look)
+            else:
+                loss, right = self._backward_in_parts(step, index, look)
             optimizer.step()
             if look:
                 look.after_update(optimizer.param_groups[0]["lr"])
             if each_step:
                 scheduler.step()
-            losses.append(loss.detach())
-            correct.append((logits.detach().argmax(1) == labels).sum())
+            losses.append(loss)
+            correct.append(right)
             self.step_in_epoch = step + 1
-        self.recent_losses, self.recent_correct = torch.stack(losses).float(), torch.stack(correct)
+        self.recent_losses, self.recent_correct = self._of_all(torch.stack(losses).float(), torch.stack(correct))
         sizes = torch.tensor([float(len(index)) for _, index in chunk], device=self.device)
         self._sums += torch.stack([self.recent_losses @ sizes, self.recent_correct.sum().float(), sizes.sum()])
+
+    def _backward(
+        self, step: int, index: Tensor, look: Sample | None, *, part: int = 0, weight: float = 1.0, last: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradient of weight x mean loss over the examples at `index`; that loss, and the right answers."""
+        _seed(seed_from(self.seed, 1, self.epoch, step, *([part] if part else [])), self.device)
+        pixels, labels = self._examples(index)
+        with look.forward() if look else nullcontext():
+            logits = self(pixels)
+        loss = self.loss(logits, labels)
+        if weight != 1:
+            loss = loss * weight
+        self.manual_backward(loss)
+        if look and last:
+            look.before_update(logits)
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _backward_in_parts(self, step: int, index: Tensor, look: Sample | None) -> tuple[Tensor, Tensor]:
+        """The same where a step's examples are dealt out: part j of `accumulate` x processes belongs to process j mod
+        processes. DDP averages over processes, so each part counts its share of the examples times their number.
+
+        The network sees one part after the other; it is watched in the last one.
+        """
+        world, rank, strategy = self.trainer.world_size, self.trainer.global_rank, self.trainer.strategy
+        dealt = list(enumerate(torch.tensor_split(index, self.accumulate * world)))[rank::world]
+        totals: list[tuple[Tensor, Tensor]] = []
+        for part, share in dealt:
+            last = part == dealt[-1][0]
+            weight = world * len(share) / len(index)
+            wait = nullcontext() if last or world == 1 else strategy.block_backward_sync()  # type: ignore[attr-defined]
+            with wait:  # one exchange a step; a process without an example takes part with a gradient of zero
+                examples = share if len(share) else index[:1]
+                loss, right = self._backward(
+                    step, examples, look if last else None, part=part, weight=weight, last=last
+                )
+            totals.append((loss, right if len(share) else torch.zeros_like(right)))
+        losses, correct = zip(*totals, strict=True)
+        return torch.stack(losses).sum(), torch.stack(correct).sum()
+
+    def _of_all(self, losses: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses and right answers of some steps, over all processes, in one exchange."""
+        if self.trainer.world_size == 1:
+            return losses, correct
+        both = self._total(torch.stack([losses / self.trainer.world_size, correct.float()]))
+        return both[0], both[1].round().long()
 
     def note_steps(self, losses: list[float], sizes: list[int]) -> None:
         """Keep the losses of the last Lightning step, already transferred, and its shares of right answers."""
@@ -172,11 +215,18 @@ class Classifier(pl.LightningModule):
             pixels = self.augmentation(pixels, self._draws[1].index_select(0, index))
         return pixels, images.labels.index_select(0, index)
 
+    def on_validation_start(self) -> None:
+        """Running statistics are those of the first process from here on: all evaluate the network that is saved."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def validation_step(self, chunk: Chunk, _: int) -> None:
         assert self.val_images is not None
         for _step, everything in chunk:
+            mine = torch.tensor_split(everything, self.trainer.world_size)[self.trainer.global_rank]
             both_ways = functools.partial(self.augmentation.mean_logits, self)
-            self._val_sums += self.score(self.val_images, everything, both_ways)
+            self._val_sums += self.score(self.val_images, mine, both_ways)
 
     def score(self, images: Images, index: Tensor, logits_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """(3,): sum of the loss, right answers and number of the examples at `index`, in the mode the network is in.
@@ -227,10 +277,10 @@ class Classifier(pl.LightningModule):
         scheduler: Any = self.lr_schedulers() if self.schedule else None
         optimizer: Any = self.optimizers()
         row = {"epoch": float(self.epoch), "step": float(self.global_step), "lr": optimizer.param_groups[0]["lr"]}
-        row |= _means(self._total(self._sums), "")
+        row |= _means(self._sums, "")
         row["penalty"] = float(penalty(self.network, self.l2).detach()) if self.l2 else 0.0
         if self.val_images is not None:
-            row |= _means(self._val_sums, "val_")
+            row |= _means(self._total(self._val_sums), "val_")
         row |= self._probe()
         row["seconds"] = self.seconds_before + time.perf_counter() - self._started
         self.history.append(row)
@@ -250,7 +300,7 @@ class Classifier(pl.LightningModule):
             scheduler.step(row.get("val_loss", row["loss"]))  # type: ignore[arg-type]
 
     def _total(self, sums: Tensor) -> Tensor:
-        """Over all processes."""
+        """Summed over all processes."""
         return self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
 
     # ------------------------------------------------------------------ checkpoints: plain data only

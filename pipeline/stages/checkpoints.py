@@ -16,7 +16,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from pipeline.errors import Stopped, UserError
@@ -110,21 +109,19 @@ class KeepCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
+        self.stopper.listen_again()  # instead of Lightning's own end at a SIGTERM, with its own exit and its own timing
         if module.history and self._patience_ran_out(module.history):  # before it was resumed
             trainer.should_stop = True
-
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException):  # Lightning's own end at a SIGTERM, between two safe points
-            trainer.save_checkpoint(self.folder / LAST, weights_only=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
         best = best_row(module.history, self.monitor, examples=self.examples) is module.history[-1]
         # the best first: a run that is killed in between does the epoch again
         trainer.save_checkpoint(self.folder / (BEST if best else LAST), weights_only=False)
-        if best and trainer.is_global_zero:
-            link(self.folder / BEST, self.folder / LAST)
-        write_history(self.folder.parent / "history.csv", module.history)
+        if trainer.is_global_zero:
+            if best:
+                link(self.folder / BEST, self.folder / LAST)
+            write_history(self.folder.parent / "history.csv", module.history)
         if self._patience_ran_out(module.history):
             trainer.should_stop = True
         if self._requested(trainer):

@@ -57,6 +57,7 @@ class LrRange:
             seed=parts.seed,
             steps=[[pair] for pair in self._minibatches(parts)],
             l2=parts.l2,
+            accumulate=parts.engine.accumulate,
             channels_last=parts.channels_last,
         )
         sweep = _Sweep(self, parts)
@@ -81,7 +82,7 @@ class LrRange:
         pieces: list[torch.Tensor] = []
         epoch = 0
         while len(pieces) < self.steps:
-            pieces += batches(permutation(parts.seed, epoch, len(parts.data.train)), parts.batch_size)
+            pieces += batches(permutation(parts.seed, epoch, len(parts.data.train)), parts.step_size)
             epoch += 1
         return list(enumerate(pieces[: self.steps]))
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import functools
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from pipeline import fields
 from pipeline.checks import Finding
 from pipeline.data import EpochBatches
 from pipeline.data.order import permutation
 from pipeline.data.splits import first
-from pipeline.errors import Stopped
 from pipeline.model import recompute_statistics
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
-from pipeline.parts import Outcome, Parts, findings_of
+from pipeline.parts import Outcome, Parts, Place, findings_of
 from pipeline.signals import LAST_PROBE, Recorder
 from pipeline.stages import checkpoints
 from pipeline.stages.early_break import Broken, EarlyBreak
+from pipeline.stages.processes import together
 from pipeline.stages.training_signals import at_the_end, so_far
 
 
@@ -47,30 +45,13 @@ class Train:
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         folder = parts.directory / "checkpoints"
-        classifier = self._classifier(parts)
         if parts.resume is not None:
             checkpoints.copy(parts.resume.with_name(checkpoints.BEST), folder / checkpoints.BEST)
             checkpoints.copy(parts.resume, folder / checkpoints.LAST)  # resumable from the first moment on
-        steps = self.epochs * -(-len(parts.data.train) // parts.batch_size)
-        judge = functools.partial(self._judge, parts, earlier)
-        watch = EarlyBreak(parts, total_steps=steps, break_factor=self.break_factor, judge=judge)
         examples = len(parts.data.val)
-        keep = checkpoints.KeepCheckpoints(
-            folder, monitor=self.monitor, examples=examples, patience=self.patience, stopper=parts.stopper
-        )
-        trainer = parts.engine.trainer(
-            max_epochs=self.epochs,
-            callbacks=[watch, keep],
-            plugins=[checkpoints.WholeFiles()],
-            enable_checkpointing=True,  # by ours, among the callbacks
-        )
-        try:
-            with parts.stopper.deferred():
-                trainer.fit(classifier, ckpt_path=parts.resume)
-        except Broken:
-            pass
-        except SIGTERMException as stop:  # came between our look at the stopper and Lightning's at its own flag
-            raise Stopped(signal.SIGTERM) from stop
+        judge = functools.partial(self._judge, parts, earlier)
+        with together(parts, self) as place:
+            classifier, watch = self._fit(parts, place, judge)
         if classifier.history:
             checkpoints.write_history(parts.directory / "history.csv", classifier.history)
         signals = so_far(parts, classifier, epochs=self.epochs) | watch.signals
@@ -88,6 +69,39 @@ class Train:
             signals=signals,
         )
 
+    def follow(self, parts: Parts, place: Place) -> None:
+        """Take part in the training of another process, which alone judges, writes and tells."""
+        self._fit(parts, place, lambda _: [])
+
+    def _fit(
+        self, parts: Parts, place: Place, judge: Callable[[Classifier], list[Finding]]
+    ) -> tuple[Classifier, EarlyBreak]:
+        classifier = self._classifier(parts)
+        watch = EarlyBreak(parts, total_steps=self._steps(parts), break_factor=self.break_factor, judge=judge)
+        keep = checkpoints.KeepCheckpoints(
+            parts.directory / "checkpoints",
+            monitor=self.monitor,
+            examples=len(parts.data.val),
+            patience=self.patience,
+            stopper=parts.stopper,
+        )
+        trainer = parts.engine.trainer(
+            place=place,
+            max_epochs=self.epochs,
+            callbacks=[watch, keep],
+            plugins=[checkpoints.WholeFiles()],
+            enable_checkpointing=True,  # by ours, among the callbacks
+        )
+        try:
+            with parts.stopper.deferred():
+                trainer.fit(classifier, ckpt_path=parts.resume)
+        except Broken:
+            pass
+        return classifier, watch
+
+    def _steps(self, parts: Parts) -> int:
+        return self.epochs * -(-len(parts.data.train) // parts.step_size)
+
     def _judge(self, parts: Parts, earlier: Sequence[Outcome], classifier: Classifier) -> list[Finding]:
         """What the checks say at the end of an epoch, of those that need not wait for the end."""
         signals = so_far(parts, classifier, epochs=self.epochs) | {"running": True}
@@ -97,8 +111,7 @@ class Train:
         train, recording = parts.data.train, parts.recording
         recorder = probe = None
         if recording is not None:
-            steps = self.epochs * -(-len(train) // parts.batch_size)
-            recorder = Recorder(recording, total_steps=steps)
+            recorder = Recorder(recording, total_steps=self._steps(parts))
             probe = first(train, len(parts.data.classes), LAST_PROBE)
         classifier = Classifier(
             parts.network(),
@@ -110,7 +123,7 @@ class Train:
             seed=parts.seed,
             steps=EpochBatches(
                 len(train),
-                batch_size=parts.batch_size,
+                batch_size=parts.step_size,
                 seed=parts.seed,
                 steps_per_call=parts.engine.steps_per_call,
             ),
@@ -121,6 +134,7 @@ class Train:
             channels_last=parts.channels_last,
             recorder=recorder,
             probe=probe,
+            accumulate=parts.engine.accumulate,
         )
         classifier.saved = {
             "config": parts.config,

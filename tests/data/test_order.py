@@ -82,20 +82,6 @@ def test_resuming_yields_exactly_the_rest_in_the_same_calls(done: int) -> None:
     assert len(loader) == len(list(loader))
 
 
-@pytest.mark.parametrize(("n", "world"), [(103, 1), (103, 2), (103, 4), (8, 4), (3, 8)])
-def test_ranks_share_the_padded_permutation_in_equal_steps(n: int, world: int) -> None:
-    loaders = [EpochBatches(n, batch_size=5, seed=1, steps_per_call=3, rank=r, world_size=world) for r in range(world)]
-    visited = [[i for _, index in steps_of(loader) for i in index] for loader in loaders]
-    assert len({len(examples) for examples in visited}) == 1
-    assert len({loader.steps_per_epoch for loader in loaders}) == 1
-    assert {loader.steps_per_epoch for loader in loaders} == {len(steps_of(loader)) for loader in loaders}
-    together = [visited[r][i] for i in range(len(visited[0])) for r in range(world)]
-    order = permutation(1, 0, n).tolist()
-    assert together[:n] == order
-    assert together == (order * world)[: len(together)]
-    assert len(together) < n + world
-
-
 @pytest.mark.parametrize("size", [0, -3, 2.5, "64", True])
 def test_a_batch_size_that_is_none_is_refused(size: object) -> None:
     with pytest.raises(UserError) as refused:

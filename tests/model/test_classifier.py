@@ -30,7 +30,7 @@ from pipeline.data import (
 from pipeline.model import CrossEntropy
 from pipeline.model.classifier import EVALUATION_BATCH, Classifier
 from pipeline.model.schedule import Schedule
-from pipeline.runner import _quiet_libraries
+from pipeline.runner import quiet_libraries
 
 N, BATCH, SEED, CLASSES, LR = 50, 16, 7, 3, 0.05
 STEPS = 4  # an epoch: 16 + 16 + 16 + 2
@@ -40,7 +40,7 @@ STEPS = 4  # an epoch: 16 + 16 + 16 + 2
 def _surroundings() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with _quiet_libraries():
+    with quiet_libraries():
         yield
     torch.set_num_threads(threads)
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.assemble import assemble, with_directory
 from pipeline.overrides import composed
 from pipeline.parts import Parts
-from pipeline.runner import _quiet_libraries
+from pipeline.runner import quiet_libraries
 from pipeline.stopping import Stopper
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -47,7 +47,7 @@ def _surroundings() -> Iterator[None]:
     """One thread, and the quiet in which a run has its stages."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with _quiet_libraries():
+    with quiet_libraries():
         yield
     torch.set_num_threads(threads)
 
