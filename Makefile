@@ -10,6 +10,7 @@ run      := $(bin)/python -m pipeline
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
 	@sed -nE 's/^([a-z_-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo 'Every option, key and command: $(run) --help'
 	@echo 'Exit codes of the program: 0 passed, 1 crash, 2 wrong configuration or data, 3 a stage failed its checks.'
 	@echo '(make itself turns every failure into 2 and prints the program'"'"'s code: "Error 3".)'
 

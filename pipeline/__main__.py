@@ -1,6 +1,6 @@
 """`python -m pipeline ...`: check what was typed, let Hydra compose it, run the stages, exit with the verdict.
 
-A first word without `=` is a command: `diagnose` judges a finished run again, `explain` prints a check's page.
+A first word without `=` is a command (pipeline/commands/): `python -m pipeline explain dead_units`.
 """
 
 from __future__ import annotations
@@ -9,75 +9,103 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 # Before torch is imported: OpenMP threads that spin for long while they wait make steps ten times slower beside other
 # work. 10,000 turns are short enough for that; 1,000 cost 15 % on a quiet machine (docs/LOG.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.conf import HydraConf
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
-
+from pipeline.commands import asked, obey
+from pipeline.commands.flags import FLAGS, HYDRAS, print_versions
 from pipeline.errors import Stopped, UserError, did_you_mean
-from pipeline.overrides import CONF, composed, register_resolvers, swept
-from pipeline.rundir import check_name, check_writable
 
-COMMANDS = ("diagnose", "explain")
+if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be composed
+    from argparse import Namespace
+
+    from hydra.conf import HydraConf
+    from omegaconf import DictConfig
+
 _exit_codes: list[int] = []
 """Of each job of this process: one, or those of a multirun."""
 
 
 def main() -> None:
     """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n ended by signal n."""
+    arguments = sys.argv[1:]
+    word = asked(arguments)
     try:
-        if (word := _command()) is not None:
-            sys.exit(_obey(word, sys.argv[2:]))
-        # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
-        arguments = get_args_parser().parse_known_args()[0]
-        if not (arguments.help or arguments.hydra_help or arguments.shell_completion):
-            config = composed(arguments.overrides, config_dir=arguments.config_dir)
-            if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg):
-                raise UserError("takes one value; to sweep over several add --multirun.", field=keys[0])
-            if not (arguments.cfg or arguments.info):
-                check_name(config.name)
-                check_writable(Path(str(config.outputs)))
-        os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
-        register_resolvers()
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+        if word is not None:
+            sys.exit(obey(word, arguments[1:]))
+        if {"--help", "-h"} & set(arguments):
+            sys.exit(obey("help", arguments))
+        if "--version" in arguments:
+            sys.exit(print_versions())
+        _compose_and_run()
     except UserError as error:
         sys.exit(_complain(error))
     except (Stopped, KeyboardInterrupt) as stop:
         number = stop.signal if isinstance(stop, Stopped) else 2
-        print("stopped; go on with resume=auto", file=sys.stderr)
+        print("stopped" if word else "stopped; go on with resume=auto", file=sys.stderr)
         sys.exit(128 + number)
+    except BrokenPipeError:  # whoever read our output has seen enough: `pipeline runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
     sys.exit(max(_exit_codes, default=0))
 
 
-def _command() -> str | None:
-    """The first word, where it is neither an override nor a flag."""
-    word = next(iter(sys.argv[1:]), "")
-    return word if word and "=" not in word and word[0] not in "-+~" else None
+def _compose_and_run() -> None:
+    import hydra
+
+    from pipeline.overrides import CONF, composed, register_resolvers, swept
+    from pipeline.rundir import check_name, check_writable
+
+    # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
+    arguments = _flags()
+    if not (arguments.hydra_help or arguments.shell_completion):
+        config = composed(arguments.overrides, config_dir=arguments.config_dir)
+        if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg):
+            raise UserError("takes one value; to sweep over several add --multirun.", field=keys[0])
+        if arguments.cfg == "job" and not arguments.package:
+            return _show(config, resolve=arguments.resolve)
+        if not (arguments.cfg or arguments.info):
+            check_name(config.name)
+            check_writable(Path(str(config.outputs)))
+    os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
+    register_resolvers()
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
 
 
-def _obey(word: str, arguments: list[str]) -> int:
-    if word == "diagnose":
-        from pipeline.diagnose import diagnose
+def _flags() -> Namespace:
+    """The command line as Hydra reads it; its complaints are ours."""
+    from hydra._internal.utils import get_args_parser
 
-        return diagnose(arguments)
-    if word == "explain":
-        from pipeline.catalogue import explain
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}. --help lists what there is.")
 
-        return explain(arguments)
-    meant = did_you_mean(word, COMMANDS)
-    raise UserError(f"there is no command {word!r}.{meant} Commands: {', '.join(COMMANDS)}; all else is key=value.")
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    arguments, unknown = parser.parse_known_args()
+    for flag in unknown:
+        meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRAS])
+        raise UserError(f"there is no flag {flag!r}.{meant} --help lists what there is.")
+    return arguments
+
+
+def _show(config: DictConfig, *, resolve: bool) -> None:
+    """What Hydra prints for `--cfg job`, without composing a second time."""
+    from omegaconf import OmegaConf
+
+    if resolve:
+        OmegaConf.resolve(config)
+    print(OmegaConf.to_yaml(config), end="")
 
 
 def _job(config: DictConfig) -> None:
     """One run. Its verdict goes to `_exit_codes`, so that one failed job does not end a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     from pipeline.runner import run_config
 
     job = HydraConfig.get()
@@ -107,6 +135,8 @@ def _spare_test_split(config: DictConfig, job: HydraConf) -> None:
 
     A sweep over nothing but seeds chooses nothing.
     """
+    from omegaconf import open_dict
+
     typed = {key for key in os.environ.get("PIPELINE_SWEPT", "").split(",") if key}
     keys = typed | set(job.sweeper.get("params") or {})
     only_seeds = keys <= {"seed"} and str(job.sweeper._target_).endswith("BasicSweeper")

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from pipeline.allowed import locate
-from pipeline.errors import UserError, did_you_mean
-from pipeline.overrides import CONF
+from pipeline.menu import CONF
 from pipeline.rule_source import RuleSource
 from pipeline.rundir import write_text
 
@@ -50,7 +50,12 @@ class Page:
     thresholds: tuple[Threshold, ...]
     explains: tuple[str, ...]
     explained_by: tuple[str, ...]
-    source: RuleSource
+    rule_class: Any
+
+    @cached_property
+    def source(self) -> RuleSource:
+        """What the rule's code says; reading it is the slow part of a page."""
+        return RuleSource.of(self.rule_class)
 
     def markdown(self) -> str:
         lines = [f"## {self.check}", "", f"Anti-pattern: {self.against}", "", f"Rule: {self.rule}", ""]
@@ -66,22 +71,6 @@ class Page:
         for title, checks in (("Explains", self.explains), ("Explained by", self.explained_by)):
             lines += [f"- {title}: {', '.join(f'[{check}](#{check})' for check in checks)}"] if checks else []
         return "\n".join(lines) + "\n"
-
-
-def explain(arguments: Sequence[str]) -> int:
-    """Print the page of one check, or, without an argument, a line on each. Raises `UserError` for another word."""
-    checks = pages()
-    if not arguments:
-        width = max(map(len, checks))
-        for page in checks.values():
-            print(f"{page.check:<{width}}  {page.against}")
-        return 0
-    name = arguments[0]
-    if len(arguments) > 1 or name not in checks:
-        meant = did_you_mean(name, checks)
-        raise UserError(f"give one check: there is no {' '.join(arguments)!r}.{meant} Without a name: all of them.")
-    print(re.sub(r"\[(\w+)\]\(#\w+\)", r"\1", checks[name].markdown()), end="")
-    return 0
 
 
 def catalogue() -> str:
@@ -111,7 +100,7 @@ def pages() -> dict[str, Page]:
             thresholds=tuple(Threshold(key, value, comments.get((name, key), "")) for key, value in values.items()),
             explains=tuple(other for other in rules if other in rule.explains),
             explained_by=tuple(other for other in rules if name in rules[other].explains),
-            source=RuleSource.of(rule),
+            rule_class=rule,
         )
     return found
 

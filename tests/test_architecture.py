@@ -17,7 +17,7 @@ FILES = sorted(
 )  # which offers, lazily, the top
 
 FLOORS = [
-    {"errors"},
+    {"errors", "menu"},
     {"fields", "stopping"},
     {"rundir", "allowed", "checks", "signals", "rule_source"},
     {"data", "record"},
@@ -32,12 +32,16 @@ FLOORS = [
     {"runner"},
     {"follower"},
     {"diagnose", "catalogue"},
+    {"commands"},
     {"__main__"},
 ]
 """From the ground up: a room imports from its own floor and those below."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
-KNOW_HYDRA = {"recipes.py", "overrides.py", "assemble.py", "runner.py", "diagnose.py", "catalogue.py", "__main__.py"}
+KNOW_HYDRA = {
+    *("recipes.py", "overrides.py", "assemble.py", "runner.py", "diagnose.py", "catalogue.py", "__main__.py"),
+    "commands/completion.py",
+}
 
 
 def name_of(path: Path) -> str:
@@ -93,6 +97,8 @@ def test_rooms_of_numbers_know_no_networks(path: Path) -> None:
         "record",
         "allowed",
         "overrides",
+        "menu",
+        "commands",
         "__main__",
     ):
         assert not packages_imported(path) & {"torch", "torchvision", "pytorch_lightning", "numpy"}
@@ -141,7 +147,7 @@ def test_the_device_is_never_written_down(path: Path) -> None:
     ("code", "absent"),
     [
         ("import pipeline", {"torch", "numpy", "hydra", "rich"}),
-        ("import pipeline.__main__", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
+        ("import pipeline.__main__", {"torch", "torchvision", "pytorch_lightning", "numpy", "hydra", "omegaconf"}),
         ("from pipeline.overrides import composed; composed(['data=digits'])", {"torch", "pytorch_lightning", "numpy"}),
         ("import pipeline.diagnose", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
         ("import pipeline.checks", {"torch", "numpy", "hydra", "omegaconf"}),

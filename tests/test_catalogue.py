@@ -1,9 +1,8 @@
-"""docs/checks.md says what the code says, and `explain` prints a page of it."""
+"""docs/checks.md says what the code says."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalogue import _comments, catalogue, explain, pages
-from pipeline.errors import UserError
+from pipeline.catalogue import _comments, catalogue, pages
 from pipeline.rule_source import KEYS, RuleSource
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,24 +109,3 @@ def test_remedies_of_functions_that_rules_share_are_found() -> None:
 def test_comments_that_go_on_belong_to_their_threshold() -> None:
     text = "rules:\n  a:\n    # of the rule\n    x: 1  # one\n      # two\n    y: 2\n  b:\n    x: 3  # three\n"
     assert _comments(text) == {("a", "x"): "one two", ("b", "x"): "three"}
-
-
-def test_explain_prints_a_page_or_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain(["input_ignored"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("## input_ignored\n")
-    assert "](#" not in said
-    assert explain([]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(PAGES)
-
-
-@pytest.mark.parametrize(("words", "said"), [(["dead_unit"], "Did you mean 'dead_units'"), (["a", "b"], "'a b'")])
-def test_an_unknown_check_is_answered_with_the_nearest(words: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        explain(words)
-
-
-def test_explaining_needs_no_torch() -> None:
-    code = "import sys; from pipeline.catalogue import explain; explain(['dead_units']); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 import pipeline.overrides
 from pipeline.errors import UserError
 from pipeline.overrides import CONF, composed, swept
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -270,45 +266,3 @@ def test_composing_leaves_no_trace() -> None:
 
 def test_the_menu_is_found_beside_the_package() -> None:
     assert (CONF / "config.yaml").is_file()
-
-
-def program(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-    """`python -m pipeline` with every import on standard error, and its processor time in seconds: other work on the
-    machine stretches the wall's."""
-    before = os.times()
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pipeline", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    after = os.times()
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    return done, seconds
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["--help"], 0, "optimizer: "),
-        (["--cfg", "job"], 0, "batch_size: 64"),
-        (["optimizer=adm"], 2, "error: optimizer: there is no option 'adm'"),
-        (["optimizer.lrr=1"], 2, "Did you mean 'optimizer.lr'"),
-        (["name=a/b"], 2, "error: name: "),
-        (["optimizer.lr=1,2"], 2, "--multirun"),
-        (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
-    ],
-    ids=["help", "cfg", "option", "key", "name", "sweep", "hydra"],
-)
-def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
-    done, seconds = program(*arguments, folder=tmp_path)
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
-    assert done.returncode == code
-    assert said in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert "hydra" in imported
-    assert not {"torch", "torchvision", "pytorch_lightning", "numpy"} & imported
-    assert list(tmp_path.iterdir()) == []
-    assert seconds < 2

@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.report.console import console as make_console
+from pipeline.report.console import is_live
+
 if TYPE_CHECKING:
     from pipeline.checks import Finding
     from pipeline.fixing import Fix
@@ -46,7 +49,7 @@ class Terminal:
     """Writes to standard output; without a terminal (a pipe, CI) no bar and no control characters."""
 
     def __init__(self, *, verbose: int, console: Console | None = None):
-        self.console = console or Console(highlight=False, soft_wrap=not _is_terminal())
+        self.console = console or make_console()
         self.verbose = verbose
         self._bar: Progress | None = None
         self._task: Any = None
@@ -61,7 +64,7 @@ class Terminal:
 
     def stage_begins(self, name: str) -> None:
         self._told = {}
-        if self.verbose == 0 or not self.console.is_terminal:
+        if self.verbose == 0 or not is_live(self.console):
             return
         self._bar = Progress(
             TextColumn("{task.description:<9}", markup=False),
@@ -179,9 +182,3 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

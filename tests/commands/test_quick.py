@@ -1,0 +1,100 @@
+"""What answers at once: everything that runs no stage. Under 0.7 s, without torch, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 0.7
+HEAVY = {"torch", "torchvision", "pytorch_lightning", "numpy", "optuna", "plotly"}
+
+
+def program(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """`python -m pipeline` with every import on standard error, and its processor time in seconds: other work on the
+    machine stretches the wall's."""
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    return done, seconds
+
+
+def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "  optimizer=\n"),
+        (["help"], 0, "  optimizer=\n"),
+        (["--version"], 0, "staged-training-pipeline "),
+        (["explain"], 0, "dead_units "),
+        (["explain", "dead_units"], 0, "## dead_units"),
+        (["completion", "bash"], 0, "_pipeline_complete"),
+        (["completion", "--answer", "pipeline optimizer=rms"], 0, "optimizer=rmsprop\n"),
+        (["completion", "--answer", "pipeline optimizer=adam data=digits optimizer.b"], 0, "optimizer.betas=\n"),
+        (["--cfg", "job"], 0, "batch_size: 64"),
+        (["--cfg", "job", "optimizer=adam", "optimizer.lr=7", "data=digits"], 0, "lr: 7\n"),
+        (["explian"], 2, "Did you mean 'explain'"),
+        (["explain", "dead_unit"], 2, "Did you mean 'dead_units'"),
+        (["--mutlirun"], 2, "Did you mean '--multirun'"),
+        (["--cfg", "jbo"], 2, "'jbo'"),
+        (["optimizer=adm"], 2, "error: optimizer: there is no option 'adm'"),
+        (["data=digits", "optimizer.lrr=1"], 2, "Did you mean 'optimizer.lr'"),
+        (["name=a/b"], 2, "error: name: "),
+        (["outputs=/proc/nowhere"], 2, "error: outputs: "),
+        (["optimizer.lr=1,2"], 2, "--multirun"),
+        (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
+        (["--config-dir", "nowhere"], 2, "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
+    for _ in range(3):  # the processor is slower, too, while others use it
+        done, seconds = program(*arguments, folder=tmp_path)
+        assert done.returncode == code
+        assert said in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert not HEAVY & imported(done)
+        assert list(tmp_path.iterdir()) == []
+        if seconds < LIMIT:
+            return
+    pytest.fail(f"{seconds:.2f} s")
+
+
+def test_what_is_only_read_needs_no_hydra(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["completion", "--answer", "pipeline data=dig"], ["--version"]):
+        done, _ = program(*arguments, folder=tmp_path)
+        assert not {"hydra", "omegaconf"} & imported(done)
+
+
+@pytest.mark.parametrize("words", [[], ["optimizer=adam", "optimizer.lr=0.5", "+optimizer.maximize=true", "tags=[a]"]])
+def test_the_configuration_is_shown_as_hydra_shows_it(words: list[str], tmp_path: Path) -> None:
+    for flags in (["--cfg", "job"], ["--cfg", "job", "--resolve"]):
+        ours, _ = program(*flags, *words, folder=tmp_path)
+        hydras, _ = program(*flags, "--package", "_global_", *words, folder=tmp_path)
+        assert ours.stdout == hydras.stdout
+        assert ours.returncode == hydras.returncode == 0
+
+
+def test_a_reader_who_has_seen_enough_is_no_crash(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pipeline --help | head -n 1"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=tmp_path, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.startswith("pipeline ")
+    assert done.stderr == ""
