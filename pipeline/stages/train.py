@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from pipeline import fields
-from pipeline.checks import Finding
+from pipeline.checks import Checks, Finding, Signals
+from pipeline.checks.shape import shape
 from pipeline.data import EpochBatches
 from pipeline.data.order import permutation
 from pipeline.data.splits import first
@@ -64,7 +65,10 @@ class Train:
             passed=not parts.checks.fails(findings) and not watch.broken,
             seconds=time.perf_counter() - started,
             headline=self._headline(classifier.history, watch, examples),
-            metrics=self._metrics(classifier.history, examples) | watch.signals | {"lr": parts.lr},
+            metrics=self._metrics(classifier.history, examples)
+            | watch.signals
+            | {"lr": parts.lr}
+            | _shape(signals, parts.checks),
             findings=tuple(findings),
             signals=signals,
         )
@@ -163,6 +167,12 @@ class Train:
             f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
             f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"
         )
+
+
+def _shape(signals: Signals, checks: Checks) -> dict[str, Any]:
+    """`loss_shape`: the name of the loss curve; `loss_shape_at`: the steps that show it."""
+    found = shape(signals, checks.rules)
+    return {} if found is None else {"loss_shape": found.name, "loss_shape_at": list(found.steps)}
 
 
 def _recompute(parts: Parts, classifier: Classifier, path: Path) -> None:

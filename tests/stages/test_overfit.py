@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
 from pipeline.parts import Parts
 from pipeline.stages import Overfit
+from pipeline.stages.overfit import _Watch
 
 PartsOf = Callable[..., Parts]
 EASY = ("optimizer=adam", "optimizer.lr=0.01")
@@ -162,3 +163,20 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         overfit(**{field: value})
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("losses", "rose"),
+    [
+        ([2.0, *[1.5] * 20], False),  # it falls, too slowly
+        ([2.0, 2.5, 2.9, *[1.0] * 10], False),
+        ([2.0, 2.5, 3.1, *[1.0] * 10], True),  # a spike on the way, and below its start at the end
+        ([2.0, 2.1, 2.2], True),
+        ([2.0, 0.4, *[0.9] * 10], True),  # twice its best again
+        ([2.0, 1.0, math.nan], True),
+    ],
+)
+def test_a_curve_that_rose_had_a_rate_too_high(losses: list[float], rose: bool) -> None:
+    watch = _Watch(10, 100, 0.01, lambda *_, **__: None)
+    watch.losses = losses
+    assert watch.rose() == rose

@@ -1,0 +1,82 @@
+"""The name of a loss curve, over the cases of the rules that read curves, and over curves of closed form."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import pipeline.checks
+from pipeline.checks.finding import Rule
+from pipeline.checks.shape import NAMES, shape
+
+FOLDER = Path(__file__).parents[2]
+MENU = yaml.safe_load((FOLDER / "conf" / "checks" / "default.yaml").read_text())["rules"]
+RULES: dict[str, Rule] = {
+    name: getattr(pipeline.checks, node["_target_"].removeprefix("pipeline.checks."))(
+        **{key: value for key, value in node.items() if not key.startswith("_")}
+    )
+    for name, node in MENU.items()
+}
+FIRES = [
+    pytest.param(check, case["signals"], id=f"{check}: {name}")
+    for check in NAMES
+    for name, case in yaml.safe_load((FOLDER / "tests/checks/cases" / f"{check}.yaml").read_text())["fires"].items()
+    if "epochs" in case["signals"]
+]
+
+
+def curve(losses: list[float], **changes: Any) -> dict[str, Any]:
+    """A training of 400 steps at one rate, whose answers are far better than chance."""
+    ends = [100, 200, 300, 400]
+    columns = {"step": ends, "lr": [0.01] * 4, "loss": [losses[end - 1] for end in ends]}
+    rights = {name: [0.5, 0.7, 0.8, 0.9] for name in ("accuracy", "probe_accuracy", "val_accuracy")}
+    about = {"classes": 10, "train_examples": 1000, "val_examples": 400, "batch_size": 10, "epochs_planned": 4}
+    return about | {"losses": losses, "accuracies": [0.9] * 400, "epochs": columns | rights, "lr": 0.01} | changes
+
+
+GOOD = [0.1 + 2.2 * math.exp(-step / 100) for step in range(400)]
+
+
+@pytest.mark.parametrize(("check", "signals"), FIRES)
+def test_the_first_rule_that_holds_names_the_curve(check: str, signals: dict[str, Any]) -> None:
+    found = shape(signals, RULES)
+    assert found is not None
+    firing = [name for name in NAMES if RULES[name](signals) is not None]
+    assert check in firing
+    assert found.name in {NAMES[firing[0]], "flat"}
+    assert (found.name == "flat") == (firing[0] == "loss_plateau" and shape(signals, {}) == found)
+    assert found.steps
+    assert all(1 <= step <= len(signals["losses"]) * signals.get("steps_per_entry", 1) for step in found.steps)
+
+
+def test_an_exponential_is_good_and_marked_where_nine_tenths_of_the_fall_are_done() -> None:
+    found = shape(curve(GOOD), RULES)
+    assert found is not None
+    assert found.name == "good"
+    assert found.steps[0] == pytest.approx(100 * math.log(10), abs=25)  # smoothed over a tenth of the run
+
+
+def test_without_rules_a_curve_is_good_or_flat_or_broken() -> None:
+    flat = curve(GOOD)
+    for name in ("accuracy", "probe_accuracy"):
+        flat["epochs"] = flat["epochs"] | {name: [0.1] * 4}
+    names = [found.name for signals in (curve(GOOD), flat) if (found := shape(signals, {})) is not None]
+    assert names == ["good", "flat"]
+
+
+def test_a_broken_curve_is_named_by_how_it_broke() -> None:
+    exploded = curve(GOOD, exploded=True, exploded_step=7)
+    assert (found := shape(exploded, {})) is not None
+    assert (found.name, found.steps) == ("exploding", (7,))
+    assert (found := shape(exploded | {"nonfinite": ["the loss"], "nonfinite_step": 9}, RULES)) is not None
+    assert (found.name, found.steps) == ("not finite", (9,))
+    assert (found := shape(curve(GOOD) | {"epochs": {}, "losses": GOOD[:3]}, RULES)) is not None
+    assert (found.name, found.steps) == ("cut short", (3,))
+
+
+def test_other_stages_have_no_curve() -> None:
+    assert shape({"classes": 10, "first_loss": 2.3}, RULES) is None
