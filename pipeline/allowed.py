@@ -36,6 +36,7 @@ _OURS = {
     "pipeline.model.init": ("zeros", "gaussian", "xavier", "he", "glorot_normal", "glorot_uniform", "orthogonal",
                             "lsuv"),
     "pipeline.signals": ("Recording",),
+    "pipeline.loggers": ("CSV", "TensorBoard", "MLflow", "WandB"),
     "pipeline.stages": ("Sanity", "Overfit", "LrRange", "Train", "Evaluate"),
     "pipeline.checks": ("WrongOutputCount", "NonFinite", "SymmetricUnits", "BatchLeak", "InitialLoss",
                         "RegularizationRaisesLoss", "UnreachableParameters", "InputIgnored", "CannotOverfit",

@@ -41,7 +41,8 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
     check_name(plain["name"])
     seed = fields.whole("seed", plain["seed"], at_least=0, at_most=2**63 - 1)
     fields.whole("verbose", plain["verbose"], at_least=0, at_most=2)
-    for key, node in [("stages", plain["stages"]), ("checks.rules", plain["checks"]["rules"])]:
+    nodes = {"stages": plain["stages"], "checks.rules": plain["checks"]["rules"], "logger": plain["logger"]}
+    for key, node in nodes.items():
         if not isinstance(node, Mapping):
             raise UserError(f"{node!r} stands where a whole node belongs.", field=key)
     if not isinstance(plain["tags"], list):
@@ -51,6 +52,7 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
     checks = _checks(plain["checks"])
     recording = None if plain["signals"].get("recorded") is False else instantiate(plain["signals"], "signals")
     stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
+    loggers = {name: instantiate(node, f"logger.{name}") for name, node in plain["logger"].items()}
     optimizer = _optimizer(plain["optimizer"])
     schedule = instantiate(plain["schedule"], "schedule")
     build(schedule.try_out, "schedule", optimizer)
@@ -89,6 +91,7 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
         recording=recording,
         engine=engine,
         stages=stages,
+        loggers=loggers,
         config=plain,
     )
 

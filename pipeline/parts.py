@@ -15,6 +15,7 @@ from pipeline import fields
 from pipeline.checks import Checks, Finding
 from pipeline.data import Augmentation, Preprocessing, Splits
 from pipeline.errors import UserError
+from pipeline.loggers import Log, Logger
 from pipeline.model import Loss
 from pipeline.model.schedule import Schedule
 from pipeline.signals import Recording
@@ -206,6 +207,8 @@ class Parts:
     """How much is recorded while training; None: losses and accuracies only."""
     engine: Engine
     stages: Mapping[str, Stage]
+    loggers: Mapping[str, Logger]
+    """Logs that were chosen, by name; `log` is what is open of them."""
     config: dict[str, Any]
     """The composed configuration as plain data, for the checkpoint."""
     directory: Path = Path()
@@ -215,6 +218,7 @@ class Parts:
     progress: Progress = lambda done, total, **numbers: None
     found: Callable[[Finding], None] = lambda finding: None
     """Where a stage tells a finding that holds already while it runs."""
+    log: Log = field(default_factory=Log)
 
     @property
     def step_size(self) -> int:

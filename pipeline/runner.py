@@ -166,7 +166,10 @@ def quiet_libraries() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch)(\..*)?")
+            warnings.filterwarnings(
+                "ignore",
+                module=r"(pytorch_lightning|lightning_fabric|torch|tensorboard|mlflow|wandb|sqlalchemy)(\..*)?",
+            )
             yield
     finally:
         for name, level in before.items():

@@ -19,6 +19,7 @@ from pipeline.checks.finding import ranked
 from pipeline.data import Splits
 from pipeline.errors import Stopped
 from pipeline.fixing import Fix, Mender
+from pipeline.loggers import Log, LoggedRun, opened
 from pipeline.parts import Outcome, Parts
 from pipeline.record import SCHEMA, write_outcome, write_signals
 
@@ -86,7 +87,8 @@ def run_stages(
     """
     teller = teller or Teller()
     record = _Record(parts, overrides, typed_hash or config_hash(parts.config), mender)
-    parts = dataclasses.replace(parts, progress=teller.progress, found=teller.finding)
+    log = _begin_log(parts, before=parts.resume.parent.parent if parts.resume else None)
+    parts = dataclasses.replace(parts, progress=teller.progress, found=teller.finding, log=log)
     done = {outcome.name: outcome for outcome in earlier if outcome.passed}
     outcomes: list[Outcome] = []
     record.write(parts, outcomes, "running", None)
@@ -97,9 +99,11 @@ def run_stages(
                 teller.stage_begins(name)
             outcomes.append(done[name] if resumed else parts.stages[name](parts, outcomes))
             teller.stage_ends(outcomes[-1], resumed=resumed)
+            parts.log.stage(name, outcomes[-1].metrics, passed=outcomes[-1].passed)
             record.write(parts, outcomes, "running", None)
             while mender and not resumed and (finding := mender.next(parts, outcomes)):
-                parts, outcomes = mender.attempt(finding, parts, outcomes, teller) or (parts, outcomes)
+                if mended := mender.attempt(finding, parts, outcomes, teller):
+                    parts, outcomes = _log_anew(parts.log, mended[0], mended[1]), mended[1]
                 record.write(parts, outcomes, "running", None)
             if not outcomes[-1].passed:
                 if mender:
@@ -107,14 +111,17 @@ def run_stages(
                 break
     except Stopped as stop:
         record.write(parts, outcomes, "interrupted", 128 + stop.signal)
+        parts.log.end("interrupted")
         raise
     except BaseException:
         with contextlib.suppress(OSError):
             record.write(parts, outcomes, "error", CRASHED)
+        parts.log.end("error")
         raise
     passed = all(outcome.passed for outcome in outcomes)
     status, code = ("passed", PASSED) if passed else ("failed", FAILED)
     seconds = record.write(parts, outcomes, status, code)
+    parts.log.end(status)
     return RunResult(
         status,
         code,
@@ -124,6 +131,24 @@ def run_stages(
         diagnosis(outcomes, parts.checks),
         tuple(mender.fixes) if mender else (),
     )
+
+
+def _begin_log(parts: Parts, *, before: Path | None = None) -> Log:
+    """The logs that were chosen, with what a resumed run has in them already."""
+    run = LoggedRun(parts.name, parts.directory, parts.config, classes=parts.data.classes, before=before)
+    return opened(parts.loggers, run)
+
+
+def _log_anew(log: Log, mended: Parts, outcomes: Sequence[Outcome]) -> Parts:
+    """A mended run has other hyperparameters: its logs begin anew, with all that its stages have come to."""
+    log.end("mended")
+    log = _begin_log(mended)
+    for outcome in outcomes:
+        if outcome.name == "train" and outcome.signals:
+            signals = outcome.signals
+            log.training(outcome.metrics["history"], signals.get("samples"), signals.get("units"))
+        log.stage(outcome.name, outcome.metrics, passed=outcome.passed)
+    return dataclasses.replace(mended, log=log)
 
 
 def command_line(overrides: Sequence[str]) -> str:
@@ -213,7 +238,7 @@ def config_hash(config: dict[str, Any]) -> str:
     """Of all that decides a run's result: two runs with one hash compute the same thing."""
     import hashlib
 
-    apart = ("resume", "verbose", "outputs", "name", "tags", "fix")
+    apart = ("resume", "verbose", "outputs", "name", "tags", "fix", "logger")
     decisive = {key: value for key, value in config.items() if key not in apart}
     how = ("devices", "strategy", "timeout")  # a run may go on with another number of processes
     if isinstance(config.get("trainer"), dict):

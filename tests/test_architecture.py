@@ -20,7 +20,7 @@ FLOORS = [
     {"errors", "menu"},
     {"fields", "stopping"},
     {"rundir", "allowed", "checks", "signals", "rule_source"},
-    {"data", "record"},
+    {"data", "record", "loggers"},
     {"model"},
     {"parts", "assemble"},
     {"stages"},

@@ -39,6 +39,8 @@ ROWS = range(max(map(len, OPTIONS.values())))
 """Enough compositions for every option to be in one: the i-th takes the i-th option of each group, round and round."""
 EACH = [pytest.param(group, option, id=f"{group}={option}") for group, options in OPTIONS.items() for option in options]
 
+IN_LISTS = {"stage": "stages", "logger": "logger"}
+"""Groups of which several options may be chosen, and the node in which each has its own."""
 NEEDS_MORE = {"model": {"custom", "torchvision"}, "loss": {"custom"}, "trainer": {"gpu"}}
 """Options that digits on this machine cannot be built with as they stand; each has a test of its own below."""
 
@@ -94,7 +96,7 @@ def test_a_file_calls_only_what_is_allowed(path: Path) -> None:
 def test_an_option_composes(group: str, option: str) -> None:
     config = composed_row(OPTIONS[group].index(option))
     written = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
-    node = config.stages[option] if group == "stage" else config[group]
+    node = config[IN_LISTS[group]].get(option, {}) if group in IN_LISTS else config[group]
     for key, value in written.items():
         if key == "defaults" or "${" in str(value):
             continue

@@ -23,6 +23,7 @@ from pipeline.parts import Outcome, Parts, Place, findings_of
 from pipeline.signals import LAST_PROBE, Recorder
 from pipeline.stages import checkpoints
 from pipeline.stages.early_break import Broken, EarlyBreak
+from pipeline.stages.log_epochs import LogEpochs, log_training
 from pipeline.stages.processes import together
 from pipeline.stages.training_signals import at_the_end, so_far
 
@@ -55,6 +56,7 @@ class Train:
             classifier, watch = self._fit(parts, place, judge)
         if classifier.history:
             checkpoints.write_history(parts.directory / "history.csv", classifier.history)
+        log_training(parts.log, classifier)
         signals = so_far(parts, classifier, epochs=self.epochs) | watch.signals
         signals |= at_the_end(parts, classifier) if not watch.broken else {"interrupted_epoch": True}
         findings = parts.checks.judge(signals, stage="train", earlier=findings_of(earlier))
@@ -92,7 +94,7 @@ class Train:
         trainer = parts.engine.trainer(
             place=place,
             max_epochs=self.epochs,
-            callbacks=[watch, keep],
+            callbacks=[watch, LogEpochs(parts.log), keep],
             plugins=[checkpoints.WholeFiles()],
             enable_checkpointing=True,  # by ours, among the callbacks
         )

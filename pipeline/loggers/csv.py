@@ -1,0 +1,38 @@
+"""One table with everything, a row per step: for spreadsheets, pandas and plots of one's own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.loggers.hyperparameters import flat
+from pipeline.loggers.writer import LoggedRun, Writer
+
+
+@dataclass(frozen=True)
+class CSV:
+    """<run>/logs/csv/metrics.csv. A resumed run writes it whole in its own directory."""
+
+    def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
+        return _Table(run)
+
+
+class _Table(Writer):
+    def __init__(self, run: LoggedRun):
+        from pytorch_lightning.loggers import CSVLogger
+
+        super().__init__()
+        shutil.rmtree(run.logs / "csv", ignore_errors=True)
+        self.table = CSVLogger(run.logs / "csv", name="", version="")
+        self.table.log_hyperparams(flat(run.config))
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        self.table.log_metrics(dict(values), step=step)
+
+    def flush(self) -> None:
+        self.table.save()
+
+    def end(self, status: str, scores: Mapping[str, float]) -> None:
+        self.table.save()

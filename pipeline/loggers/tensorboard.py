@@ -1,0 +1,72 @@
+"""TensorBoard: scalars, histograms of the weights, pictures, and the table of hyperparameters with the final scores."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import fields
+from pipeline.loggers.hyperparameters import flat
+from pipeline.loggers.writer import FOLDER, LoggedRun, Writer, missing
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TensorBoard:
+    """<run>/logs/tensorboard. A resumed run takes the events so far along and goes on behind them."""
+
+    histograms: bool
+
+    def __post_init__(self) -> None:
+        fields.flag("histograms", self.histograms)
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError as error:
+            raise missing("tensorboard", error) from error
+
+    def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
+        return _Events(run, before, histograms=self.histograms)
+
+
+class _Events(Writer):
+    def __init__(self, run: LoggedRun, before: Mapping[str, Any] | None, *, histograms: bool):
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        folder = run.logs / "tensorboard"
+        shutil.rmtree(folder, ignore_errors=True)
+        goes_on = before is not None and run.before is not None and _copy(run.before / FOLDER / "tensorboard", folder)
+        super().__init__(before if goes_on else None)
+        self.histograms = histograms
+        self.config = flat(run.config)
+        self.board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+        self.events = self.board.experiment  # opens the file
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        self.board.log_metrics(values, step=step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        self.events.add_histogram(name, values, step)
+
+    def picture(self, name: str, pixels: ndarray, step: int) -> None:
+        self.events.add_image(name, pixels, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        self.events.flush()
+
+    def end(self, status: str, scores: Mapping[str, float]) -> None:
+        if status in ("passed", "failed"):  # not of a run that another will go on with
+            self.board.log_hyperparams(self.config, metrics=dict(scores))
+        self.board.finalize("success" if status == "passed" else status)
+
+
+def _copy(source: Path, target: Path) -> bool:
+    if not source.is_dir():
+        return False
+    shutil.copytree(source, target)
+    return True

@@ -1,0 +1,88 @@
+"""Weights & Biases, offline by default: nothing leaves the machine before `wandb sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import fields
+from pipeline.errors import UserError
+from pipeline.loggers.hyperparameters import flat
+from pipeline.loggers.writer import LoggedRun, Writer, missing
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from torch import Tensor
+
+STEP = "trainer/global_step"
+"""The axis that Lightning's logger counts on."""
+
+
+@dataclass(frozen=True)
+class WandB:
+    """<run>/logs/wandb. A resumed run goes on under the same id: `wandb sync` puts both parts into one run."""
+
+    mode: str
+    project: str
+    entity: str | None
+    histograms: bool
+
+    def __post_init__(self) -> None:
+        fields.choice("mode", self.mode, ("offline", "online"))
+        fields.flag("histograms", self.histograms)
+        try:
+            import wandb  # noqa: F401
+        except ImportError as error:
+            raise missing("wandb", error) from error
+
+    def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
+        return _Run(run, before, self)
+
+
+class _Run(Writer):
+    def __init__(self, run: LoggedRun, before: Mapping[str, Any] | None, chosen: WandB):
+        import wandb
+        from pytorch_lightning.loggers import WandbLogger
+
+        super().__init__(before)
+        self.histograms = chosen.histograms
+        run.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            self.run = wandb.init(
+                name=run.title,
+                project=str(chosen.project),
+                entity=chosen.entity,
+                dir=str(run.logs),
+                mode=chosen.mode,  # type: ignore[arg-type]
+                id=self.state.get("id"),
+                resume="allow",
+                reinit="create_new",  # a notebook's own run stays what it is
+                config=flat(run.config),
+                tags=[str(tag) for tag in run.config.get("tags", ())],
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        except wandb.errors.Error as error:
+            raise UserError(f"Weights & Biases cannot begin a run: {error}", field="logger.wandb.mode") from error
+        self.state["id"] = self.run.id
+        self.run.define_metric(STEP)
+        self.run.define_metric("*", step_metric=STEP)
+        self.log = WandbLogger(experiment=self.run)
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        self.log.log_metrics(values, step=step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        import wandb
+
+        counted = np.histogram(values.cpu().numpy(), bins=64)
+        self.run.log({name: wandb.Histogram(np_histogram=counted), STEP: step})
+
+    def picture(self, name: str, pixels: ndarray, step: int) -> None:
+        self.log.log_image(name, [pixels], step)
+
+    def end(self, status: str, scores: Mapping[str, float]) -> None:
+        self.run.summary.update({**scores, "status": status})
+        self.run.finish(exit_code=int(status not in ("passed", "mended")))
