@@ -62,8 +62,10 @@ def test_tensorboard_has_what_was_seen_inside(whole: RunResult, events: Any) -> 
         assert [event.value for event in events.Scalars(f"update_ratio/{name}")] == pytest.approx(ratio, rel=1e-6)
         norms = [event.value for event in events.Scalars(f"gradient_norm/{name}")]
         assert norms == pytest.approx([row[i] for row in weights["gradient"]], rel=1e-6)
+    steps = [23 * (int(epoch) + 1) for epoch in train.signals["units"]["epoch"]]
+    assert steps[-1] == 69
     for name in train.signals["units"]["name"]:
-        assert len(events.Scalars(f"dead_units/{name}")) == 3
+        assert [event.step for event in events.Scalars(f"dead_units/{name}")] == steps
 
 
 def test_tensorboard_has_histograms_of_the_weights(whole: RunResult, events: Any) -> None:
