@@ -110,13 +110,13 @@ def judge(
     def told(verdict: Verdict, sentence: str, *, chosen: int = winner.trial, **numbers: float) -> Comparison:
         return Comparison(verdict, sentence, chosen, seeds, winner, runner_up, **numbers)
 
-    name = f"trial {winner.trial}"
+    name = f"Trial {winner.trial}"
     if runner_up is None:
         return told("alone", f"{name} is the only complete trial; over {_seeds(seeds)} it scores {_range(winner)}.")
     for one, other in [(winner, runner_up), (runner_up, winner)]:
         if broke := len(one.scores) - len(one.known):
             chosen = other if len(other.known) > len(one.known) else winner
-            sentence = f"trial {one.trial} broke with {broke} of {_seeds(seeds)}; trial {chosen.trial} is kept."
+            sentence = f"Trial {one.trial} broke with {broke} of {_seeds(seeds)}; trial {chosen.trial} is kept."
             return told("broken", sentence, chosen=chosen.trial)
     assert winner.mean is not None
     assert runner_up.mean is not None
@@ -129,11 +129,13 @@ def judge(
         return told("untold", sentence, difference=difference)
     chance = f"luck alone brings about as much with probability {p:.2g}"
     if p >= LEVEL:
-        sentence = f"{name} and trial {runner_up.trial} are equal within seed noise: {both}; {chance}."
-        return told("within_noise", sentence, difference=difference, p=p)
+        kept = winner if difference >= 0 else runner_up
+        sentence = f"{name} and trial {runner_up.trial} are equal within seed noise: {both}; {chance}. "
+        sentence += f"Trial {kept.trial} is kept."
+        return told("within_noise", sentence, chosen=kept.trial, difference=difference, p=p)
     if difference > 0:
         return told("better", f"{name} is better: {both}; {chance}.", difference=difference, p=p)
-    sentence = f"trial {runner_up.trial} is better than {name}, which won by luck: {both}; {chance}."
+    sentence = f"Trial {runner_up.trial} is better than trial {winner.trial}, which won by luck: {both}; {chance}."
     return told("worse", sentence, chosen=runner_up.trial, difference=difference, p=p)
 
 

@@ -15,9 +15,10 @@ from pipeline.record import in_words
 from pipeline.rundir import write_text
 from pipeline.search.analysis import is_number
 from pipeline.search.final import Comparison, Retrained
+from pipeline.search.page import search_page
 from pipeline.search.trial import Search, Trial
 
-TRIALS, BEST, FINAL = "trials.csv", "best.yaml", "final.json"
+TRIALS, BEST, FINAL, REPORT = "trials.csv", "best.yaml", "final.json", "report.html"
 NOT_OF_A_RECIPE = ("stage", "search", "hydra", "resume", "fix", "verbose", "outputs", "report")
 """Keys that say how the search was run, or where, rather than what was trained."""
 
@@ -25,6 +26,7 @@ NOT_OF_A_RECIPE = ("stage", "search", "hydra", "resume", "fix", "verbose", "outp
 def write(search: Search, comparison: Comparison | None = None) -> None:
     """All of them, each whole; best.yaml once a trial is complete, final.json once the winner was trained again."""
     folder = Path(search.directory)
+    write_text(folder / REPORT, search_page(search, comparison, best_file=str(folder / BEST)))
     write_text(folder / TRIALS, trials_csv(search))
     if (best := chosen(search, comparison)) is not None:
         write_text(folder / BEST, recipe(search, best, comparison))

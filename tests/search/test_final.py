@@ -42,6 +42,7 @@ def test_every_verdict() -> None:
     assert verdict([0.91, 0.92, 0.90], [0.80, 0.81, 0.82]).verdict == "better"
     noise = verdict([0.91, 0.92, 0.90], [0.90, 0.92, 0.89])
     assert (noise.verdict, noise.chosen) == ("within_noise", 4)
+    assert verdict([0.90, 0.92, 0.89], [0.91, 0.92, 0.90]).chosen == 9
     assert "equal within seed noise: 0.9100 ± 0.0100 against 0.9033 ± 0.0153 of trial 9 over 3 seeds" in noise.sentence
     worse = verdict([0.80, 0.81, 0.82], [0.91, 0.92, 0.90])
     assert (worse.verdict, worse.chosen) == ("worse", 9)

@@ -89,4 +89,4 @@ def test_the_header_says_what_to_expect(search_of: SearchOf) -> None:
 def test_with_nothing_complete_there_is_no_best(search_of: SearchOf) -> None:
     search = search_of(trials=4)
     write(replace(search, trials=tuple(replace(t, state="crashed", score=None) for t in search.trials)))
-    assert sorted(p.name for p in Path(search.directory).iterdir()) == ["trials.csv"]
+    assert sorted(p.name for p in Path(search.directory).iterdir()) == ["report.html", "trials.csv"]

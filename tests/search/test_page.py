@@ -1,0 +1,187 @@
+"""report.html of a search: its words and figures, and in a real browser hover, a click on a trial, and no way in."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.search.final import compare_winner
+from pipeline.search.importance import importances
+from pipeline.search.page import search_page
+from pipeline.search.parameter_chart import axis
+from pipeline.search.results import write
+from pipeline.search.trial import Move, Parameter, Round, Search
+
+SearchOf = Callable[..., Search]
+EVIL = "</script><script>window.injected=1</script><img src=x onerror=window.injected=1>"
+
+
+def compared(search: Search, *, better: float = 0.0) -> Any:
+    rng = random.Random(0)
+    best = search.ranking()[0].number
+    return compare_winner(
+        search, lambda jobs: [0.8 + better * (job.trial == best) + rng.gauss(0, 0.01) for job in jobs], seeds=3
+    )
+
+
+def charts(page: str) -> dict[str, Any]:
+    block = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page, re.DOTALL)
+    assert block is not None
+    return {chart["id"]: chart for chart in json.loads(block[1])}
+
+
+def words(page: str) -> str:
+    return re.sub(r"<[^>]+>", " ", page[page.index("<body>") : page.index('<script type="application/json"')])
+
+
+def test_every_explored_trial_is_a_point_of_each_parameter(search_of: SearchOf) -> None:
+    search = search_of(fine=True)
+    best = search.ranking()[0]
+    drawn = charts(search_page(search, None, best_file="x/best.yaml"))
+    for i, key in enumerate(["optimizer.lr", "regularization.l2"]):
+        data = {trace["name"]: trace for trace in drawn[f"parameter-{i}"]["data"]}
+        assert list(data) == ["coarse", "fine", "broken or pruned", "best"]
+        x = [value for name in ("coarse", "fine", "broken or pruned") for value in data[name]["x"]]
+        assert sorted(x) == sorted(t.params[key] for t in search.trials)  # type: ignore[type-var]
+        assert data["best"]["x"] == [best.params[key]]
+        assert len({data["coarse"]["marker"]["color"], data["fine"]["marker"]["color"]}) == 2
+        assert drawn[f"parameter-{i}"]["layout"]["xaxis"]["type"] == "log"
+    assert "xaxis" in drawn["parameter-2"]["layout"]
+    told = drawn["parameter-0"]["data"][0]
+    assert "optimizer.lr = " in told["text"][0]
+    assert told["customdata"][0].startswith("trials/")
+
+
+def test_a_range_that_was_widened_is_marked_where_it_ended(search_of: SearchOf) -> None:
+    search = search_of(trials=10)
+    wider = replace(search.rounds[0].parameters[0], low=1e-7)
+    move = Move("optimizer.lr", "widened", "low", "optimizer.lr widened")
+    again = replace(search.rounds[0], parameters=(wider, *search.rounds[0].parameters[1:]), moves=(move,))
+    page = search_page(replace(search, rounds=(search.rounds[0], again)), None, best_file="x")
+    (mark,) = charts(page)["parameter-0"]["layout"]["annotations"]
+    assert mark["x"] == pytest.approx(-5)
+    assert "widened" in mark["text"]
+    assert {line["x0"] for line in charts(page)["parameter-0"]["layout"]["shapes"] if line["type"] == "line"} == {
+        1e-5,
+        1e-7,
+    }
+    assert "coarse 2" in words(page)
+
+
+def test_a_best_at_the_edge_is_said_only_where_it_matters(search_of: SearchOf) -> None:
+    search = search_of(trials=60)
+    good = Parameter(key="optimizer.lr", kind="float", low=1e-5, high=0.04, log=True)
+    near = tuple(t for t in search.trials if t.params["optimizer.lr"] <= 0.04)  # type: ignore[operator]
+    cut = replace(
+        search, rounds=(replace(search.rounds[0], parameters=(good, *search.rounds[0].parameters[1:])),), trials=near
+    )
+    assert {i.key: i.beyond_chance for i in importances(cut)}["optimizer.lr"]
+    page = search_page(cut, None, best_file="x")
+    assert "The best optimizer.lr lies at the high end of its range" in words(page)
+    assert '<header class="warning">' in page
+    best = replace(cut.ranking()[0], params=cut.ranking()[0].params | {"regularization.l2": 1.01e-6})
+    moved = replace(cut, trials=tuple(best if t.number == best.number else t for t in cut.trials))
+    assert "The best regularization.l2" not in words(search_page(moved, None, best_file="x"))
+
+
+def test_the_verdict_is_what_the_seeds_say(search_of: SearchOf) -> None:
+    search = search_of(fine=True)
+    page = search_page(search, compared(search), best_file="a/best.yaml")
+    assert "No difference beyond luck" in words(page)
+    assert "over 3 seeds with optimizer.lr=" in words(page)
+    assert "python -m pipeline experiment=a/best.yaml" in words(page)
+    page = search_page(search, compared(search, better=0.1), best_file="a/best.yaml")
+    assert "The winner is better" in words(page)
+    dots = charts(page)["seeds"]["data"][1]
+    assert len(dots["x"]) == 6
+
+
+def test_samplers_are_drawn_side_by_side(search_of: SearchOf) -> None:
+    search = search_of(trials=12, samplers=("random", "grid", "tpe"))
+    page = search_page(search, None, best_file="x")
+    drawn = charts(page)["samplers"]
+    assert {"xaxis", "xaxis2", "xaxis3"} <= drawn["layout"].keys()
+    assert "12 values of optimizer.lr in 12 trials" in drawn["layout"]["annotations"][1]["text"]
+    assert [line["name"] for line in charts(page)["progress"]["data"]] == ["random", "grid", "tpe"]
+    assert "samplers" not in charts(search_page(search_of(trials=12), None, best_file="x"))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_a_search_that_has_only_begun_has_a_page(search_of: SearchOf, keep: int) -> None:
+    search = search_of()
+    waiting = replace(search.trials[0], state="waiting", score=None, curve=[], number=99, directory="")
+    page = search_page(replace(search, trials=(*search.trials[:keep], waiting), finished=False), None, best_file="x")
+    assert '<header class="running">' in page
+    assert f"{keep} of {keep + 1} trials finished" in words(page)
+
+
+def test_a_parameter_of_one_value_or_whole_numbers_has_an_axis() -> None:
+    assert "range" not in axis(Parameter(key="a", kind="float", low=0.1, high=0.1, log=True))
+    assert axis(Parameter(key="a", kind="int", low=1, high=9))["range"] == [1, 9]
+
+
+def evil(search: Search) -> Search:
+    """Choices, keys, reasons and names that are markup."""
+    choice = Parameter(key=f"activation{EVIL}", kind="choice", choices=(EVIL, "b"))
+    trials = tuple(
+        replace(t, params=t.params | {choice.key: choice.choices[t.number % 2]}, reason=EVIL, worker=EVIL)
+        for t in search.trials
+    )
+    rounds = tuple(
+        Round(EVIL, (*about.parameters, choice), about.trials, about.epochs, (Move("x", "kept", "", EVIL),))
+        for about in search.rounds
+    )
+    return replace(search, name=EVIL, command=EVIL, trials=trials, rounds=rounds)
+
+
+@pytest.mark.slow
+def test_in_a_browser(browser: Any, search_of: SearchOf) -> None:
+    search = search_of(fine=True, samplers=("random", "grid"))
+    search = evil(replace(search, trials=tuple(replace(t, sampler=t.sampler + EVIL) for t in search.trials)))
+    write(search, compared(search))
+    folder = Path(search.directory)
+    for trial in search.trials:
+        (folder / trial.directory).mkdir(parents=True, exist_ok=True)
+    browser.open(folder / "report.html")
+    assert browser.noticed() == []
+    assert [address for address in browser.requests() if not address.endswith("report.html")] == []
+    assert browser.ask("window.injected === undefined")
+    count = browser.ask("document.querySelectorAll('.plot .main-svg').length")
+    assert count >= 3 * len(charts((folder / "report.html").read_text()))
+    point = "document.querySelector('#parameter-0 .scatterlayer .point')"
+    browser.driver.execute_script(f"{point}.scrollIntoView({{block: 'center'}})")
+    box = json.loads(browser.ask(f"JSON.stringify({point}.getBoundingClientRect())"))
+
+    def mouse(kind: str, away: float = 0.0) -> None:
+        x, y = box["x"] + box["width"] / 2 + away, box["y"] + box["height"] / 2
+        event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+    def told() -> str:
+        mouse("mouseMoved", 0.5)
+        mouse("mouseMoved")
+        return browser.ask("document.querySelector('#parameter-0 .hovertext')?.textContent") or ""
+
+    browser.wait(lambda: "regularization.l2 = " in told() and EVIL[:8] in told())
+    assert browser.ask("window.injected === undefined")
+    mouse("mousePressed")
+    mouse("mouseReleased")
+    browser.wait(lambda: "/trials/" in browser.driver.current_url)
+
+
+@pytest.mark.slow
+def test_on_a_phone_and_in_the_dark(browser: Any, search_of: SearchOf) -> None:
+    search = search_of(fine=True, samplers=("random", "grid"))
+    write(search, compared(search))
+    page = Path(search.directory) / "report.html"
+    browser.open(page, width=360, height=700, dark=True)
+    assert browser.ask("document.documentElement.scrollWidth") <= 360
+    assert browser.noticed() == []
+    assert page.stat().st_size < 3_000_000
