@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import UserError, did_you_mean
 
@@ -27,8 +28,17 @@ def _explain(words: Sequence[str]) -> int:
 
 def _diagnose(words: Sequence[str]) -> int:
     from pipeline.diagnose import diagnose
+    from pipeline.kept import find
 
+    if words and words[0][:1] not in "-+" and "=" not in words[0]:
+        words = [str(find(words[0], Path("outputs"))), *words[1:]]
     return diagnose(words)
+
+
+def _runs(words: Sequence[str]) -> int:
+    from pipeline.commands.runs import runs
+
+    return runs(words)
 
 
 def _completion(words: Sequence[str]) -> int:
@@ -50,12 +60,41 @@ def _checks(before: Sequence[str], word: str) -> list[str]:
     return [] if before else [parts[1] for parts in names if len(parts) == 2]
 
 
+def _references(before: Sequence[str], word: str) -> list[str]:
+    """Runs as they can be typed: `latest`, names, letters of ids; or folders, where a path was begun."""
+    from pipeline.commands.completion import folders
+    from pipeline.kept import LATEST, kept
+
+    if before:
+        return []
+    if "/" in word:
+        return folders(word)
+    runs = kept(Path("outputs"))
+    return [LATEST, *dict.fromkeys(run.name for run in runs), *(run.reference for run in runs)] if runs else []
+
+
+def _of_runs(before: Sequence[str], word: str) -> list[str]:
+    if word.startswith("-"):
+        prune = ["--older", "--failed", "--keep-best", "--name", "--yes"]
+        return (
+            prune
+            if before[:1] == ["prune"]
+            else ["--json"]
+            if before[:1] == ["diff"]
+            else ["--best", "--all", "--json"]
+        )
+    if not before:
+        return ["diff", "prune"]
+    return _references(before[2:], word) if before[0] == "diff" else []
+
+
 def _shells(before: Sequence[str], word: str) -> list[str]:
     return [] if before else ["bash", "zsh"]
 
 
 COMMANDS = {
-    "diagnose": Command("RUN [checks.KEY=VALUE ...]", "judge a finished run again", _diagnose),
+    "diagnose": Command("RUN [checks.KEY=VALUE ...]", "judge a finished run again", _diagnose, _references),
+    "runs": Command("[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _of_runs),
     "explain": Command(
         "[CHECK]", "what a check looks at, why, and what mends it; alone: all checks", _explain, _checks
     ),

@@ -48,6 +48,11 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
         (["completion", "--answer", "pipeline optimizer=adam data=digits optimizer.b"], 0, "optimizer.betas=\n"),
         (["--cfg", "job"], 0, "batch_size: 64"),
         (["--cfg", "job", "optimizer=adam", "optimizer.lr=7", "data=digits"], 0, "lr: 7\n"),
+        (["runs"], 0, "no runs in outputs"),
+        (["runs", "--json"], 0, "[]"),
+        (["runs", "--help"], 0, "--best"),
+        (["completion", "--answer", "pipeline diagnose la"], 0, ""),
+        (["diagnose", "latest"], 2, "there is no run 'latest'"),
         (["explian"], 2, "Did you mean 'explain'"),
         (["explain", "dead_unit"], 2, "Did you mean 'dead_units'"),
         (["--mutlirun"], 2, "Did you mean '--multirun'"),
@@ -76,7 +81,7 @@ def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int
 
 
 def test_what_is_only_read_needs_no_hydra(tmp_path: Path) -> None:
-    for arguments in (["--help"], ["completion", "--answer", "pipeline data=dig"], ["--version"]):
+    for arguments in (["--help"], ["completion", "--answer", "pipeline data=dig"], ["--version"], ["runs"]):
         done, _ = program(*arguments, folder=tmp_path)
         assert not {"hydra", "omegaconf"} & imported(done)
 

@@ -1,0 +1,135 @@
+"""`runs`: what lies in the outputs folder, the newest or the best first; two runs compared; old ones removed."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.commands.arguments import Words
+from pipeline.commands.compare import diff
+from pipeline.commands.prune import prune
+from pipeline.kept import Kept, kept
+from pipeline.report.console import console
+
+SHOWN = 20
+"""Rows on a terminal; the others with --all, in a pipe and for scripts."""
+COLOURS = {"passed": "green", "searched": "green", "running": "cyan", "failed": "red", "error": "red"}
+COLUMNS = ("run", "name", "verdict", "val", "test", "age", "first finding", "overrides")
+EXPENDABLE = ("overrides", "first finding", "test", "name")
+"""Columns that a narrow terminal does without, the first to go first."""
+CUT = 20
+"""Letters of the overrides that are worth showing."""
+
+
+def runs(words: Sequence[str]) -> int:
+    """List the runs, or do as the first word says: `diff A B`, `prune`."""
+    more = {"diff": diff, "prune": prune}
+    if words and words[0] in more:
+        return more[words[0]](words[1:])
+    says = "List runs, the newest first. `runs diff A B` compares two, `runs prune` removes some."
+    parser = Words("runs", says, more=tuple(more))
+    parser.add_argument("--best", action="store_true", help="the highest validation accuracy first")
+    parser.add_argument("--name", help="only runs of this name")
+    parser.add_argument("--all", action="store_true", help=f"not only the first {SHOWN}")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="the folder in which runs are kept")
+    asked = parser.parse(words)
+    found = [run for run in kept(asked.outputs) if asked.name in (None, run.name)]
+    if asked.best:
+        found.sort(key=lambda run: (run.validation is None, -(run.validation or 0.0)))
+    out = console()
+    if asked.json:
+        print(as_json(found))
+    elif not found:
+        out.print(f"no runs in {asked.outputs}" + (f" of the name {asked.name}" if asked.name else ""), markup=False)
+    else:
+        shown = found if asked.all or out.soft_wrap else found[:SHOWN]
+        _table(out, shown)
+        if len(shown) < len(found):
+            out.print(f"{len(found) - len(shown)} more: --all", style="dim")
+    return 0
+
+
+def _table(out: Console, found: Sequence[Kept]) -> None:
+    rows = [dict(zip(COLUMNS, _cells(run), strict=True)) for run in found]
+    if out.soft_wrap:
+        _plain(out, COLUMNS, [[row[column].plain for column in COLUMNS] for row in rows])
+        return
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in COLUMNS}
+    columns = list(COLUMNS)
+    for column in EXPENDABLE:
+        if sum(min(widths[c], CUT) if c == "overrides" else widths[c] for c in columns) + 2 * len(columns) > out.width:
+            columns.remove(column)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for column in columns:
+        least = CUT if column == "overrides" else widths[column]
+        table.add_column(column, no_wrap=True, min_width=least, overflow="ellipsis", justify=_side(column))
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    out.print(table)
+
+
+def _side(column: str) -> Literal["left", "right"]:
+    return "right" if column == "age" else "left"
+
+
+def _plain(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns two blanks apart, whole, for grep and awk; what is empty is a dash."""
+    lines = [list(columns), *([cell or "-" for cell in row] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        out.print(Text("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()))
+
+
+def _cells(run: Kept) -> tuple[Text, ...]:
+    return (
+        Text(run.reference, "bold"),
+        Text(run.name),
+        Text(run.status, COLOURS.get(run.status, "yellow")),
+        Text(score(run.validation)),
+        Text(score(run.test)),
+        Text(age(time.time() - run.started)),
+        Text(run.finding, "yellow"),
+        Text(shlex.join(run.overrides), "dim"),
+    )
+
+
+def score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def age(seconds: float) -> str:
+    """`12 s`, `5 min`, `3 h`, `2 d`, `8 w`: one number is enough to find a run by."""
+    for unit, size, until in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400 * 2), ("d", 86400, 86400 * 60)):
+        if seconds < until:
+            return f"{max(0, int(seconds // size))} {unit}"
+    return f"{int(seconds // 604800)} w"
+
+
+def as_json(found: Iterable[Kept]) -> str:
+    """One object a run."""
+    return json.dumps([_fields(run) for run in found], indent=1)
+
+
+def _fields(run: Kept) -> dict[str, object]:
+    return {
+        "run": run.reference,
+        "directory": str(run.directory),
+        "name": run.name,
+        "status": run.status,
+        "val_accuracy": run.validation,
+        "test_accuracy": run.test,
+        "seconds": run.seconds,
+        "started": datetime.datetime.fromtimestamp(run.started).isoformat(),
+        "first_finding": run.finding or None,
+        "overrides": list(run.overrides),
+    }
