@@ -8,7 +8,6 @@ import shlex
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -64,22 +63,20 @@ def _table(out: Console, found: Sequence[Kept]) -> None:
     if out.soft_wrap:
         _plain(out, COLUMNS, [[row[column].plain for column in COLUMNS] for row in rows])
         return
-    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in COLUMNS}
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) + 2 for column in COLUMNS}
     columns = list(COLUMNS)
     for column in EXPENDABLE:
-        if sum(min(widths[c], CUT) if c == "overrides" else widths[c] for c in columns) + 2 * len(columns) > out.width:
+        if sum(CUT if c == "overrides" else widths[c] for c in columns) > out.width:
             columns.remove(column)
+    for row in rows:  # Rich would take room from all columns
+        rest = out.width - sum(widths[c] for c in columns if c != "overrides")
+        row["overrides"].truncate(max(rest, 0), overflow="ellipsis")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for column in columns:
-        least = CUT if column == "overrides" else widths[column]
-        table.add_column(column, no_wrap=True, min_width=least, overflow="ellipsis", justify=_side(column))
+        table.add_column(column, no_wrap=True, justify="right" if column == "age" else "left")
     for row in rows:
         table.add_row(*(row[column] for column in columns))
     out.print(table)
-
-
-def _side(column: str) -> Literal["left", "right"]:
-    return "right" if column == "age" else "left"
 
 
 def _plain(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
