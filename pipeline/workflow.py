@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.checks import Checks, Finding
 from pipeline.checks.finding import ranked
 from pipeline.data import Splits
+from pipeline.display import result_html, result_line
 from pipeline.errors import Stopped
 from pipeline.fixing import Fix, Mender
 from pipeline.loggers import Log, LoggedRun, opened
@@ -44,7 +45,7 @@ class Teller:
     def fix_gives_up(self, reason: str) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """How a run ended. `status`: passed, failed, error or interrupted; `directory` holds all it left."""
 
@@ -67,6 +68,12 @@ class RunResult:
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Each stage's measurements, by the stage's name."""
         return {outcome.name: outcome.metrics for outcome in self.outcomes}
+
+    def __repr__(self) -> str:
+        return result_line(self)
+
+    def _repr_html_(self) -> str:
+        return result_html(self)
 
 
 def run_stages(
@@ -99,7 +106,7 @@ def run_stages(
                 teller.stage_begins(name)
             outcomes.append(done[name] if resumed else parts.stages[name](parts, outcomes))
             teller.stage_ends(outcomes[-1], resumed=resumed)
-            parts.log.stage(name, outcomes[-1].metrics, passed=outcomes[-1].passed)
+            parts.log.stage(name, outcomes[-1].metrics, outcomes[-1].signals, passed=outcomes[-1].passed)
             record.write(parts, outcomes, "running", None)
             while mender and not resumed and (finding := mender.next(parts, outcomes)):
                 if mended := mender.attempt(finding, parts, outcomes, teller):
@@ -147,7 +154,7 @@ def _log_anew(log: Log, mended: Parts, outcomes: Sequence[Outcome]) -> Parts:
         if outcome.name == "train" and outcome.signals:
             signals = outcome.signals
             log.training(outcome.metrics["history"], signals.get("samples"), signals.get("units"))
-        log.stage(outcome.name, outcome.metrics, passed=outcome.passed)
+        log.stage(outcome.name, outcome.metrics, outcome.signals, passed=outcome.passed)
     return dataclasses.replace(mended, log=log)
 
 

@@ -24,7 +24,7 @@ FLOORS = [
     {"model"},
     {"parts", "assemble"},
     {"stages"},
-    {"workflow", "predictor", "fixing"},
+    {"workflow", "display", "predictor", "fixing"},
     {"report"},
     {"recipes"},
     {"overrides", "resuming"},

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.loggers import series
 from pipeline.loggers.writer import FOLDER, LoggedRun, Logger, Writer
 from pipeline.rundir import write_text
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 STATE = "state.json"
+BINS = 64
 SCORES = ("val_accuracy", "val_loss", "test_accuracy", "test_loss")
 """By which runs are compared."""
 
@@ -59,15 +62,19 @@ class Log:
             self._careful(name, lambda writer: _catch_up(writer, history, samples, units or {}, network))
         self._write_state()
 
-    def stage(self, name: str, metrics: Mapping[str, Any], *, passed: bool) -> None:
+    def stage(
+        self, name: str, metrics: Mapping[str, Any], signals: Mapping[str, Any] | None = None, *, passed: bool
+    ) -> None:
         """What a stage came to, at the last step of the training so far."""
         numbers = series.of_stage(name, metrics, passed=passed)
         self.scores |= {key: float(metrics[key]) for key in SCORES if key in metrics}
-        confusion = metrics.get("confusion")
+        confusion, histograms = metrics.get("confusion"), (signals or {}).get("histograms")
         for logger in list(self.writers):
             self._careful(logger, lambda writer: writer.numbers(numbers, self.step))
             if confusion:
                 self._careful(logger, lambda writer: self._confusion(writer, name, confusion))
+            if histograms:
+                self._careful(logger, lambda writer: _activations(writer, name, histograms, self.step))
 
     def end(self, status: str) -> None:
         """`status` as in `Writer.end`. The run's files are whole by now."""
@@ -127,10 +134,17 @@ def _weights(writer: Writer, network: nn.Module, step: int) -> None:
     """Histograms of the weights of two or more dimensions; of numbers that are not finite there is none."""
     for name, weight in network.named_parameters():
         if weight.ndim >= 2:
-            values = weight.detach().flatten().float()
-            finite = values[values.isfinite()]
+            values = weight.detach().flatten().float().cpu().numpy()
+            finite = values[np.isfinite(values)]
             if len(finite):
-                writer.histogram(f"weights/{name}", finite, step)
+                writer.histogram(f"weights/{name}", *np.histogram(finite, bins=BINS), step)
+
+
+def _activations(writer: Writer, stage: str, histograms: Mapping[str, Any], step: int) -> None:
+    """`histograms` of docs/signals.md: of the values that are not exactly 0."""
+    columns = (histograms[key] for key in ("name", "low", "high", "counts"))
+    for name, low, high, counts in zip(*columns, strict=True) if writer.histograms else ():
+        writer.histogram(f"activations_{stage}/{name}", np.array(counts), np.linspace(low, high, len(counts) + 1), step)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from pipeline.loggers.writer import FOLDER, LoggedRun, Writer, missing
 
 if TYPE_CHECKING:
     from numpy import ndarray
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,19 @@ class _Events(Writer):
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         self.board.log_metrics(values, step=step)
 
-    def histogram(self, name: str, values: Tensor, step: int) -> None:
-        self.events.add_histogram(name, values, step)
+    def histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:
+        middles = (edges[1:] + edges[:-1]) / 2  # of single values nothing is known any more
+        self.events.add_histogram_raw(
+            name,
+            min=edges[0],
+            max=edges[-1],
+            num=counts.sum(),
+            sum=counts @ middles,
+            sum_squares=counts @ middles**2,
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+            global_step=step,
+        )
 
     def picture(self, name: str, pixels: ndarray, step: int) -> None:
         self.events.add_image(name, pixels, step, dataformats="HWC")

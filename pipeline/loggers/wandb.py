@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline import fields
 from pipeline.errors import UserError
 from pipeline.loggers.hyperparameters import flat
@@ -15,7 +13,6 @@ from pipeline.loggers.writer import LoggedRun, Writer, missing
 
 if TYPE_CHECKING:
     from numpy import ndarray
-    from torch import Tensor
 
 STEP = "trainer/global_step"
 """The axis that Lightning's logger counts on."""
@@ -74,11 +71,10 @@ class _Run(Writer):
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         self.log.log_metrics(values, step=step)
 
-    def histogram(self, name: str, values: Tensor, step: int) -> None:
+    def histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:
         import wandb
 
-        counted = np.histogram(values.cpu().numpy(), bins=64)
-        self.run.log({name: wandb.Histogram(np_histogram=counted), STEP: step})
+        self.run.log({name: wandb.Histogram(np_histogram=(counts, edges)), STEP: step})
 
     def picture(self, name: str, pixels: ndarray, step: int) -> None:
         self.log.log_image(name, [pixels], step)

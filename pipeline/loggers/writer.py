@@ -12,7 +12,6 @@ from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from numpy import ndarray
-    from torch import Tensor
 
 FOLDER = "logs"
 """Of all logs, in the run's directory."""
@@ -48,7 +47,7 @@ class Writer(ABC):
     """
 
     histograms = False
-    """Whether the weights' histograms are wanted."""
+    """Whether histograms are wanted."""
 
     def __init__(self, state: Mapping[str, Any] | None = None):
         self.state: dict[str, Any] = {"epochs": 0, "samples": 0} | dict(state or {})
@@ -57,8 +56,8 @@ class Writer(ABC):
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         """Scalars at an optimizer step."""
 
-    def histogram(self, name: str, values: Tensor, step: int) -> None:  # noqa: B027 - left out where there is no form
-        """Of any number of finite values."""
+    def histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:  # noqa: B027 - not every log
+        """(n,) counts between (n + 1,) edges."""
 
     def picture(self, name: str, pixels: ndarray, step: int) -> None:  # noqa: B027
         """(H, W, 3) uint8."""
