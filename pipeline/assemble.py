@@ -93,6 +93,7 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
         stages=stages,
         loggers=loggers,
         config=plain,
+        pictures=fields.flag("report", plain["report"]),
     )
 
 

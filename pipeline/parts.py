@@ -39,6 +39,8 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     signals: dict[str, Any] | None = None
     """Everything the checks saw, for signals.json."""
+    pictures: Mapping[str, Any] | None = field(default=None, compare=False)
+    """Small arrays to look at, for pictures.npz."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -211,6 +213,8 @@ class Parts:
     """Logs that were chosen, by name; `log` is what is open of them."""
     config: dict[str, Any]
     """The composed configuration as plain data, for the checkpoint."""
+    pictures: bool = False
+    """Whether stages leave pictures, and what else only a report shows."""
     directory: Path = Path()
     resume: Path | None = None
     """A checkpoint to go on from."""

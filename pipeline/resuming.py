@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.fixing import Fix
 from pipeline.parts import Outcome
+from pipeline.pictures import read_pictures
 from pipeline.record import read_outcome, read_signals
 from pipeline.workflow import read_outcomes
 
@@ -59,7 +60,7 @@ def _same(record: dict[str, Any], hash_: str, fix: bool) -> bool:
 
 def _left(folder: Path, record: dict[str, Any], fix: bool) -> Resumable:
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    outcomes = read_outcomes(record, read_signals(folder))
+    outcomes = read_outcomes(record, read_signals(folder), read_pictures(folder))
     return Resumable(
         checkpoint if checkpoint.exists() else None,
         tuple(outcome for outcome in outcomes if outcome.name != "train" and outcome.passed),

@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from pipeline.fields import flag
 from pipeline.fixing import Mender
 from pipeline.overrides import composed
 from pipeline.parts import Parts
-from pipeline.record import read_outcome
+from pipeline.record import OUTCOME, read_outcome
 from pipeline.report.terminal import Terminal
 from pipeline.resuming import find_resumable
 from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
@@ -45,7 +46,7 @@ def run_config(
     `overrides` and `config_dir` are what `config` was composed from.
     """
     check_name(config.name)
-    fix = flag("fix", config.get("fix", False))
+    fix, report = flag("fix", config.get("fix", False)), flag("report", config.get("report", True))
     outputs = Path(str(config.outputs))
     check_writable(outputs)
     folder = directory or outputs / str(config.name) / new_run_id()
@@ -81,9 +82,21 @@ def run_config(
     finally:
         if isinstance(teller, Terminal):
             teller.close()
+        if report and (folder / OUTCOME).exists():
+            _report(folder)
     if isinstance(teller, Terminal):
         teller.run_ends(result)
     return result
+
+
+def _report(folder: Path) -> None:
+    """report.html, however the run ended. What goes wrong with a page is told, and takes nothing from the run."""
+    from pipeline.report.run_page import write_report
+
+    try:
+        write_report(folder)
+    except Exception as error:  # noqa: BLE001
+        print(f"report.html could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _recompose(

@@ -22,6 +22,7 @@ from pipeline.errors import Stopped
 from pipeline.fixing import Fix, Mender
 from pipeline.loggers import Log, LoggedRun, opened
 from pipeline.parts import Outcome, Parts
+from pipeline.pictures import write_pictures
 from pipeline.record import SCHEMA, write_outcome, write_signals
 
 PASSED, CRASHED, USER_ERROR, FAILED = 0, 1, 2, 3
@@ -168,8 +169,12 @@ def diagnosis(outcomes: Sequence[Outcome], checks: Checks) -> tuple[Finding, ...
     return ranked([finding for outcome in outcomes for finding in outcome.findings], checks.explains)
 
 
-def read_outcomes(record: dict[str, Any], signals: dict[str, dict[str, Any]] | None = None) -> list[Outcome]:
-    """The stages of an outcome.json as `Outcome`s again, each with its part of signals.json."""
+def read_outcomes(
+    record: dict[str, Any],
+    signals: dict[str, dict[str, Any]] | None = None,
+    pictures: dict[str, dict[str, Any]] | None = None,
+) -> list[Outcome]:
+    """The stages of an outcome.json as `Outcome`s again, each with its part of signals.json and pictures.npz."""
     return [
         Outcome(
             name=stage["name"],
@@ -179,6 +184,7 @@ def read_outcomes(record: dict[str, Any], signals: dict[str, dict[str, Any]] | N
             metrics=stage["metrics"],
             findings=tuple(Finding.from_dict(fields) for fields in stage["findings"]),
             signals=(signals or {}).get(stage["name"]),
+            pictures=(pictures or {}).get(stage["name"]),
         )
         for stage in record["stages"]
     ]
@@ -199,11 +205,13 @@ class _Record:
             "resumed_from": str(parts.resume) if parts.resume else None,
             "versions": versions(),
         }
+        self._pictures: dict[str, Any] = {}
         self._data: tuple[Splits, dict[str, Any]] | None = None
 
     def write(self, parts: Parts, outcomes: Sequence[Outcome], status: str, exit_code: int | None) -> float:
         """signals.json first, so that no stage stands in the record whose signals do not."""
         write_signals(parts.directory, {o.name: o.signals for o in outcomes if o.signals is not None})
+        self._write_pictures(parts.directory, {o.name: o.pictures for o in outcomes if o.pictures})
         seconds = round(time.perf_counter() - self.started, 3)
         content = self.fixed | {
             "status": status,
@@ -221,6 +229,12 @@ class _Record:
         }
         write_outcome(parts.directory, content)
         return seconds
+
+    def _write_pictures(self, folder: Path, stages: dict[str, Any]) -> None:
+        known = self._pictures
+        if stages.keys() != known.keys() or any(stages[name] is not known[name] for name in stages):
+            write_pictures(folder, stages)
+            self._pictures = stages
 
     def _overrides(self) -> list[str]:
         """As typed; of a mended run those that give it as it is now, with nothing left to try."""
@@ -245,7 +259,7 @@ def config_hash(config: dict[str, Any]) -> str:
     """Of all that decides a run's result: two runs with one hash compute the same thing."""
     import hashlib
 
-    apart = ("resume", "verbose", "outputs", "name", "tags", "fix", "logger")
+    apart = ("resume", "verbose", "outputs", "name", "tags", "fix", "report", "logger")
     decisive = {key: value for key, value in config.items() if key not in apart}
     how = ("devices", "strategy", "timeout")  # a run may go on with another number of processes
     if isinstance(config.get("trainer"), dict):

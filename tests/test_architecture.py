@@ -20,7 +20,7 @@ FLOORS = [
     {"errors", "menu"},
     {"fields", "stopping"},
     {"rundir", "allowed", "checks", "signals", "rule_source"},
-    {"data", "record", "loggers"},
+    {"data", "record", "pictures", "loggers"},
     {"model"},
     {"parts", "assemble"},
     {"stages"},

@@ -81,6 +81,8 @@ def test_a_run_leaves_what_the_readme_promises(whole) -> None:
         "checkpoints/last.ckpt.sha256",
         "history.csv",
         "outcome.json",
+        "pictures.npz",
+        "report.html",
         "signals.json",
     ]
     assert len((folder / "history.csv").read_text().splitlines()) == 1 + 4

@@ -28,6 +28,10 @@ class Preprocessing(nn.Module):
     def output_shape(self) -> tuple[int, int, int]:
         raise NotImplementedError
 
+    def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
+        """What becomes of the pixels step by step, for people to look at: x in [0, 1] first, the inputs last."""
+        raise NotImplementedError
+
 
 class Affine(Preprocessing):
     """`pixels * factor + shift`; `factor` and `shift` are (C, H, W)."""
@@ -47,6 +51,14 @@ class Affine(Preprocessing):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels.to(torch.float32, copy=True).mul_(self.factor).add_(self.shift)  # half the time of x * a + b
+
+    def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
+        steps = {"pixels": pixels * scale}
+        if self.shift.any():
+            steps["centred"] = (pixels + self.shift / self.factor) * scale
+        if not torch.allclose(self.factor, torch.full_like(self.factor, scale)):
+            steps["divided by the spread"] = self(pixels)
+        return steps
 
 
 class Projection(Preprocessing):
@@ -71,6 +83,10 @@ class Projection(Preprocessing):
         with torch.autocast(pixels.device.type, enabled=False):
             centred = pixels.flatten(1) - self.centre
             return (centred @ self.matrix.flatten(1)).unflatten(1, self.output_shape)
+
+    def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
+        centred = (pixels - self.centre.view(pixels.shape[1:])) * scale
+        return {"pixels": pixels * scale, "centred": centred, "projected": self(pixels)}
 
 
 def from_state(state: Mapping[str, Tensor]) -> Preprocessing:

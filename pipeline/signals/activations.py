@@ -100,12 +100,8 @@ class Activations(Watch):
 
     def seen(self, operation: str, args: Sequence[Any], output: Any) -> None:
         self._elsewhere |= self._latest is not None and operation != "detach"  # changed before its module ended
-        kind = ACTIVATIONS.get(operation) or ACTIVATIONS.get(operation.removesuffix("_"))
-        if kind is None or not isinstance(output, Tensor) or output.ndim < 2 or not output.is_floating_point():
-            return
-        if kind == "relu" and operation.startswith(("clamp", "threshold")) and any(a not in (0, 0.0) for a in args[1:]):
-            return
-        if kind == "maxout" and next(tensors(args)).ndim != output.ndim + 1:
+        kind = activation_kind(operation, args, output)
+        if kind is None:
             return
         self._latest = (self.module, kind, output.data_ptr())
         self._note(self.module or operation, kind, output)
@@ -140,6 +136,18 @@ class Activations(Watch):
             ]
         columns["dead"] = [None if layer.dead is None else float(layer.dead.float().mean()) for layer in layers]
         return columns
+
+
+def activation_kind(operation: str, args: Sequence[Any], output: Any) -> str | None:
+    """Which activation an operation is, or None: ATen has one name for a rectifier and for other clamps."""
+    kind = ACTIVATIONS.get(operation) or ACTIVATIONS.get(operation.removesuffix("_"))
+    if kind is None or not isinstance(output, Tensor) or output.ndim < 2 or not output.is_floating_point():
+        return None
+    if kind == "relu" and operation.startswith(("clamp", "threshold")) and any(a not in (0, 0.0) for a in args[1:]):
+        return None
+    if kind == "maxout" and next(tensors(args)).ndim != output.ndim + 1:
+        return None
+    return kind
 
 
 def _summary(values: Tensor, kind: str) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,11 @@ from pipeline.errors import UserError
 from pipeline.model.classifier import EVALUATION_BATCH
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import checkpoints
+from pipeline.stages.answers import Answers
+from pipeline.stages.pictures import examples
+
+MISTAKES = 24
+"""Wrong answers that are kept, the most confident ones."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Evaluate:
                 field="stages.evaluate.checkpoint",
             ) from error
         test, classes = parts.data.test, len(parts.data.classes)
-        confusion = torch.zeros(classes, classes, dtype=torch.int64)
+        answers = Answers(classes)
         loss = 0.0
         with torch.inference_mode():
             for index in batches(torch.arange(len(test)), EVALUATION_BATCH):
@@ -55,9 +61,10 @@ class Evaluate:
                 pixels = test.pixels[index].to(device)
                 logits = parts.augmentation.mean_logits(lambda view: network(preprocessing(view)), pixels)
                 loss += float(parts.loss(logits, labels)) * len(index)
-                cells = (labels * classes + logits.argmax(1)).cpu()
-                confusion += torch.bincount(cells, minlength=classes * classes).view(classes, classes)
-                parts.progress(int(confusion.sum()), len(test))
+                answers.add(logits, labels)
+                parts.progress(int(index[-1]) + 1, len(test))
+        confusion = answers.confusion()
+        mistakes = answers.mistakes(MISTAKES)
         right, of_class = confusion.diag(), confusion.sum(1)
         accuracy = float(right.sum() / of_class.sum())
         views = len(parts.augmentation.views(test.pixels[:1]))
@@ -78,14 +85,24 @@ class Evaluate:
                 "views": views,
                 "per_class_accuracy": per_class,
                 "confusion": confusion.tolist(),
+                "calibration": answers.calibration(),
+                "mistakes": mistakes,
                 "checkpoint": str(path),
             },
+            pictures=_pictures(parts, mistakes),
         )
 
     def _path(self, parts: Parts) -> Path:
         if self.checkpoint not in ("best", "last"):
             return Path(self.checkpoint)
         return parts.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
+
+
+def _pictures(parts: Parts, mistakes: list[dict[str, Any]]) -> dict[str, Any]:
+    if not (parts.pictures and mistakes and min(parts.data.input_shape[1:]) > 1):
+        return {}
+    index = torch.tensor([mistake["index"] for mistake in mistakes])
+    return {"mistakes": examples(parts.data.test, index, scale=parts.data.scale)}
 
 
 def _worst(per_class: dict[str, float | None]) -> str:

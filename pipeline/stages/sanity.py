@@ -20,10 +20,14 @@ from pipeline.parts import Outcome, Parts, findings_of
 from pipeline.signals import structure
 from pipeline.signals.data import data_signals
 from pipeline.signals.initial import batch_leak, descent, first_loss, gradients, parameters, short_fit
-from pipeline.stages.training_signals import configured
+from pipeline.stages import pictures
+from pipeline.stages.training_signals import configured, spread
 
 CLEARLY_BELOW = 0.9
 """Real inputs with less than this share of the loss on zeros need no further rounds."""
+
+_COLUMNS = ("data", "activations", "gradients", "histograms")
+"""Signals that are too long for outcome.json."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +59,22 @@ class Sanity:
         signals: dict[str, Any] = {"classes": len(parts.data.classes), "examples": len(labels)}
         signals["data"] = looked_at(parts)
         network = self._fresh(parts)
+        seen = {**pictures.of_data(parts), **pictures.filters(network, inputs.shape[1:])} if parts.pictures else {}
         with without_dropout(network):
             signals |= first_output(network, inputs)
             if list(signals["output_shape"]) == [len(labels), len(parts.data.classes)]:
                 self._measure(parts, network, inputs, labels, signals)
+                signals |= spread(parts, network, inputs)
         findings = parts.checks.judge(signals, stage="sanity", earlier=findings_of(earlier))
         return Outcome(
             name="sanity",
             passed=not parts.checks.fails(findings),
             seconds=time.perf_counter() - started,
             headline=_headline(signals),
-            metrics={key: value for key, value in signals.items() if key not in ("data", "activations", "gradients")},
+            metrics={key: value for key, value in signals.items() if key not in _COLUMNS},
             findings=tuple(findings),
             signals=signals,
+            pictures=seen,
         )
 
     def _measure(

@@ -24,8 +24,9 @@ from pipeline.signals import LAST_PROBE, Recorder
 from pipeline.stages import checkpoints
 from pipeline.stages.early_break import Broken, EarlyBreak
 from pipeline.stages.log_epochs import LogEpochs, log_training
+from pipeline.stages.pictures import filters
 from pipeline.stages.processes import together
-from pipeline.stages.training_signals import at_the_end, so_far
+from pipeline.stages.training_signals import at_the_end, so_far, spread_after
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Train:
         log_training(parts.log, classifier)
         signals = so_far(parts, classifier, epochs=self.epochs) | watch.signals
         signals |= at_the_end(parts, classifier) if not watch.broken else {"interrupted_epoch": True}
+        signals |= spread_after(parts, classifier)
         findings = parts.checks.judge(signals, stage="train", earlier=findings_of(earlier))
         if parts.recompute_batchnorm and (folder / checkpoints.BEST).exists():
             _recompute(parts, classifier, folder / checkpoints.BEST)
@@ -73,6 +75,7 @@ class Train:
             | _shape(signals, parts.checks),
             findings=tuple(findings),
             signals=signals,
+            pictures=filters(classifier.network, parts.preprocessing.output_shape) if parts.pictures else {},
         )
 
     def follow(self, parts: Parts, place: Place) -> None:

@@ -7,14 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pipeline.data.splits import first
 from pipeline.model.batchnorm import normalizing_by_batch
 from pipeline.model.classifier import Classifier
 from pipeline.parts import Parts
+from pipeline.signals.histograms import histograms
 from pipeline.stages.early_break import columns
 
 INPUTS = 64
+LOOKED_AT = 256
+"""Training examples whose activations are spread out in histograms."""
 ENTRIES = 10_000
 """Most entries of `losses` and `accuracies`; longer runs are averaged over equal numbers of steps."""
 
@@ -94,6 +98,20 @@ def configured(parts: Parts, network: nn.Module) -> dict[str, Any]:
         "optimizer": getattr(parts.optimizer, "func", parts.optimizer).__name__,
         "batchnorm_layers": batchnorms(network),
     }
+
+
+def spread(parts: Parts, network: nn.Module, inputs: Tensor) -> dict[str, Any]:
+    """`histograms` of the activations, as in training but without dropout: the same before it and after it."""
+    if not parts.pictures:
+        return {}
+    with normalizing_by_batch(network):
+        return {"histograms": histograms(network, inputs)}
+
+
+def spread_after(parts: Parts, classifier: Classifier) -> dict[str, Any]:
+    few = first(parts.data.train, len(parts.data.classes), min(LOOKED_AT, len(parts.data.train)))
+    pixels = few.pixels.to(parts.engine.device)
+    return spread(parts, classifier.network, classifier.to(pixels.device).preprocessing(pixels))
 
 
 def batchnorms(network: nn.Module) -> int:
