@@ -20,6 +20,7 @@ from pipeline.data import Images, Preprocessing, Splits, inspect, split
 from pipeline.data.splits import first
 from pipeline.errors import UserError
 from pipeline.model import HiddenBlock, Init, custom, initialize
+from pipeline.model.compiled import check_compiler
 from pipeline.model.optimizers import validate
 from pipeline.parts import Engine, Parts
 from pipeline.rundir import check_name
@@ -49,6 +50,9 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
         raise UserError(f"{plain['tags']!r} is not a list of words such as [a, b].", field="tags")
     plain["stages"] = _chosen(plain["stages"])
     engine = build(Engine, "trainer", **plain["trainer"])
+    compile_ = fields.flag("compile", plain["compile"])
+    if compile_ and "train" in plain["stages"]:
+        check_compiler(engine.device)
     checks = _checks(plain["checks"])
     recording = None if plain["signals"].get("recorded") is False else instantiate(plain["signals"], "signals")
     stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
@@ -87,6 +91,7 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
         schedule=schedule,
         l2=l2,
         recompute_batchnorm=fields.flag("batchnorm.recompute", plain["batchnorm"]["recompute"]),
+        compile=compile_,
         checks=checks,
         recording=recording,
         engine=engine,

@@ -204,6 +204,8 @@ class Parts:
     schedule: Schedule
     l2: float
     recompute_batchnorm: bool
+    compile: bool
+    """Whether the training's passes are compiled."""
     checks: Checks
     recording: Recording | None
     """How much is recorded while training; None: losses and accuracies only."""

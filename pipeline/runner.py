@@ -172,7 +172,7 @@ def keep_freed_memory() -> None:
 def quiet_libraries() -> Iterator[None]:
     """Without Lightning's greetings, and without warnings that a user of this pipeline cannot act on."""
     names = ("pytorch_lightning", "lightning_fabric", "lightning", "pytorch_lightning.utilities.rank_zero",
-             "lightning_fabric.utilities.distributed")  # fmt: skip
+             "lightning_fabric.utilities.distributed", "torch.utils.cpp_extension")  # fmt: skip
     before = {name: logging.getLogger(name).level for name in names}
     os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's own switch for its maybes
     for name in names:

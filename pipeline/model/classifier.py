@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline.data import Augmentation, EpochBatches, Images, NoAugmentation, Preprocessing, seed_from
 from pipeline.data.order import batches
+from pipeline.model.compiled import compiled
 from pipeline.model.losses import Loss
 from pipeline.model.regularization import decay_groups, penalty
 from pipeline.model.schedule import Schedule
@@ -67,6 +68,7 @@ class Classifier(pl.LightningModule):
         recorder: Recorder | None = None,
         probe: Images | None = None,
         accumulate: int = 1,
+        compile_for: int | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -80,6 +82,8 @@ class Classifier(pl.LightningModule):
         self.seed = seed
         self.steps, self.accumulate = steps, accumulate
         self.recorder, self.probe_images = recorder, probe
+        # only passes of so many examples: each other shape (the last batch, evaluation) would be compiled anew
+        self.compile_for, self._fast = compile_for, compiled(self.forward) if compile_for else None
         self.epoch, self.step_in_epoch = 0, 0
         self.recent_losses = self.recent_correct = torch.zeros(0)
         self.losses: list[float] = []
@@ -161,8 +165,11 @@ class Classifier(pl.LightningModule):
         """Add the gradient of weight x mean loss over the examples at `index`; that loss, and the right answers."""
         _seed(seed_from(self.seed, 1, self.epoch, step, *([part] if part else [])), self.device)
         pixels, labels = self._examples(index)
-        with look.forward() if look else nullcontext():
-            logits = self(pixels)
+        if self._fast is not None and look is None and len(pixels) == self.compile_for:
+            logits = self._fast(pixels)
+        else:
+            with look.forward() if look else nullcontext():
+                logits = self(pixels)
         loss = self.loss(logits, labels)
         if weight != 1:
             loss = loss * weight

@@ -144,6 +144,7 @@ class Train:
             recorder=recorder,
             probe=probe,
             accumulate=parts.engine.accumulate,
+            compile_for=parts.batch_size // parts.engine.devices if parts.compile else None,
         )
         classifier.saved = {
             "config": parts.config,
