@@ -41,6 +41,8 @@ class Outcome:
     """Everything the checks saw, for signals.json."""
     pictures: Mapping[str, Any] | None = field(default=None, compare=False)
     """Small arrays to look at, for pictures.npz."""
+    memory: dict[str, float | None] | None = None
+    """Its peak (`pipeline.memory`), in MB: `process_mb`, and `device_mb` where the device has memory of its own."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -48,6 +50,7 @@ class Outcome:
             "status": "passed" if self.passed else "failed",
             "seconds": round(self.seconds, 3),
             "headline": self.headline,
+            "memory": self.memory,
             "metrics": self.metrics,
             "findings": [finding.as_dict() for finding in self.findings],
         }

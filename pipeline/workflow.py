@@ -21,6 +21,7 @@ from pipeline.display import result_html, result_line
 from pipeline.errors import Stopped
 from pipeline.fixing import Fix, Mender
 from pipeline.loggers import Log, LoggedRun, opened
+from pipeline.memory import run_stage
 from pipeline.parts import Outcome, Parts
 from pipeline.pictures import write_pictures
 from pipeline.record import SCHEMA, write_outcome, write_signals
@@ -105,7 +106,7 @@ def run_stages(
             resumed = name in done
             if not resumed:
                 teller.stage_begins(name)
-            outcomes.append(done[name] if resumed else parts.stages[name](parts, outcomes))
+            outcomes.append(done[name] if resumed else run_stage(parts, name, outcomes))
             teller.stage_ends(outcomes[-1], resumed=resumed)
             parts.log.stage(name, outcomes[-1].metrics, outcomes[-1].signals, passed=outcomes[-1].passed)
             record.write(parts, outcomes, "running", None)
@@ -152,9 +153,9 @@ def _log_anew(log: Log, mended: Parts, outcomes: Sequence[Outcome]) -> Parts:
     log.end("mended")
     log = _begin_log(mended)
     for outcome in outcomes:
-        if outcome.name == "train" and outcome.signals:
+        if (history := outcome.metrics.get("history")) and outcome.signals:
             signals = outcome.signals
-            log.training(outcome.metrics["history"], signals.get("samples"), signals.get("units"))
+            log.training(history, signals.get("samples"), signals.get("units"))
         log.stage(outcome.name, outcome.metrics, outcome.signals, passed=outcome.passed)
     return dataclasses.replace(mended, log=log)
 
@@ -181,6 +182,7 @@ def read_outcomes(
             passed=stage["status"] == "passed",
             seconds=stage["seconds"],
             headline=stage["headline"],
+            memory=stage.get("memory"),
             metrics=stage["metrics"],
             findings=tuple(Finding.from_dict(fields) for fields in stage["findings"]),
             signals=(signals or {}).get(stage["name"]),

@@ -23,6 +23,7 @@ FLOORS = [
     {"data", "record", "pictures", "loggers"},
     {"model"},
     {"parts", "assemble"},
+    {"memory"},
     {"stages"},
     {"workflow", "display", "predictor", "fixing"},
     {"report"},

@@ -12,6 +12,7 @@ from pipeline.checks import Finding
 from pipeline.checks.finding import ranked
 from pipeline.errors import UserError
 from pipeline.fixing.fix import Fix, Verdict, judge, verdict
+from pipeline.memory import run_stage
 from pipeline.parts import Outcome, Parts
 
 if TYPE_CHECKING:
@@ -165,9 +166,9 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
 def _run(parts: Parts, earlier: Sequence[Outcome], *, last: str, teller: Teller) -> list[Outcome]:
     """The stages after `earlier` up to `last`, or to the first that fails."""
     outcomes = list(earlier)
-    for name, stage in list(parts.stages.items())[len(earlier) :]:
+    for name in list(parts.stages)[len(earlier) :]:
         teller.stage_begins(name)
-        outcomes.append(stage(parts, outcomes))
+        outcomes.append(run_stage(parts, name, outcomes))
         teller.stage_ends(outcomes[-1])
         if name == last or not outcomes[-1].passed:
             break

@@ -109,6 +109,10 @@ class Terminal:
             for name, value in outcome.metrics.items():
                 if isinstance(value, (int, float, str)):
                     self.console.print(Text(f"          {name} = {value}", "dim"))
+            memory: Mapping[str, float | None] = getattr(outcome, "memory", None) or {}  # absent from what is diagnosed
+            for name, value in memory.items():
+                if value is not None:
+                    self.console.print(Text(f"          peak memory: {name} = {value}", "dim"))
 
     def _whole(self, finding: Finding) -> None:
         self._print(self._title(finding))

@@ -39,6 +39,8 @@ class FakeParts:
     resume: None = None
     progress: Any = None
     found: Any = None
+    loggers: dict[str, Any] = field(default_factory=dict)
+    log: Any = None
     data: Any = field(
         default_factory=lambda: SimpleNamespace(
             name="d", sizes={"train": 1}, classes=["a"], fingerprint=lambda: "f", class_counts=lambda: {"train": [1]}
