@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train evaluate diagnose catalogue test test-all faults bench lint format lock clean help
+.PHONY: setup sanity overfit lr_range train ensemble evaluate diagnose catalogue test test-all faults bench lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -47,6 +47,9 @@ train: setup  ## the whole workflow: sanity, overfit, train, and the best checkp
 CHECKPOINT ?= $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null | head -n 1)
 evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the newest best.ckpt)
 	@$(run) stage=evaluate stages.evaluate.checkpoint='$(CHECKPOINT)' $(ARGS)
+
+ensemble: setup  ## the workflow, then more networks with other seeds that answer together (ARGS="stages.ensemble.members=5")
+	@$(run) 'stage=[sanity,overfit,train,ensemble]' $(ARGS)
 
 RUN ?= outputs/latest
 diagnose: setup  ## judge a finished run again (RUN=outputs/...; ARGS="checks=strict")

@@ -60,7 +60,7 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
     optimizer = _optimizer(plain["optimizer"])
     schedule = instantiate(plain["schedule"], "schedule")
     build(schedule.try_out, "schedule", optimizer)
-    _check_evaluate(stages)
+    _check_order(stages)
     loss = instantiate(plain["loss"], "loss")
     init = None if plain["init"].get("own") else instantiate(plain["init"], "init")
     block = _block(plain)
@@ -151,8 +151,8 @@ def network_factory(
     preprocessing: Preprocessing,
     classes: int,
     probe: Images | None,
-) -> Callable[[], nn.Module]:
-    """A function that gives a fresh network with the same initial bits at each call."""
+) -> Callable[..., nn.Module]:
+    """A function that gives a fresh network with the same initial bits at each call; with others for another seed."""
     target = locate(node.get("_target_"), "model._target_")
     shape = preprocessing.output_shape
     ours = getattr(target, "__module__", "").startswith("pipeline.")
@@ -163,7 +163,7 @@ def network_factory(
     else:
         make = functools.partial(custom, target, shape, classes, block, **arguments)
 
-    def network() -> nn.Module:
+    def network(seed: int = seed) -> nn.Module:
         import torch
 
         with torch.random.fork_rng(devices=[]):
@@ -271,15 +271,27 @@ def _check_examples(stages: Mapping[str, Any], n: int) -> None:
         fields.whole("stages.overfit.examples", stages["overfit"]["examples"], at_least=2, at_most=n, hint=hint)
 
 
-def _check_evaluate(stages: Mapping[str, Any]) -> None:
-    evaluate = stages.get("evaluate")
-    names = list(stages)
-    trained = "train" in names and names.index("train") < names.index("evaluate") if evaluate else True
-    if evaluate and evaluate.checkpoint in ("best", "last") and not trained:
+def _check_order(stages: Mapping[str, Any]) -> None:
+    """Refuse a stage that takes what no stage before it leaves."""
+    evaluate, ensemble, names = stages.get("evaluate"), stages.get("ensemble"), list(stages)
+
+    def before(stage: str, other: str) -> bool:
+        return other in names and names.index(other) < names.index(stage)
+
+    if evaluate and evaluate.checkpoint in ("best", "last") and not before("evaluate", "train"):
         raise UserError(
             f"no training comes before, so there is no {evaluate.checkpoint!r} checkpoint; give a path, such as "
             "outputs/latest/checkpoints/best.ckpt.",
             field="stages.evaluate.checkpoint",
+        )
+    if evaluate and evaluate.checkpoint == "ensemble" and not before("evaluate", "ensemble"):
+        raise UserError(
+            "no ensemble comes before: stage=[train,ensemble,evaluate].", field="stages.evaluate.checkpoint"
+        )
+    if ensemble and not ensemble.checkpoints and not before("ensemble", "train"):
+        raise UserError(
+            "no training comes before: stage=[train,ensemble], or give the folders of trained runs here.",
+            field="stages.ensemble.checkpoints",
         )
 
 

@@ -191,7 +191,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Parts:
-    """What the stages work with. `network()` gives a fresh network with the same initial bits each time."""
+    """What the stages work with. `network()` gives a fresh network with the same initial bits each
+    time, `network(seed)` that of another seed."""
 
     name: str
     seed: int
@@ -199,7 +200,7 @@ class Parts:
     batch_size: int
     preprocessing: Preprocessing
     augmentation: Augmentation
-    network: Callable[[], nn.Module]
+    network: Callable[..., nn.Module]
     channels_last: bool
     loss: Loss
     optimizer: Callable[..., Optimizer]

@@ -23,6 +23,7 @@ KEYS = {
     "train": """train_examples val_examples steps_per_epoch epochs_planned schedule augmentation chance_loss
         chance_accuracy epochs samples units eval_loss batch_loss eval_accuracy batch_accuracy exploded exploded_cost
         exploded_step original_cost break_factor interrupted_epoch steps_per_entry""",
+    "ensemble": "ensemble_accuracy member_accuracies ensemble_examples disagreement members_broken",
 }
 """Top-level keys of docs/signals.md that one stage alone has."""
 SHARED = {

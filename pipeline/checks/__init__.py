@@ -6,6 +6,7 @@ from pipeline.checks.class_imbalance import ClassImbalance
 from pipeline.checks.constant_features import ConstantFeatures
 from pipeline.checks.dead_units import DeadUnits
 from pipeline.checks.duplicate_examples import DuplicateExamples
+from pipeline.checks.ensemble_no_better import EnsembleNoBetter
 from pipeline.checks.exploding_activations import ExplodingActivations
 from pipeline.checks.exploding_gradients import ExplodingGradients
 from pipeline.checks.finding import Checks, Finding, Rule, Severity, Signals
@@ -57,6 +58,7 @@ __all__ = [
     "ConstantFeatures",
     "DeadUnits",
     "DuplicateExamples",
+    "EnsembleNoBetter",
     "ExplodingActivations",
     "ExplodingGradients",
     "Finding",

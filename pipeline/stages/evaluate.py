@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.data.order import batches
 from pipeline.errors import UserError
@@ -17,6 +19,7 @@ from pipeline.model.classifier import EVALUATION_BATCH
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import checkpoints
 from pipeline.stages.answers import Answers
+from pipeline.stages.members import load_member
 from pipeline.stages.pictures import examples
 
 MISTAKES = 24
@@ -25,7 +28,7 @@ MISTAKES = 24
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Accuracy, accuracy of each class, and the confusion matrix (rows: the true class) of one checkpoint.
+    """Accuracy, accuracy of each class, and the confusion matrix (rows: the true class) of a checkpoint or an ensemble.
 
     Where the augmentation has several views of an image, the answer is the mean of the logits over them.
     """
@@ -34,24 +37,12 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         if not isinstance(self.checkpoint, str) or not self.checkpoint:
-            raise UserError(f"{self.checkpoint!r} is not best, last or a path.", field="checkpoint")
+            raise UserError(f"{self.checkpoint!r} is not best, last, ensemble or a path.", field="checkpoint")
 
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        path = self._path(parts)
-        state = checkpoints.load(path, field="stages.evaluate.checkpoint")
+        answer, checkpoint = self._answer(parts, earlier)
         device = parts.engine.device
-        network = parts.network().to(device).eval()
-        preprocessing = copy.deepcopy(parts.preprocessing).to(device)  # takes on the checkpoint's statistics
-        try:
-            network.load_state_dict(checkpoints.under(state["state_dict"], "network."))
-            preprocessing.load_state_dict(checkpoints.under(state["state_dict"], "preprocessing."))
-        except (RuntimeError, KeyError, IndexError, TypeError) as error:
-            raise UserError(
-                f"{str(path)!r} was made with another model or preprocessing; use the options it was trained with. "
-                f"({str(error).splitlines()[0]})",
-                field="stages.evaluate.checkpoint",
-            ) from error
         test, classes = parts.data.test, len(parts.data.classes)
         answers = Answers(classes)
         loss = 0.0
@@ -59,7 +50,7 @@ class Evaluate:
             for index in batches(torch.arange(len(test)), EVALUATION_BATCH):
                 labels = test.labels[index].to(device)
                 pixels = test.pixels[index].to(device)
-                logits = parts.augmentation.mean_logits(lambda view: network(preprocessing(view)), pixels)
+                logits = answer(pixels)
                 loss += float(parts.loss(logits, labels)) * len(index)
                 answers.add(logits, labels)
                 parts.progress(int(index[-1]) + 1, len(test))
@@ -87,10 +78,41 @@ class Evaluate:
                 "confusion": confusion.tolist(),
                 "calibration": answers.calibration(),
                 "mistakes": mistakes,
-                "checkpoint": str(path),
+                "checkpoint": checkpoint,
             },
             pictures=_pictures(parts, mistakes),
         )
+
+    def _answer(self, parts: Parts, earlier: Sequence[Outcome]) -> tuple[Callable[[Tensor], Tensor], str]:
+        """From pixels to logits, and whose they are. An ensemble's are the logarithms of its mean probabilities."""
+        if self.checkpoint != "ensemble":
+            network, path = self._network(parts)
+            return functools.partial(parts.augmentation.mean_logits, network), str(path)
+        paths = next(outcome.metrics["checkpoints"] for outcome in earlier if outcome.name == "ensemble")
+        members = [load_member(Path(path), parts, field="stages.evaluate.checkpoint") for path in paths]
+
+        def together(pixels: Tensor) -> Tensor:
+            each = [parts.augmentation.mean_logits(member, pixels).softmax(1) for member in members]
+            return torch.stack(each).mean(0).clamp_min(1e-12).log()
+
+        return together, f"ensemble of {len(members)}"
+
+    def _network(self, parts: Parts) -> tuple[Callable[[Tensor], Tensor], Path]:
+        path = self._path(parts)
+        state = checkpoints.load(path, field="stages.evaluate.checkpoint")
+        device = parts.engine.device
+        network = parts.network().to(device).eval()
+        preprocessing = copy.deepcopy(parts.preprocessing).to(device)  # takes on the checkpoint's statistics
+        try:
+            network.load_state_dict(checkpoints.under(state["state_dict"], "network."))
+            preprocessing.load_state_dict(checkpoints.under(state["state_dict"], "preprocessing."))
+        except (RuntimeError, KeyError, IndexError, TypeError) as error:
+            raise UserError(
+                f"{str(path)!r} was made with another model or preprocessing; use the options it was trained with. "
+                f"({str(error).splitlines()[0]})",
+                field="stages.evaluate.checkpoint",
+            ) from error
+        return (lambda pixels: network(preprocessing(pixels))), path
 
     def _path(self, parts: Parts) -> Path:
         if self.checkpoint not in ("best", "last"):
