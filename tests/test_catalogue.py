@@ -21,6 +21,7 @@ def _documented() -> dict[str, set[str]]:
     """The keys in the first column of each stage's own table (that of its data set is below `data`)."""
     text = (ROOT / "docs" / "signals.md").read_text()
     sections = {part.split()[0]: part.split("\n###")[0] for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]}
+    sections = {name: part for name, part in sections.items() if "." not in name}  # files have sections too
     lines = {
         stage: [line for line in part.splitlines() if line.startswith(("|", "`"))] for stage, part in sections.items()
     }

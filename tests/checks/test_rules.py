@@ -130,7 +130,7 @@ def test_a_rule_explains_only_checks_that_come_after_it(check: str) -> None:
 
 
 def test_every_rule_of_the_room_is_on_the_menu() -> None:
-    shared = {"__init__", "finding", "consequences", "curve", "layers"}
+    shared = {"__init__", "finding", "consequences", "curve", "layers", "shape"}
     files = {file.stem for file in Path(pipeline.checks.__file__).parent.glob("*.py")} - shared
     assert files == set(MENU)
     assert {file.stem for file in FILES.iterdir()} == set(MENU)
