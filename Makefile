@@ -43,6 +43,9 @@ lr_range: setup  ## sanity, then a learning-rate range test that proposes a rate
 train: setup  ## the whole workflow: sanity, overfit, train, and the best checkpoint once on the test split
 	@$(run) $(ARGS)
 
+search: setup  ## rate and L2 at random in log space, coarse to fine; or your own ranges (docs/search.md)
+	@$(run) -m 'search=[coarse,fine]' $(ARGS)
+
 # not outputs/latest: that may be a sanity check, or the last evaluation
 CHECKPOINT ?= $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null | head -n 1)
 evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the newest best.ckpt)

@@ -64,16 +64,32 @@ def _compose_and_run() -> None:
     arguments = _flags()
     if not (arguments.hydra_help or arguments.shell_completion):
         config = composed(arguments.overrides, config_dir=arguments.config_dir)
-        if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg):
+        searching = bool(config.search.rounds) and not config.search.job
+        if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg or searching):
             raise UserError("takes one value; to sweep over several add --multirun.", field=keys[0])
+        if searching and not (arguments.cfg or arguments.multirun):
+            sys.argv[1:1] = ["--multirun"]  # a search is one
         if arguments.cfg == "job" and not arguments.package:
             return _show(config, resolve=arguments.resolve)
         if not (arguments.cfg or arguments.info):
             check_name(config.name)
             check_writable(Path(str(config.outputs)))
+            if searching:
+                _warm_up(config)
     os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
     register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+
+
+def _warm_up(config: DictConfig) -> None:
+    """A search's workers import torch while the rest is looked at."""
+    from pipeline.plain import to_plain
+    from pipeline.search.pool import warm_up
+    from pipeline.search.settings import read_settings, threads, workers
+
+    settings = read_settings(to_plain(config.search))
+    if not settings.dry_run:
+        warm_up(threads(settings, workers(settings)))
 
 
 def _flags() -> Namespace:
@@ -109,6 +125,11 @@ def _job(config: DictConfig) -> None:
     from pipeline.runner import run_config
 
     job = HydraConfig.get()
+    if config.search.job:
+        from pipeline.search.driver import work
+
+        _exit_codes.append(work(config))
+        return
     code = 1
     try:
         if job.mode == RunMode.MULTIRUN:

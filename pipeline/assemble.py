@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from torch import nn
 
 from pipeline import fields
@@ -23,6 +23,7 @@ from pipeline.model import HiddenBlock, Init, custom, initialize
 from pipeline.model.compiled import check_compiler
 from pipeline.model.optimizers import validate
 from pipeline.parts import Engine, Parts
+from pipeline.plain import to_plain
 from pipeline.rundir import check_name
 
 PROBE_EXAMPLES = 256
@@ -37,8 +38,28 @@ def assemble(config: DictConfig) -> Parts:
     return assemble_plain(to_plain(config))
 
 
-def assemble_plain(plain: dict[str, Any]) -> Parts:
-    """The same from dictionaries, lists, numbers and words: equal ones give equal parts, in any process."""
+class Kept:
+    """What later parts of the same process may use again: data, and what was fitted to them. Of each kind the two that
+    were used last stay in memory."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, Any]] = {}
+
+    def get(self, kind: str, nodes: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gave for the same `nodes` of the configuration."""
+        key = json.dumps(nodes, sort_keys=True, default=str)
+        values = self._values.setdefault(kind, {})
+        value = values.pop(key) if key in values else make()
+        values[key] = value  # the latest comes last
+        while len(values) > 2:
+            del values[next(iter(values))]
+        return value
+
+
+def assemble_plain(plain: dict[str, Any], *, kept: Kept | None = None) -> Parts:
+    """The same from dictionaries, lists, numbers and words: equal ones give equal parts, in any process. What `kept`
+    holds already is not made again."""
+    kept = kept or Kept()
     check_name(plain["name"])
     seed = fields.whole("seed", plain["seed"], at_least=0, at_most=2**63 - 1)
     fields.whole("verbose", plain["verbose"], at_least=0, at_most=2)
@@ -65,15 +86,21 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
     init = None if plain["init"].get("own") else instantiate(plain["init"], "init")
     block = _block(plain)
     l2 = fields.real("regularization.l2", plain["regularization"]["l2"], at_least=0)
-    data = load_data(plain["data"])
+    data = kept.get("data", plain["data"], functools.partial(load_data, plain["data"]))
     batch_size = _batch_size(plain, data, block, engine)
     _check_examples(plain["stages"], len(data.train))
-    preprocessing = build(
-        instantiate(plain["preprocessing"], "preprocessing"), "preprocessing", data.train.pixels, scale=data.scale
+    preprocessing = kept.get(
+        "preprocessing",
+        (plain["data"], plain["preprocessing"]),
+        lambda: build(
+            instantiate(plain["preprocessing"], "preprocessing"), "preprocessing", data.train.pixels, scale=data.scale
+        ),
     )
+    probe_examples = min(PROBE_EXAMPLES, len(data.train))
+    probe = kept.get("probe", plain["data"], lambda: first(data.train, len(data.classes), probe_examples))
     network = network_factory(
         plain["model"], block=block, init=init, seed=seed, preprocessing=preprocessing, classes=len(data.classes),
-        probe=first(data.train, len(data.classes), min(PROBE_EXAMPLES, len(data.train))),
+        probe=probe,
     )  # fmt: skip
     sample = network()
     return Parts(
@@ -100,18 +127,6 @@ def assemble_plain(plain: dict[str, Any]) -> Parts:
         config=plain,
         pictures=fields.flag("report", plain["report"]),
     )
-
-
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration as dictionaries, lists, numbers and words, every interpolation resolved."""
-    try:
-        plain = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(
-            str(error).strip().splitlines()[0], field=str(getattr(error, "full_key", "")) or None
-        ) from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
 
 
 def load_data(node: Mapping[str, Any]) -> Splits:

@@ -16,12 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pipeline.allowed import build, instantiate
 from pipeline.checks import Checks, Finding
 from pipeline.checks.finding import ranked
-from pipeline.errors import UserError
+from pipeline.errors import FAILED, PASSED, UserError
 from pipeline.overrides import composed
 from pipeline.record import read_outcome, read_signals
 from pipeline.report.terminal import Terminal
-
-PASSED, FAILED = 0, 3
 
 
 @dataclass(frozen=True)

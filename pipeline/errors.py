@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+PASSED, CRASHED, USER_ERROR, FAILED = 0, 1, 2, 3
+"""Exit codes; 128 + n where signal n ended the program."""
+
 
 class UserError(Exception):
     """What the user gave is wrong. Shown as one message without a traceback; exit code 2.

@@ -6,7 +6,8 @@ with exit code 1. Here every mistake is a `UserError` that names the nearest rig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -45,15 +46,14 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"there is no folder {config_dir!r}.", field="--config-dir")
     register_resolvers()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
+    with _hydra_kept(), initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
         loader = GlobalHydra.instance().config_loader()
         if config_dir:
             loader.get_search_path().prepend("command-line", f"file://{Path(config_dir).resolve()}", "schema")
             loader.repository.initialize_sources(loader.get_search_path())  # type: ignore[attr-defined]
-        groups = [g for g in loader.list_groups("") if g != "hydra"]
+        menu = [g for g in loader.list_groups("") if g != "hydra"]
         stages = loader.get_group_options("stage", results_filter=ObjectType.CONFIG)
-        chosen = [o for o in parsed if o.key_or_group in groups]
+        chosen = [o for o in parsed if o.key_or_group in menu]
         for override in chosen:
             _check_group(override, loader)
         hydras = [o for o in parsed if _is_hydra(o)]
@@ -65,12 +65,31 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
             with open_dict(whole):
                 del whole["hydra"]
             for override in values:
-                _check_key(override, whole, groups, stages)
+                _check_key(override, whole, menu, stages)
+            _check_sampled(values, whole)
             # as `compose` would do with them; to compose a second time takes 0.2 s
             ConfigLoaderImpl._apply_overrides_to_config(_parse([_first(o) for o in values]), whole)
             return whole
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).strip()) from error
+
+
+@contextmanager
+def _hydra_kept() -> Iterator[None]:
+    """Composing clears Hydra's global state, which a job around us still needs."""
+    state = GlobalHydra.instance()
+    before = state.hydra
+    state.clear()
+    try:
+        yield
+    finally:
+        state.hydra = before
+
+
+def groups(config_dir: str | None = None) -> list[str]:
+    """The groups of the menu."""
+    folders = [CONF, *([Path(config_dir)] if config_dir else [])]
+    return sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()} - {"hydra"})
 
 
 def _product(a: Any, b: float) -> float | None:
@@ -180,6 +199,16 @@ def _check_key(override: Override, config: DictConfig, groups: Sequence[str], st
     raise UserError(f"there is no such key.{meant}{more}", field=key)
 
 
+def _check_sampled(overrides: Sequence[Override], config: DictConfig) -> None:
+    """Ranges without steps have no list of values: they are for a search, which samples."""
+    for override in overrides:
+        if not config.search.rounds and isinstance(override.value(), IntervalSweep):
+            raise UserError(
+                f"{override.input_line!r} has no list of values to go through: add search=coarse, which samples it.",
+                field=override.key_or_group,
+            )
+
+
 _ABSENT = object()
 
 
@@ -211,6 +240,10 @@ def _first(override: Override) -> str:
         return str(override.input_line)
     sign = "++" if override.is_force_add() else "+" if override.is_add() else ""
     try:
+        if isinstance(sweep := override.value(), IntervalSweep):
+            return f"{sign}{override.key_or_group}={sweep.start}"
+        while isinstance(sweep, ChoiceSweep) and sweep.list and isinstance(sweep.list[0], ChoiceSweep):
+            sweep = override._value = sweep.list[0]  # choices among choices, which Hydra reads and cannot go through
         value = next(iter(override.sweep_string_iterator()))
     except Exception as error:  # Hydra cannot enumerate an interval; a sweeper that samples can
         raise UserError(

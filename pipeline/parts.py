@@ -224,6 +224,10 @@ class Parts:
     directory: Path = Path()
     resume: Path | None = None
     """A checkpoint to go on from."""
+    trial: bool = False
+    """One of many of a search: leaves no checkpoints, and nobody listens to it while it trains."""
+    epoch_ended: Callable[[dict[str, float]], None] = lambda row: None
+    """Called after each epoch of a training with its row of the history; may raise to end it."""
     stopper: Stopper = field(default_factory=Stopper)
     progress: Progress = lambda done, total, **numbers: None
     found: Callable[[Finding], None] = lambda finding: None

@@ -3,9 +3,11 @@ was measured (docs/signals.md). Plain JSON; the numbers that JSON does not know 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,21 @@ def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
     if content is None or not isinstance(content.get("stages"), dict):
         return None
     return {name: in_numbers(signals) for name, signals in content["stages"].items() if isinstance(signals, dict)}
+
+
+def command_line(overrides: Sequence[str]) -> str:
+    """The command that repeats the run."""
+    return shlex.join(["python", "-m", "pipeline", *overrides])
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Of all that decides a run's result: two runs with one hash compute the same thing."""
+    apart = ("resume", "verbose", "outputs", "name", "tags", "fix", "report", "logger", "search")
+    decisive = {key: value for key, value in config.items() if key not in apart}
+    how = ("devices", "strategy", "timeout")  # a run may go on with another number of processes
+    if isinstance(config.get("trainer"), dict):
+        decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in how}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
@@ -23,12 +22,12 @@ from pipeline.fields import flag
 from pipeline.fixing import Mender
 from pipeline.overrides import composed
 from pipeline.parts import Parts
-from pipeline.record import OUTCOME, read_outcome
+from pipeline.record import OUTCOME, config_hash, read_outcome
 from pipeline.report.terminal import Terminal
 from pipeline.resuming import find_resumable
 from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
 from pipeline.stopping import Stopper
-from pipeline.workflow import RunResult, Teller, config_hash, run_stages
+from pipeline.workflow import RunResult, Teller, run_stages
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
@@ -107,25 +106,13 @@ def _recompose(
     def recompose(more: Sequence[str]) -> Parts:
         from pipeline.assemble import assemble, with_directory
 
-        with _hydra_kept():
-            mended = composed([*overrides, *more], config_dir=config_dir)
+        mended = composed([*overrides, *more], config_dir=config_dir)
         with open_dict(mended):
             for name in [name for name in mended.stages if name not in config.stages]:
                 del mended.stages[name]  # which a sweep leaves out
         return with_directory(assemble(mended), parts.directory, stopper=parts.stopper)
 
     return recompose
-
-
-@contextmanager
-def _hydra_kept() -> Iterator[None]:
-    """Composing clears Hydra's global state, which the job around us still needs."""
-    state = GlobalHydra.instance()
-    before = state.hydra
-    try:
-        yield
-    finally:
-        state.hydra = before
 
 
 def _prepare(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import functools
 import platform
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +17,13 @@ from pipeline.checks import Checks, Finding
 from pipeline.checks.finding import ranked
 from pipeline.data import Splits
 from pipeline.display import result_html, result_line
-from pipeline.errors import Stopped
+from pipeline.errors import CRASHED, FAILED, PASSED, Stopped
 from pipeline.fixing import Fix, Mender
 from pipeline.loggers import Log, LoggedRun, opened
 from pipeline.memory import run_stage
 from pipeline.parts import Outcome, Parts
 from pipeline.pictures import write_pictures
-from pipeline.record import SCHEMA, write_outcome, write_signals
-
-PASSED, CRASHED, USER_ERROR, FAILED = 0, 1, 2, 3
+from pipeline.record import SCHEMA, command_line, config_hash, write_outcome, write_signals
 
 
 class Teller:
@@ -95,7 +92,7 @@ def run_stages(
     Raises `Stopped` when the user or the machine asked for an end, after the record is written.
     """
     teller = teller or Teller()
-    record = _Record(parts, overrides, typed_hash or config_hash(parts.config), mender)
+    record = Record(parts, overrides, typed_hash=typed_hash, mender=mender)
     log = _begin_log(parts, before=parts.resume.parent.parent if parts.resume else None)
     parts = dataclasses.replace(parts, progress=teller.progress, found=teller.finding, log=log)
     done = {outcome.name: outcome for outcome in earlier if outcome.passed}
@@ -160,11 +157,6 @@ def _log_anew(log: Log, mended: Parts, outcomes: Sequence[Outcome]) -> Parts:
     return dataclasses.replace(mended, log=log)
 
 
-def command_line(overrides: Sequence[str]) -> str:
-    """The command that repeats the run."""
-    return shlex.join(["python", "-m", "pipeline", *overrides])
-
-
 def diagnosis(outcomes: Sequence[Outcome], checks: Checks) -> tuple[Finding, ...]:
     """The findings of all stages, the first to mend first."""
     return ranked([finding for outcome in outcomes for finding in outcome.findings], checks.explains)
@@ -192,10 +184,17 @@ def read_outcomes(
     ]
 
 
-class _Record:
+class Record:
     """outcome.json: what was run, on what, and how it ended; whole at any time, `running` until the end is known."""
 
-    def __init__(self, parts: Parts, overrides: Sequence[str], typed_hash: str, mender: Mender | None):
+    def __init__(
+        self,
+        parts: Parts,
+        overrides: Sequence[str],
+        *,
+        typed_hash: str | None = None,
+        mender: Mender | None = None,
+    ):
         self.overrides, self.mender = overrides, mender
         self.started = time.perf_counter()
         self.fixed = {
@@ -203,7 +202,7 @@ class _Record:
             "name": parts.name,
             "tags": list(parts.config.get("tags", [])),
             "seed": parts.seed,
-            "typed_hash": typed_hash,
+            "typed_hash": typed_hash or config_hash(parts.config),
             "resumed_from": str(parts.resume) if parts.resume else None,
             "versions": versions(),
         }
@@ -214,11 +213,15 @@ class _Record:
         """signals.json first, so that no stage stands in the record whose signals do not."""
         write_signals(parts.directory, {o.name: o.signals for o in outcomes if o.signals is not None})
         self._write_pictures(parts.directory, {o.name: o.pictures for o in outcomes if o.pictures})
-        seconds = round(time.perf_counter() - self.started, 3)
-        content = self.fixed | {
+        content = self.content(parts, outcomes, status, exit_code)
+        write_outcome(parts.directory, content)
+        return content["seconds"]
+
+    def content(self, parts: Parts, outcomes: Sequence[Outcome], status: str, exit_code: int | None) -> dict[str, Any]:
+        return self.fixed | {
             "status": status,
             "exit_code": exit_code,
-            "seconds": seconds,
+            "seconds": round(time.perf_counter() - self.started, 3),
             "command": command_line(self._overrides()),
             "config_hash": config_hash(parts.config),
             "data": self._about(parts.data),
@@ -229,8 +232,6 @@ class _Record:
             ],
             "fixes": [fix.as_dict() for fix in self.mender.fixes] if self.mender else [],
         }
-        write_outcome(parts.directory, content)
-        return seconds
 
     def _write_pictures(self, folder: Path, stages: dict[str, Any]) -> None:
         known = self._pictures
@@ -257,18 +258,7 @@ class _Record:
         return self._data[1]
 
 
-def config_hash(config: dict[str, Any]) -> str:
-    """Of all that decides a run's result: two runs with one hash compute the same thing."""
-    import hashlib
-
-    apart = ("resume", "verbose", "outputs", "name", "tags", "fix", "report", "logger")
-    decisive = {key: value for key, value in config.items() if key not in apart}
-    how = ("devices", "strategy", "timeout")  # a run may go on with another number of processes
-    if isinstance(config.get("trainer"), dict):
-        decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in how}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
+@functools.cache
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in ("torch", "torchvision", "pytorch-lightning", "hydra-core", "staged-training-pipeline"):

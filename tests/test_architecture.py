@@ -18,7 +18,7 @@ FILES = sorted(
 
 FLOORS = [
     {"errors", "menu"},
-    {"fields", "stopping"},
+    {"fields", "stopping", "plain"},
     {"rundir", "allowed", "checks", "signals", "rule_source"},
     {"data", "record", "pictures", "loggers"},
     {"model"},
@@ -29,8 +29,8 @@ FLOORS = [
     {"report"},
     {"recipes"},
     {"overrides", "resuming"},
-    {"search"},
     {"runner"},
+    {"search"},
     {"follower"},
     {"diagnose", "catalogue", "kept"},
     {"commands"},
@@ -40,8 +40,18 @@ FLOORS = [
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
 KNOW_HYDRA = {
-    *("recipes.py", "overrides.py", "assemble.py", "runner.py", "diagnose.py", "catalogue.py", "__main__.py"),
+    *(
+        "plain.py",
+        "recipes.py",
+        "overrides.py",
+        "assemble.py",
+        "runner.py",
+        "diagnose.py",
+        "catalogue.py",
+        "__main__.py",
+    ),
     "commands/completion.py",
+    *(f"search/{name}.py" for name in ("space", "configurations", "driver")),
 }
 
 

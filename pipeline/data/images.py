@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,6 +90,10 @@ class Splits:
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the SHA-256 of every split's shapes, types, pixels and labels."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         return _digest(self.splits)
 
     def to(self, device: torch.device | str) -> Splits:

@@ -172,13 +172,17 @@ def read_search(directory: Path) -> Search:
     content = json.loads((directory / FILE).read_text())
     if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
         raise ValueError(f"{directory / FILE} is no search of schema {SCHEMA}")
-    rounds = tuple(_round(fields) for fields in content.pop("rounds"))
+    rounds = tuple(round_from(fields) for fields in content.pop("rounds"))
     trials = tuple(_trial(fields) for fields in content.pop("trials"))
     content["base"] = tuple(content["base"])
     return Search(**content | {"directory": str(directory)}, rounds=rounds, trials=trials)
 
 
-def _round(fields: dict[str, Any]) -> Round:
+def round_to(round: Round) -> dict[str, Any]:
+    return dataclasses.asdict(round)
+
+
+def round_from(fields: dict[str, Any]) -> Round:
     parameters = tuple(Parameter(**p | {"choices": tuple(p["choices"])}) for p in fields["parameters"])
     return Round(**fields | {"parameters": parameters, "moves": tuple(Move(**move) for move in fields["moves"])})
 

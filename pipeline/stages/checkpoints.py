@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,23 @@ class WholeFiles(TorchCheckpointIO):
 class KeepCheckpoints(Checkpoint):
     """Saves the last and the best epoch, the history, and, when the user asked to stop, the step where that is.
 
-    `examples` in the validation split say how far scores can be trusted (`best_row`).
+    Without a `folder` nothing is saved. `examples` in the validation split say how far scores can be trusted
+    (`best_row`). `epoch_ended` is given each row of the history.
     Ends the training when the score was not better for `patience` epochs. What is best follows from the history alone,
     which is in the checkpoint, so a resumed run decides as the whole one would have.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, examples: int, patience: int | None, stopper: Stopper):
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        monitor: str,
+        examples: int,
+        patience: int | None,
+        stopper: Stopper,
+        epoch_ended: Callable[[dict[str, float]], None] = lambda row: None,
+    ):
+        self.epoch_ended = epoch_ended
         self.folder, self.monitor, self.examples = folder, monitor, examples
         self.patience, self.stopper = patience, stopper
 
@@ -115,17 +127,22 @@ class KeepCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
-        best = best_row(module.history, self.monitor, examples=self.examples) is module.history[-1]
-        # the best first: a run that is killed in between does the epoch again
-        trainer.save_checkpoint(self.folder / (BEST if best else LAST), weights_only=False)
-        if trainer.is_global_zero:
-            if best:
-                link(self.folder / BEST, self.folder / LAST)
-            write_history(self.folder.parent / "history.csv", module.history)
+        if self.folder is not None:
+            self._save(trainer, module.history, self.folder)
+        self.epoch_ended(module.history[-1])
         if self._patience_ran_out(module.history):
             trainer.should_stop = True
         if self._requested(trainer):
             self._stop()
+
+    def _save(self, trainer: pl.Trainer, history: list[dict[str, float]], folder: Path) -> None:
+        best = best_row(history, self.monitor, examples=self.examples) is history[-1]
+        # the best first: a run that is killed in between does the epoch again
+        trainer.save_checkpoint(folder / (BEST if best else LAST), weights_only=False)
+        if trainer.is_global_zero:
+            if best:
+                link(folder / BEST, folder / LAST)
+            write_history(folder.parent / "history.csv", history)
 
     def _patience_ran_out(self, history: list[dict[str, float]]) -> bool:
         if self.patience is None:
@@ -141,7 +158,8 @@ class KeepCheckpoints(Checkpoint):
         return requested
 
     def _save_and_stop(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        if self.folder is not None:
+            trainer.save_checkpoint(self.folder / LAST, weights_only=False)
         self._stop()
 
     def _stop(self) -> None:

@@ -50,7 +50,7 @@ class EarlyBreak(pl.Callback):
         self.parts.progress(trainer.global_step, self.total, epoch=module.epoch + 1, loss=mean, **shown)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        for finding in self.judge(module):
+        for finding in self.judge(module) if not self.parts.trial else ():
             if finding.severity != "info" and finding.check not in self.told:
                 self.told.add(finding.check)
                 self.parts.found(finding)

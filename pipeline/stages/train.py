@@ -55,7 +55,7 @@ class Train:
         judge = functools.partial(self._judge, parts, earlier)
         with together(parts, self) as place:
             classifier, watch = self._fit(parts, place, judge)
-        if classifier.history:
+        if classifier.history and not parts.trial:
             checkpoints.write_history(parts.directory / "history.csv", classifier.history)
         log_training(parts.log, classifier)
         signals = so_far(parts, classifier, epochs=self.epochs) | watch.signals
@@ -88,11 +88,12 @@ class Train:
         classifier = self._classifier(parts)
         watch = EarlyBreak(parts, total_steps=self._steps(parts), break_factor=self.break_factor, judge=judge)
         keep = checkpoints.KeepCheckpoints(
-            parts.directory / "checkpoints",
+            None if parts.trial else parts.directory / "checkpoints",
             monitor=self.monitor,
             examples=len(parts.data.val),
             patience=self.patience,
             stopper=parts.stopper,
+            epoch_ended=parts.epoch_ended,
         )
         trainer = parts.engine.trainer(
             place=place,

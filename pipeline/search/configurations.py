@@ -1,0 +1,114 @@
+"""The configuration of every trial: composed once, a trial's values put into it.
+
+Composing takes Hydra a third of a second, putting a value in its place microseconds. What only Hydra can do (options of
+groups, keys with `+`, lists) is composed once for each combination that occurs, and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pipeline.errors import UserError
+from pipeline.overrides import composed, groups
+from pipeline.search.space import middle, typed
+from pipeline.search.trial import Parameter, Round, Value
+
+MOST_COMBINATIONS = 32
+"""That are composed before the first trial, to see whether they fit together; beyond, each when it occurs."""
+
+
+@dataclass
+class _Composed:
+    """One combination: the configuration, the same as plain data, and the places that depend on others."""
+
+    config: DictConfig
+    plain: dict[str, Any]
+    interpolated: list[str]
+
+
+class Configurations:
+    """`plain(params)`: the configuration of a trial as plain data, to be used before the next is asked for."""
+
+    def __init__(self, base: Sequence[str], parameters: Sequence[Parameter], *, config_dir: str | None = None):
+        self.base, self.parameters, self.config_dir = tuple(base), tuple(parameters), config_dir
+        menu = groups(config_dir)
+        self.composing = [p for p in self.parameters if p.key in menu or p.sign or any(map(_structured, p.choices))]
+        self.valued = [p for p in self.parameters if p not in self.composing]
+        self._kept: dict[tuple[str, ...], _Composed] = {}
+
+    def overrides(self, round: Round, params: Mapping[str, Value]) -> list[str]:
+        """What is appended to the base overrides for a trial with these values."""
+        words = [typed(p, params[p.key]) for p in round.parameters if p.key in params]
+        return [*words, f"stages.train.epochs={round.epochs}"]
+
+    def neutral(self) -> DictConfig:
+        """The search's configuration without a trial's values: first options, and a value where there is none."""
+        words = [typed(p, middle(p)) for p in self.composing]
+        config = composed([*self.base, *words], config_dir=self.config_dir)
+        if "train" not in config.stages:
+            raise UserError("a search trains: add train, such as stage=[sanity,train].", field="stage")
+        return config
+
+    def check(self) -> None:
+        """Compose what can occur, so that options that do not fit together are found before the first trial."""
+        choices = [len(p.choices) or 1 for p in self.composing]
+        total = 1
+        for count in choices:
+            total *= count
+        for words in self._combinations() if total <= MOST_COMBINATIONS else [self._words({})]:
+            self._composition(tuple(words))
+
+    def plain(self, round: Round, params: Mapping[str, Value]) -> dict[str, Any]:
+        made = self._composition(tuple(self._words(params)))
+        values = {p.key: params[p.key] for p in self.valued} | {"stages.train.epochs": round.epochs}
+        for key, value in values.items():
+            OmegaConf.update(made.config, key, value)
+            _put(made.plain, key, value)
+        for key in made.interpolated:
+            _put(made.plain, key, OmegaConf.select(made.config, key))
+        return made.plain
+
+    def _words(self, params: Mapping[str, Value]) -> list[str]:
+        return [typed(p, params.get(p.key, middle(p))) for p in self.composing]
+
+    def _combinations(self) -> Iterator[list[str]]:
+        import itertools
+
+        axes = [[typed(p, value) for value in p.choices or (middle(p),)] for p in self.composing]
+        yield from (list(words) for words in itertools.product(*axes))
+
+    def _composition(self, words: tuple[str, ...]) -> _Composed:
+        if words not in self._kept:
+            values = [typed(p, middle(p)) for p in self.valued]
+            config = composed([*self.base, *words, *values], config_dir=self.config_dir)
+            with open_dict(config):
+                config.stages = {"train": config.stages.train}
+            plain: Any = OmegaConf.to_container(config, resolve=True)
+            places = list(_interpolated(OmegaConf.to_container(config, resolve=False), ""))
+            self._kept[words] = _Composed(config, plain, places)
+        return self._kept[words]
+
+
+def _structured(value: Value) -> bool:
+    return isinstance(value, str) and value[:1] in ("[", "{")
+
+
+def _put(plain: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node = plain
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+
+
+def _interpolated(node: Any, path: str) -> Iterator[str]:
+    """Dotted places of values that are computed from others."""
+    if isinstance(node, Mapping):
+        for key, inner in node.items():
+            yield from _interpolated(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, str) and "${" in node:
+        yield path

@@ -1,0 +1,202 @@
+"""Warm worker processes: torch and Lightning are imported once, in a parent that forks a worker in milliseconds.
+
+The parent is Python's own fork server. It is asked to begin as soon as the program knows that there will be a search,
+so that it imports while the configuration is composed; a worker that dies is replaced at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from pipeline.search.settings import cores
+
+PRELOADED = ["pipeline.search.running", "pytorch_lightning", "pipeline.stages.train", "torch.optim"]
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def warm_up(threads: int) -> None:
+    """Let the parent of the workers begin to import. The number of threads must be known before torch is."""
+    for name in _THREADS:
+        os.environ.setdefault(name, str(threads))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    from multiprocessing.forkserver import ensure_running
+
+    ensure_running()
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task's result."""
+
+    tag: Any
+    worker: str
+    result: Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A running trial asks whether it is hopeless; `answer` tells it."""
+
+    tag: Any
+    epoch: int
+    score: float
+    connection: Connection
+
+    def answer(self, hopeless: bool) -> None:
+        self.connection.send(hopeless)
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker ended under a task; `queued` ones were not begun."""
+
+    tag: Any
+    queued: tuple[Any, ...]
+    reason: str
+
+
+@dataclass
+class _Worker:
+    name: str
+    process: Any
+    connection: Connection
+    tags: deque[Any] = field(default_factory=deque)
+
+
+class Pool:
+    """`n` workers with a queue of their own, the task that runs and at most one behind it."""
+
+    def __init__(self, n: int, *, threads: int):
+        self.threads = min(threads, int(os.environ.get("OMP_NUM_THREADS", threads) or threads), cores())
+        warm_up(self.threads)
+        self._context = multiprocessing.get_context("forkserver")
+        self._started = 0
+        self._workers = [self._new() for _ in range(n)]
+
+    def _new(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        name = f"{os.getpid()}-{self._started}"
+        self._started += 1
+        process = self._context.Process(target=_work, args=(theirs, self.threads), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(name, process, ours)
+
+    def room(self, depth: int) -> bool:
+        """Whether a worker has fewer than `depth` tasks."""
+        return any(len(worker.tags) < depth for worker in self._workers)
+
+    def busy(self) -> bool:
+        return any(worker.tags for worker in self._workers)
+
+    def tags(self) -> list[Any]:
+        """Of all tasks that were given and not answered."""
+        return [tag for worker in self._workers for tag in worker.tags]
+
+    def give(self, tag: Any, task: Any) -> None:
+        """To the worker with the fewest tasks. One that has died meanwhile is noticed by `events`."""
+        worker = min(self._workers, key=lambda worker: len(worker.tags))
+        worker.tags.append(tag)
+        with contextlib.suppress(OSError):
+            worker.connection.send(task)
+
+    def events(self, timeout: float) -> Iterator[Done | Asked | Died]:
+        """What happened; waits until something does, at most `timeout` seconds."""
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(by_connection), timeout):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                kind, *content = worker.connection.recv()
+            except (EOFError, OSError):
+                yield from self._buried(worker)
+                continue
+            if kind == "asks":
+                epoch, score = content
+                yield Asked(worker.tags[0], epoch, score, worker.connection)
+            else:
+                yield Done(worker.tags.popleft(), worker.name, *content)
+
+    def map(self, tasks: Sequence[Any]) -> list[Any]:
+        """The tasks' results in their order; what a worker died of is an exception among them."""
+        results: dict[int, Any] = {}
+        left = list(enumerate(tasks))[::-1]
+        while len(results) < len(tasks):
+            while left and self.room(1):
+                self.give(*left.pop())
+            for event in self.events(0.2):
+                died = isinstance(event, Died)
+                results[event.tag] = RuntimeError(event.reason) if died else event.result  # type: ignore[union-attr]
+        return [results[i] for i in range(len(tasks))]
+
+    def _buried(self, worker: _Worker) -> Iterator[Died]:
+        worker.process.join(5)
+        code = worker.process.exitcode
+        self._workers[self._workers.index(worker)] = self._new()
+        if worker.tags:
+            first, *queued = worker.tags
+            yield Died(first, tuple(queued), _reason(code))
+
+    def close(self) -> None:
+        """End the workers at once; what they were doing is lost."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+
+
+def _reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return f"its worker was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"its worker was ended by signal {-code}"
+    return f"its worker ended with code {code}"
+
+
+def _work(connection: Connection, threads: int) -> None:
+    """The life of a worker: tasks until there are no more, or until the process that gives them is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the giver's matter
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    import gc
+
+    import torch
+
+    from pipeline.runner import keep_freed_memory, quiet_libraries
+    from pipeline.search.running import Runner
+
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    gc.freeze()  # what was imported is never collected: no need to look at it again and again
+
+    def ask(epoch: int, score: float) -> bool:
+        connection.send(("asks", epoch, score))
+        return bool(connection.recv())
+
+    runner = Runner(ask)
+    with quiet_libraries():
+        while True:
+            try:
+                task = connection.recv()
+            except (EOFError, OSError):
+                return
+            connection.send(("done", runner.run(task)))
+
+
+def _outlive_nobody() -> None:
+    """A worker whose giver was killed ends at once: its trial is given to another."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
