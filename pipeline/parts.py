@@ -62,9 +62,9 @@ def findings_of(outcomes: Sequence[Outcome]) -> list[Finding]:
 
 
 class Progress(Protocol):
-    """Where a stage says how far it is."""
+    """Where a stage says how far it is, in what unit (empty: in parts of no rate), and the newest numbers."""
 
-    def __call__(self, done: float, total: float, **numbers: float) -> None: ...
+    def __call__(self, done: float, total: float, *, unit: str = "steps", **numbers: float) -> None: ...
 
 
 class Stage(Protocol):
@@ -229,7 +229,7 @@ class Parts:
     epoch_ended: Callable[[dict[str, float]], None] = lambda row: None
     """Called after each epoch of a training with its row of the history; may raise to end it."""
     stopper: Stopper = field(default_factory=Stopper)
-    progress: Progress = lambda done, total, **numbers: None
+    progress: Progress = lambda done, total, *, unit="steps", **numbers: None
     found: Callable[[Finding], None] = lambda finding: None
     """Where a stage tells a finding that holds already while it runs."""
     log: Log = field(default_factory=Log)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.report.bar import Bar
 from pipeline.report.console import console as make_console
 from pipeline.report.console import is_live
 
@@ -51,8 +51,7 @@ class Terminal:
     def __init__(self, *, verbose: int, console: Console | None = None):
         self.console = console or make_console()
         self.verbose = verbose
-        self._bar: Progress | None = None
-        self._task: Any = None
+        self._bar: Bar | None = None
         self._told: dict[str, str] = {}  # findings told while the stage runs: check -> severity
 
     def run_begins(self, parts: Parts) -> None:
@@ -66,23 +65,11 @@ class Terminal:
         self._told = {}
         if self.verbose == 0 or not is_live(self.console):
             return
-        self._bar = Progress(
-            TextColumn("{task.description:<9}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            console=self.console,
-            transient=True,
-            refresh_per_second=5,
-        )
-        self._task = self._bar.add_task(name, total=None, numbers="")
-        self._bar.start()
+        self._bar = Bar(name, console=self.console)
 
-    def progress(self, done: float, total: float, **numbers: float) -> None:
+    def progress(self, done: float, total: float, *, unit: str = "steps", **numbers: float) -> None:
         if self._bar is not None:
-            said = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-            self._bar.update(self._task, completed=done, total=total, numbers=said)
+            self._bar.update(done, total, unit=unit, numbers=numbers)
 
     def finding(self, finding: Finding) -> None:
         """What holds already while the stage runs, above the bar; told again only when it gets worse or milder."""
@@ -94,10 +81,8 @@ class Terminal:
         self.close()
         verdict = Text("passed", "green") if outcome.passed else Text("FAILED", "bold red")
         note = "  (from the run resumed)" if resumed else ""
-        line = Text.assemble(
-            (f"{outcome.name:<9} ", "bold"), verdict, f"  {outcome.seconds:5.1f} s  ", outcome.headline, note
-        )
-        self.console.print(line)
+        head = Text.assemble((f"{outcome.name:<9} ", "bold"), verdict, f"  {outcome.seconds:5.1f} s  ")
+        self._beside(head, Text(outcome.headline + note))
         for finding in outcome.findings:
             if self._told.pop(finding.check, None) == finding.severity:
                 self._print(self._title(finding) + Text(": as told above", "dim"))
@@ -114,13 +99,38 @@ class Terminal:
                 if value is not None:
                     self.console.print(Text(f"          peak memory: {name} = {value}", "dim"))
 
+    def _beside(self, head: Text, rest: Text) -> None:
+        """Two parts of a line, of which the second goes on below itself, or where that is thin, below the first."""
+        if self.console.soft_wrap:
+            self.console.print(head + rest)
+        elif self.console.width < NARROW:
+            self.console.print(head)
+            self._print(rest)
+        else:
+            table = Table.grid()
+            table.add_column(no_wrap=True)
+            table.add_column(overflow="fold")
+            table.add_row(head, rest)
+            self.console.print(table)
+
     def _whole(self, finding: Finding) -> None:
         self._print(self._title(finding))
         self._print(Text(finding.message))
-        self._print(Text.assemble(("expected ", "dim"), finding.expected))
-        self._print(Text.assemble(("why      ", "dim"), finding.why))
+        self._labelled("expected", Text(finding.expected))
+        self._labelled("why", Text(finding.why))
         if finding.remedy:
-            self._print(Text.assemble(("try      ", "dim"), (" ".join(finding.remedy), "bold")))
+            self._labelled("try", Text(" ".join(finding.remedy), "bold"))
+
+    def _labelled(self, label: str, text: Text) -> None:
+        head = Text(f"{label:<9}", "dim")
+        if self.console.soft_wrap:
+            self._print(head + text)
+        else:
+            table = Table.grid()
+            table.add_column(no_wrap=True)
+            table.add_column(overflow="fold")
+            table.add_row(head, text)
+            self.console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
     def _title(self, finding: Finding) -> Text:
         where = f" in {finding.where}" if finding.where else ""
@@ -130,7 +140,7 @@ class Terminal:
         if self.console.soft_wrap:
             self.console.print(Text("  ") + line)
         else:  # wrapped lines keep the indent
-            self.console.print(Padding(line, (0, 0, 0, 2)))
+            self.console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
     def fix_begins(self, finding: Finding, stage: str) -> None:
         """What is tried against a finding, before the stages run again."""
@@ -180,7 +190,8 @@ class Terminal:
         where = os.path.relpath(directory)
         where = str(directory) if where.startswith("..") else where
         time = "" if seconds is None else f" in {seconds:.1f} s"
-        self.console.print(Text.assemble((status, "green" if status == "passed" else "bold red"), f"{time}  ", where))
+        line = Text.assemble((status, "green" if status == "passed" else "bold red"), f"{time}  ", where)
+        self.console.print(line, soft_wrap=True)  # the terminal breaks it, so that the path can be copied whole
 
     def close(self) -> None:
         if self._bar is not None:

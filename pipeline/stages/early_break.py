@@ -47,7 +47,7 @@ class EarlyBreak(pl.Callback):
         row = module.history[-1] if module.history else {}
         shown = {"val_accuracy": row["val_accuracy"]} if row else {}
         mean = sum(losses) / len(losses)
-        self.parts.progress(trainer.global_step, self.total, epoch=module.epoch + 1, loss=mean, **shown)
+        self.parts.progress(trainer.global_step, self.total, unit="steps", epoch=module.epoch + 1, loss=mean, **shown)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for finding in self.judge(module) if not self.parts.trial else ():

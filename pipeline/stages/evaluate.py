@@ -53,7 +53,7 @@ class Evaluate:
                 logits = answer(pixels)
                 loss += float(parts.loss(logits, labels)) * len(index)
                 answers.add(logits, labels)
-                parts.progress(int(index[-1]) + 1, len(test))
+                parts.progress(int(index[-1]) + 1, len(test), unit="images")
         confusion = answers.confusion()
         mistakes = answers.mistakes(MISTAKES)
         right, of_class = confusion.diag(), confusion.sum(1)

@@ -86,13 +86,13 @@ class Sanity:
         signals |= first_loss(network, parts.loss, inputs, labels)
         signals["expected_first_loss"] = parts.loss.expected_first(len(parts.data.classes))
         signals |= penalized(network, signals["first_loss"], parts.l2, self.penalty_factors)
-        parts.progress(1, 4)
+        parts.progress(1, 4, unit="")
         signals |= gradients(network, parts.loss, inputs, labels)
         signals |= batch_leak(network, parts.loss.per_example, inputs[few], labels[few])
         another = self._fresh(parts)  # since the update changes it
         with without_dropout(another):
             signals |= descent(another, parts.loss, inputs, labels, parts.optimizer)
-        parts.progress(2, 4)
+        parts.progress(2, 4, unit="")
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
         if learns and not signals["nonfinite"]:
             signals |= self._short_fits(parts, inputs[few], labels[few], signals)
@@ -111,7 +111,7 @@ class Sanity:
             (_, first_accuracy), _ = (next(fit) for fit in fits)
             for rounds in range(1, self.fit_rounds + 1):
                 (real, accuracy), (zeroed, _) = (next(fit) for fit in fits)
-                parts.progress(2 + 2 * rounds / self.fit_rounds, 4)
+                parts.progress(2 + 2 * rounds / self.fit_rounds, 4, unit="")
                 if real < CLEARLY_BELOW * zeroed:
                     break
             asleep = signals["zero_gradients"]
