@@ -173,7 +173,10 @@ class Classifier(pl.LightningModule):
         loss = self.loss(logits, labels)
         if weight != 1:
             loss = loss * weight
-        self.manual_backward(loss)
+        if self.trainer.world_size == 1 and getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            loss.backward()  # as `manual_backward` does, without its hooks, for which nobody waits: 0.1 ms a step
+        else:
+            self.manual_backward(loss)
         if look and last:
             look.before_update(logits)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
@@ -296,7 +299,8 @@ class Classifier(pl.LightningModule):
         self._sums.zero_()
         self._val_sums.zero_()
         self.epoch, self.step_in_epoch = self.epoch + 1, 0
-        self.log_dict({name: value for name, value in row.items() if name != "epoch"})
+        # what callbacks that monitor a value look at; `self.log` would take 2 ms for each
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in row.items()})
 
     def _move(self, scheduler: LRScheduler, row: dict[str, float]) -> None:
         assert self.schedule is not None

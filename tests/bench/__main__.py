@@ -1,6 +1,6 @@
-"""`make bench`: what looking inside the network costs. Pairs of trainings in one process, signals on and off in turn.
+"""`make bench`: how fast the pipeline is beside what people would use instead; tables and outputs/bench.json.
 
-Prints the ratio of seconds (on / off) of the train stage, median of pairs with quartiles; writes outputs/bench.json.
+All is measured in one run and in turns, as medians of ratios with quartiles, since machines are shared and noisy.
 """
 
 from __future__ import annotations
@@ -9,58 +9,109 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from rich.console import Console
 from rich.table import Table
 
-import pipeline
-from pipeline.workflow import versions
+from pipeline.rundir import write_text
 
-CASES = {
-    "MLP 100-100, batch 64": ["model=mlp", "stages.train.epochs=12"],
-    "MLP 512-512, batch 128": ["model=mlp", "model.width=512", "data.batch_size=128", "stages.train.epochs=12"],
-    "convnet (the default)": [],
-}
-
-
-def seconds(overrides: list[str], outputs: str) -> float:
-    result = pipeline.run([f"outputs={outputs}", "stage=train", "checks=off", *overrides], quiet=True)
-    return result.outcomes[0].seconds
+PARTS = ("mlp", "convnet", "signals", "startup", "statistics", "search")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs for each case (default 5)")
-    parser.add_argument("--only", default="", metavar="WORD", help="cases with this word in their name: MLP, convnet")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contestant (default 5)")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="parts (default: all)")
+    parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
+    parser.add_argument("--compile", action="store_true", help="torch.compile among the contestants (minutes more)")
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"))
     options = parser.parse_args()
-    table = Table("signals on / off", "median", "quartiles", "off: seconds")
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, overrides in CASES.items():
-            if options.only.lower() not in name.lower():
-                continue
-            seconds([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
-            pairs = []
-            for i in range(options.rounds):
-                order = ("default", "off") if i % 2 else ("off", "default")
-                took = {signals: seconds([*overrides, f"signals={signals}"], folder) for signals in order}
-                pairs.append((took["default"], took["off"]))
-            ratios = [on / off for on, off in pairs]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            off = statistics.median(off for _, off in pairs)
-            found[name] = {"ratio": middle, "quartiles": [low, high], "seconds_off": off, "pairs": pairs}
-            table.add_row(name, f"{middle:.3f}", f"{low:.3f} .. {high:.3f}", f"{off:.2f}")
-    Console().print(table)
-    about = {"versions": versions(), "processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps(about | {"signals": found}, indent=1) + "\n")
+    console, found, started = Console(), {}, time.perf_counter()
+    for part in options.only:
+        began = time.perf_counter()
+        found[part] = measure(part, options)
+        console.print(_TABLES.get(part, _plain)(part, found[part]))
+        console.print(f"{part}: {time.perf_counter() - began:.0f} s", style="dim")
+    record = about() | {"seconds": time.perf_counter() - started, "results": found}
+    write_text(options.json, json.dumps(record, indent=1) + "\n")
 
+
+def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
+    """A part's numbers; each is imported only where it is wanted."""
+    if part in ("mlp", "convnet"):
+        from tests.bench import contest
+
+        case = contest.MLP if part == "mlp" else contest.CONVNET
+        return contest.measure(case, rounds=options.rounds, compiled=options.compile)
+    if part == "signals":
+        from tests.bench import signals
+
+        return signals.measure(rounds=options.rounds, only=options.case)
+    if part == "startup":
+        from tests.bench import startup
+
+        return startup.measure()
+    if part == "statistics":
+        from tests.bench import statistics
+
+        return statistics.measure()
+    from tests.bench import search
+
+    return search.measure()
+
+
+def about() -> dict[str, Any]:
+    """Versions and processor: without them no figure means anything."""
+    from pipeline.workflow import versions
+
+    name = next(
+        (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"versions": versions(), "processor": name, "cores": os.cpu_count(), "load": load}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _contest(part: str, numbers: dict[str, Any]) -> Table:
+    title = f"{part}: {numbers['steps']} steps, {numbers['rounds']} rounds, {numbers['threads']} threads"
+    table = Table("", "steps a second / bare loop", "quartiles", "ms a step", "us more than bare", title=title)
+    for who, row in numbers["contestants"].items():
+        low, high = row["quartiles"]
+        more = f"{row['us_more_than_bare']:+.0f}"
+        table.add_row(who, f"{row['ratio']:.2f}", f"{low:.2f} .. {high:.2f}", f"{row['ms_a_step']:.2f}", more)
+    return table
+
+
+def _signals(part: str, numbers: dict[str, Any]) -> Table:
+    table = Table("signals on / off", "median", "quartiles", "off: seconds")
+    for name, row in numbers.items():
+        low, high = row["quartiles"]
+        table.add_row(name, f"{row['ratio']:.3f}", f"{low:.3f} .. {high:.3f}", f"{row['seconds_off']:.2f}")
+    return table
+
+
+def _plain(part: str, numbers: dict[str, Any]) -> Table:
+    table = Table(part, "")
+    for name, value in numbers.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    return table
+
+
+_TABLES: dict[str, Callable[[str, dict[str, Any]], Table]] = {
+    "mlp": _contest,
+    "convnet": _contest,
+    "signals": _signals,
+}
 
 if __name__ == "__main__":
     main()

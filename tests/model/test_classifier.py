@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +156,12 @@ def validation(net: nn.Module, prepare: nn.Module, augment: Augmentation) -> dic
     return {"val_loss": float(loss), "val_accuracy": float(right)}
 
 
-def lightning(folder: Path, **options: Any) -> pl.Trainer:
+def lightning(folder: Path, *, checkpointing: bool = False, **options: Any) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=checkpointing,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -373,3 +374,16 @@ def test_no_images_are_kept_in_a_checkpoint(tmp_path: Path) -> None:
     _, trainer = Case(epochs=1).by_lightning(tmp_path)
     trainer.save_checkpoint(tmp_path / "x.ckpt", weights_only=False)
     assert (tmp_path / "x.ckpt").stat().st_size < VAL.pixels.numel() * VAL.pixels.element_size()
+
+
+def test_callbacks_of_lightning_see_each_epochs_numbers_and_steps(tmp_path: Path) -> None:
+    stop = pl.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=1)
+    keep = pl.callbacks.ModelCheckpoint(dirpath=tmp_path, monitor="val_loss", filename="{step}", save_top_k=-1)
+    classifier = Case(epochs=5).classifier()
+    trainer = lightning(tmp_path, max_epochs=5, checkpointing=True, callbacks=[stop, keep])
+    trainer.fit(classifier)
+    losses = [row["val_loss"] for row in classifier.history]
+    worse = next(i for i, (a, b) in enumerate(pairwise(losses), start=1) if b < a)
+    assert len(losses) == worse + 1  # a lower loss is the worse one here
+    assert sorted(path.stem for path in tmp_path.glob("*.ckpt")) == [f"step={STEPS * i}" for i in range(1, worse + 2)]
+    assert float(trainer.callback_metrics["val_loss"]) == pytest.approx(losses[-1])

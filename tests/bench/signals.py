@@ -1,0 +1,39 @@
+"""What looking inside the network costs: pairs of trainings in one process, signals on and off in turn."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from typing import Any
+
+import pipeline
+
+CASES = {
+    "MLP 100-100, batch 64": ["model=mlp", "stages.train.epochs=12"],
+    "MLP 512-512, batch 128": ["model=mlp", "model.width=512", "data.batch_size=128", "stages.train.epochs=12"],
+    "convnet (the default)": [],
+}
+
+
+def seconds(overrides: list[str], outputs: str) -> float:
+    result = pipeline.run([f"outputs={outputs}", "stage=train", "checks=off", *overrides], quiet=True)
+    return result.outcomes[0].seconds
+
+
+def measure(*, rounds: int, only: str = "") -> dict[str, Any]:
+    """Seconds of the train stage with signals / without: median of pairs, quartiles. `only`: a word of its name."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, overrides in CASES.items():
+            if only.lower() not in name.lower():
+                continue
+            seconds([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
+            pairs = []
+            for i in range(rounds):
+                order = ("default", "off") if i % 2 else ("off", "default")
+                took = {signals: seconds([*overrides, f"signals={signals}"], folder) for signals in order}
+                pairs.append((took["default"], took["off"]))
+            low, middle, high = statistics.quantiles([on / off for on, off in pairs], n=4)
+            off = statistics.median(off for _, off in pairs)
+            found[name] = {"ratio": middle, "quartiles": [low, high], "seconds_off": off, "pairs": pairs}
+    return found
