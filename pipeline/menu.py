@@ -17,16 +17,18 @@ CONF = _here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf"
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group; `says` is its first comment."""
+    """One file of a group; `says` is its first comment, `package` where it lands if that is not the group."""
 
     name: str
     says: str
     path: Path
+    package: str
 
 
 @dataclass(frozen=True)
 class Group:
-    """A folder of options. `chosen`: those of the default configuration; a list group may have several."""
+    """A folder of options. `chosen`: those of the default configuration; in a list group each has a place of its own,
+    so that several can be."""
 
     name: str
     options: tuple[Option, ...]
@@ -47,9 +49,12 @@ class Key:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words that the comment lists as `one | other | third`, or true and false of a flag."""
+        """The words that the comment lists as `one | other` or as `one: what; other: what`, or true and false."""
         if match := re.match(r"[\w-]+(?: \| [\w-]+)+(?![\w-]| \|)", self.says):
             return tuple(match[0].split(" | "))
+        listed = re.findall(r"(?:^|; )([\w-]+):", self.says)
+        if len(listed) > 1:
+            return tuple(listed)
         return ("true", "false") if self.value in ("true", "false") else ()
 
 
@@ -59,13 +64,15 @@ def groups(folders: Iterable[Path] = (CONF,)) -> dict[str, Group]:
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
             if path.stem != "base" and path.parent.name != "hydra":
-                option = Option(path.stem, _header(path), path)
+                package, says = _header(path)
+                option = Option(path.stem, says, path, package)
                 found.setdefault(path.parent.name, {}).setdefault(path.stem, option)
     made = {}
     chosen = _chosen((CONF / "config.yaml").read_text())
     for name, options in found.items():
-        first, is_list = chosen.get(name, ((), False))
+        first = chosen.get(name, ())
         order = [*first, *(option for option in options if option not in first)]
+        is_list = any(option.package.endswith(f".{option.name}") for option in options.values())
         made[name] = Group(name, tuple(options[option] for option in order), first, is_list)
     return made
 
@@ -86,7 +93,7 @@ def keys(path: Path) -> dict[str, Key]:
 
 
 def key(name: str) -> Key | None:
-    """A key as it is typed, from the file of its group's default option, or from that group's `base`."""
+    """A key as it is typed, from the file of its group's default option, from that group's `base`, or config.yaml."""
     first, _, rest = name.partition(".")
     if first == "stages":
         first, _, rest = rest.partition(".")
@@ -96,22 +103,26 @@ def key(name: str) -> Key | None:
         files = [group[option].path for option in group.chosen] if group else []
         files += [CONF / first / "base.yaml"]
     else:
-        files, rest = [CONF / "config.yaml"], first
-    return next((there[rest] for file in files if file.exists() and rest in (there := keys(file))), None)
+        files = []
+    found = (there[rest] for file in files if file.exists() and rest in (there := keys(file)))
+    return next(found, keys(CONF / "config.yaml").get(name))
 
 
-def _header(path: Path) -> str:
-    """The first comment that is no directive of Hydra's."""
+def _header(path: Path) -> tuple[str, str]:
+    """Hydra's `@package`, and the first comment beside it."""
+    package = ""
     for line in path.read_text().splitlines():
-        if line.startswith("#") and not line.startswith("# @"):
-            return line.lstrip("# ").strip()
-    return ""
+        if line.startswith("# @package "):
+            package = line.removeprefix("# @package ").strip()
+        elif line.startswith("#"):
+            return package, line.lstrip("# ").strip()
+    return package, ""
 
 
-def _chosen(text: str) -> dict[str, tuple[tuple[str, ...], bool]]:
-    """Of the defaults list: the option or options of each group, and whether they are a list."""
+def _chosen(text: str) -> dict[str, tuple[str, ...]]:
+    """Of the defaults list: the option or options of each group."""
     found = {}
     for name, value in re.findall(r"^  - (\w+): *([^#\n]*?) *(?:#.*)?$", text, flags=re.MULTILINE):
         words = tuple(word.strip() for word in value.strip("[]").split(",") if word.strip())
-        found[name] = () if words == ("null",) else words, value.startswith("[")
+        found[name] = () if words == ("null",) else words
     return found

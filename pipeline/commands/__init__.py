@@ -73,6 +73,15 @@ def _references(before: Sequence[str], word: str) -> list[str]:
     return [LATEST, *dict.fromkeys(run.name for run in runs), *(run.reference for run in runs)] if runs else []
 
 
+def _of_diagnose(before: Sequence[str], word: str) -> list[str]:
+    from pipeline.menu import CONF, groups, keys
+
+    if not before:
+        return _references(before, word)
+    limits = [f"checks.{name}=" for name, key in keys(CONF / "checks" / "default.yaml").items() if key.value]
+    return [*(f"checks={option.name}" for option in groups()["checks"].options), *limits]
+
+
 def _of_runs(before: Sequence[str], word: str) -> list[str]:
     if word.startswith("-"):
         prune = ["--older", "--failed", "--keep-best", "--name", "--yes"]
@@ -93,7 +102,7 @@ def _shells(before: Sequence[str], word: str) -> list[str]:
 
 
 COMMANDS = {
-    "diagnose": Command("RUN [checks.KEY=VALUE ...]", "judge a finished run again", _diagnose, _references),
+    "diagnose": Command("RUN [checks.KEY=VALUE ...]", "judge a finished run again", _diagnose, _of_diagnose),
     "runs": Command("[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _of_runs),
     "explain": Command(
         "[CHECK]", "what a check looks at, why, and what mends it; alone: all checks", _explain, _checks

@@ -23,7 +23,7 @@ _pipeline_complete() {
   COMPREPLY=($("${COMP_WORDS[0]}" completion --answer "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null))
   if [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} == *[=.,[/] ]]; then compopt -o nospace; fi
 }
-complete -F _pipeline_complete pipeline
+complete -o default -F _pipeline_complete pipeline
 """
 ZSH = r"""# Tab completion of `pipeline` in zsh. Once: put this line into ~/.zshrc, after compinit
 #   eval "$(pipeline completion zsh)"
@@ -32,6 +32,7 @@ _pipeline_complete() {
   found=("${(@f)$("${words[1]}" completion --answer "${(j: :)words[1,CURRENT-1]} ${PREFIX}" 2>/dev/null)}")
   open=(${(M)found:#*[=.,\[/]})
   closed=(${found:#*[=.,\[/]})
+  if (( ! ${#${found:#}} )); then compset -P '*='; _files; return; fi
   (( ${#open} )) && compadd -S '' -- $open
   (( ${#closed} )) && compadd -- $closed
 }

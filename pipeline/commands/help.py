@@ -28,7 +28,8 @@ KEYS = (
     *("seed", "name", "tags", "resume", "fix", "verbose", "data.path", "data.batch_size", "data.limit"),
     *("model.depth", "model.width", "init.bias", "init.output_scale", "optimizer.lr", "optimizer.momentum"),
     *("regularization.l2", "regularization.dropout", "stages.train.epochs", "stages.overfit.examples"),
-    *("stages.overfit.steps", "trainer.precision", "outputs"),
+    *("stages.overfit.steps", "trainer.precision", "trainer.devices", "compile", "search.trials", "search.space"),
+    *("search.workers", "search.storage", "search.dry_run", "outputs"),
 )
 """Keys that people type most; what each means stands where its default does."""
 EXAMPLES = {
@@ -38,6 +39,7 @@ EXAMPLES = {
     "pipeline data=image_folder data.path=photos data.size=32": "your own images",
     "pipeline fix=true init=zeros": "let the run mend itself",
     "pipeline -m seed=0,1,2": "several runs",
+    "pipeline 'search=[coarse,fine]' 'optimizer.lr=tag(log,interval(1e-5,1))'": "search for a rate",
 }
 EXITS = {
     "0": "every stage passed",
@@ -82,8 +84,11 @@ def _title(out: Console, title: str) -> None:
 
 
 def _group(out: Console, group: Group) -> None:
-    more = f"  a list: '{group.name}=[{','.join(group.chosen)}]'" if group.is_list else ""
-    more = more or ("" if group.chosen else "  none unless you choose")
+    several = (
+        group.chosen if len(group.chosen) > 1 else [option.name for option in group.options if option.name != "none"]
+    )
+    more = f"  one, or a list: '{group.name}=[{','.join(several)}]'" if group.is_list else ""
+    more += "" if group.chosen else "  none unless you choose"
     out.print(Text.assemble("  ", (f"{group.name}=", "bold cyan"), (more, "dim")))
     _rows(out, ((option.name, _sentence(option.says)) for option in group.options), indent=4)
 

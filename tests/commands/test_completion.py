@@ -37,6 +37,13 @@ BREAKS = " \t\n\"'><=;|&(:"
         ("pipeline checks.rules.dead_units.sh", {"checks.rules.dead_units.share="}),
         ("pipeline checks.fail_on=", {f"checks.fail_on={word}" for word in ("failure", "warning", "never")}),
         ("pipeline fix=", {"fix=true", "fix=false"}),
+        ("pipeline verbose=", {"verbose=0", "verbose=1", "verbose=2"}),
+        ("pipeline resume=a", {"resume=auto"}),
+        ("pipeline search.sam", {"search.sampler="}),
+        ("pipeline search.sampler=q", {"search.sampler=quasi_random"}),
+        ("pipeline 'logger=[csv,ten", {"logger=[csv,tensorboard,", "logger=[csv,tensorboard]"}),
+        ("pipeline diagnose latest checks=st", {"checks=strict"}),
+        ("pipeline diagnose latest checks.rules.dead_units.sh", {"checks.rules.dead_units.share="}),
         ("pipeline 'stage=[sanity,o", {"stage=[sanity,overfit,", "stage=[sanity,overfit]"}),
         ("pipeline 'stage=[sanity,sa", set()),
         ("pipeline explain dead", {"dead_units"}),
@@ -56,7 +63,9 @@ def test_a_list_offers_what_is_not_in_it_yet() -> None:
     assert set(answer("pipeline stage=[overfit,")) == {
         f"stage=[overfit,{option.name}" for option in groups()["stage"].options if option.name != "overfit"
     }
-    assert "stage=[" in answer("pipeline stage=")
+    for group in ("stage", "logger", "search"):
+        assert f"{group}=[" in answer(f"pipeline {group}=")
+    assert "optimizer=[" not in answer("pipeline optimizer=")
 
 
 def test_at_the_beginning_everything_is_offered() -> None:
@@ -122,6 +131,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
     program = shutil.which(request.param)
     if not program:
         pytest.skip(f"no {request.param} on this machine")
+    (tmp_path / "my_folder").mkdir()
     console_script = tmp_path / "pipeline"
     console_script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline "$@"\n')
     console_script.chmod(0o755)
@@ -139,6 +149,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
         ("pipeline optimizer=adam optimizer.be\t", "pipeline optimizer=adam optimizer.betas="),
         ("pipeline 'stage=[sanity,over\t", "pipeline 'stage=[sanity,overfit"),
         ("pipeline explain dead\t", "pipeline explain dead_units "),
+        ("pipeline data.path=my_fo\t", "pipeline data.path=my_folder/"),
     ],
 )
 def test_tab_in_a_real_shell(shell: Shell, typed: str, line: str) -> None:

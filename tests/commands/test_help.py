@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def test_the_groups_are_those_of_the_configuration_and_the_default_stands_first(
     assert page.index("    momentum ") < page.index("    adagrad ")
     assert MENU["experiment"].chosen == ()
     assert "experiment=  none unless you choose" in page
+    assert "search=  one, or a list: 'search=[coarse,fine]'  none unless you choose" in page
+    assert "logger=  one, or a list: 'logger=[csv,mlflow,tensorboard,wandb]'\n" in page
 
 
 def test_a_group_of_no_room_comes_last_and_is_not_forgotten(
@@ -74,7 +77,7 @@ def test_commands_flags_examples_and_exit_codes_are_told(page: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_composes(example: str) -> None:
-    composed([word for word in example.split()[1:] if word != "-m"])
+    composed([word for word in shlex.split(example)[1:] if word != "-m"])
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
@@ -106,12 +109,15 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_choices_are_read_off_a_keys_comment() -> None:
-    found = {name: key(name) for name in ("checks.fail_on", "trainer.precision", "fix", "seed", "resume")}
+    names = ("checks.fail_on", "trainer.precision", "fix", "seed", "verbose", "search.metric", "init.output_scale")
+    found = {name: key(name) for name in names}
     choices = {name: one.choices for name, one in found.items() if one}
     assert choices == {
         "checks.fail_on": ("failure", "warning", "never"),
         "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
         "fix": ("true", "false"),
         "seed": (),
-        "resume": (),
+        "verbose": ("0", "1", "2"),
+        "search.metric": ("val_accuracy", "val_loss"),
+        "init.output_scale": (),
     }
