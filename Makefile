@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train ensemble evaluate diagnose catalogue test test-all faults bench lint format lock clean help
+.PHONY: setup sanity overfit lr_range train ensemble evaluate diagnose report serve catalogue test test-all faults bench lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -57,6 +57,12 @@ ensemble: setup  ## the workflow, then more networks with other seeds that answe
 RUN ?= outputs/latest
 diagnose: setup  ## judge a finished run again (RUN=outputs/...; ARGS="checks=strict")
 	@$(run) diagnose '$(RUN)' $(ARGS)
+
+report: setup  ## outputs/index.html: all runs on one page, any two compared (ARGS="latest" makes that run's report.html anew)
+	@$(run) report $(ARGS)
+
+serve: setup  ## the same in a browser on this machine, nobody else can connect (ARGS="--port 8000")
+	@$(run) serve $(ARGS)
 
 catalogue: setup  ## write docs/checks.md anew from the rules
 	@$(bin)/python -m pipeline.catalogue docs/checks.md

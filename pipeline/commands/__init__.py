@@ -41,6 +41,18 @@ def _runs(words: Sequence[str]) -> int:
     return runs(words)
 
 
+def _report(words: Sequence[str]) -> int:
+    from pipeline.commands.pages import report
+
+    return report(words)
+
+
+def _serve(words: Sequence[str]) -> int:
+    from pipeline.commands.pages import serve
+
+    return serve(words)
+
+
 def _completion(words: Sequence[str]) -> int:
     from pipeline.commands.completion import completion
 
@@ -82,6 +94,10 @@ def _of_diagnose(before: Sequence[str], word: str) -> list[str]:
     return [*(f"checks={option.name}" for option in groups()["checks"].options), *limits]
 
 
+def _every_run(before: Sequence[str], word: str) -> list[str]:
+    return _references((), word)
+
+
 def _of_runs(before: Sequence[str], word: str) -> list[str]:
     if word.startswith("-"):
         prune = ["--older", "--failed", "--keep-best", "--name", "--yes"]
@@ -104,6 +120,8 @@ def _shells(before: Sequence[str], word: str) -> list[str]:
 COMMANDS = {
     "diagnose": Command("RUN [checks.KEY=VALUE ...]", "judge a finished run again", _diagnose, _of_diagnose),
     "runs": Command("[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _of_runs),
+    "report": Command("[RUN ...]", "make report.html anew, and outputs/index.html of all runs", _report, _every_run),
+    "serve": Command("[--port 8000]", "show all runs in a browser, on 127.0.0.1 alone", _serve),
     "explain": Command(
         "[CHECK]", "what a check looks at, why, and what mends it; alone: all checks", _explain, _checks
     ),

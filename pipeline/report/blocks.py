@@ -128,7 +128,15 @@ class Callout:
     commands: Sequence[Command] = ()
 
 
-Block = Chart | Table | Images | Text | Command | Numbers | Callout
+@dataclass(frozen=True)
+class Scripted:
+    """A place that one of the page's own scripts fills."""
+
+    id: str
+    title: str
+
+
+Block = Scripted | Chart | Table | Images | Text | Command | Numbers | Callout
 
 
 @dataclass(frozen=True)

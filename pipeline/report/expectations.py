@@ -20,7 +20,7 @@ def table(stage: str, signals: Signals, found: Mapping[str, str]) -> Table | Non
         (next((_MARKS[found[check]] for check in checks if check in found), "✓"), what, measured, expected)
         for what, measured, expected, checks in _ROWS.get(stage, lambda signals: [])(signals)
     ]
-    return Table(["", "what", "measured", "expected"], rows, sortable=False) if rows else None
+    return Table(["", "what", "measured", "expected"], rows, sortable=False, wide=False) if rows else None
 
 
 _MARKS = {"failure": "✕ failure", "warning": "! warning", "info": "i note"}
@@ -74,9 +74,16 @@ def _train(s: Signals) -> list[Row]:
     epochs = s.get("epochs") or {}
     if epochs.get("val_accuracy"):
         known = (epochs.get("probe_accuracy") or epochs["accuracy"])[-1]
-        rows.append(("training accuracy, last epoch", f"{known:.4f}", "high", ("underfitting", "over_regularized")))
-        chance = f"above chance, {s['chance_accuracy']:.3g}; little below the training accuracy"
-        rows.append(("validation accuracy, last epoch", f"{epochs['val_accuracy'][-1]:.4f}", chance, ("overfitting",)))
+        rows.append(
+            (
+                "training accuracy, last epoch",
+                f"{known:.4f}",
+                f"far above chance, {s['chance_accuracy']:.3g}",
+                ("underfitting", "over_regularized"),
+            )
+        )
+        rows.append(("validation accuracy, last epoch", f"{epochs['val_accuracy'][-1]:.4f}", "little below that",
+                     ("overfitting",)))  # fmt: skip
     weights = (s.get("samples") or {}).get("weights") or {}
     ratios = sorted(u / w for us, ws in zip(weights.get("update", []), weights.get("weight", []), strict=True)
                     for u, w in zip(us, ws, strict=True) if w)  # fmt: skip

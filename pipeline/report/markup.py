@@ -16,6 +16,7 @@ from pipeline.report.blocks import (
     Link,
     Numbers,
     Picture,
+    Scripted,
     Section,
     Table,
     Text,
@@ -24,12 +25,20 @@ from pipeline.report.blocks import (
 MARKS = {"passed": "✓", "failed": "✕", "error": "✕", "warning": "!", "info": "i", "interrupted": "‖", "running": "…"}
 """Beside every colour a sign, for those who see no colour."""
 
+SHORT = 18
+"""Letters that a table keeps on one line."""
+
 escape = html.escape
 
 
 @functools.singledispatch
 def block_html(block: Block) -> str:
     raise TypeError(f"a page has no {type(block).__name__}")
+
+
+@block_html.register
+def _(block: Scripted) -> str:
+    return f'<figure class="chart wide"><h3>{escape(block.title)}</h3><div id="{escape(block.id)}"></div></figure>'
 
 
 @block_html.register
@@ -124,7 +133,8 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         shown = f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}"
         return f'<td class="number" data-value="{cell!r}">{shown}</td>'
-    return f"<td>{escape(str(cell))}</td>"
+    short = ' class="short"' if len(str(cell)) <= SHORT else ""
+    return f"<td{short}>{escape(str(cell))}</td>"
 
 
 def chip_html(section: Section) -> str:

@@ -1,8 +1,8 @@
 "use strict";
-// Draws the charts of a page (data in #charts, Plotly packed in #plotly), sorts tables, copies commands.
+// Draws the charts of a page (data in #data-charts, Plotly packed in #data-plotly), sorts tables, copies commands.
 (() => {
   const root = document.documentElement;
-  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const charts = JSON.parse(document.getElementById("data-charts").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const config = {
     responsive: true, displaylogo: false,
@@ -70,7 +70,7 @@
   };
 
   const unpack = async () => {
-    const packed = document.getElementById("plotly").textContent;
+    const packed = document.getElementById("data-plotly").textContent;
     if (!packed) return;
     const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -98,6 +98,14 @@
     await unpack();
     dispatchEvent(new Event("plotly"));
     await drawAll();
+  };
+
+  // For a page's own scripts, once "plotly" was dispatched: draw a chart, or draw it anew.
+  globalThis.show = (chart) => {
+    const known = charts.findIndex((one) => one.id === chart.id);
+    if (known < 0) charts.push(chart);
+    else charts[known] = { ...chart, drawn: true };
+    return draw(charts[known < 0 ? charts.length - 1 : known]);
   };
 
   const redraw = () => charts.filter((chart) => chart.drawn).forEach(draw);

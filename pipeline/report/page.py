@@ -37,9 +37,11 @@ def page(
     top: Sequence[Block] = (),
     home: str = "",
     scripts: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole page. `verdict`: the sentence that it opens with; `top`: blocks right below it; `home`: a relative
-    link to the index of all runs; `scripts`: JavaScript that this kind of page needs beside that of every page."""
+    link to the index of all runs; `scripts`: JavaScript that this kind of page needs beside that of every page, and
+    `data` what it reads, as JSON in elements `data-<name>`."""
     charts = [block for part in ([*top], *(s.blocks for s in sections)) for block in part if isinstance(block, Chart)]
     assert len({chart.id for chart in charts}) == len(charts), "two charts of one name"
     ours = [(HERE / "page.js").read_text(), *scripts]
@@ -60,17 +62,15 @@ def page(
         f'<section class="blocks">{"".join(map(block_html, top))}</section>' if top else "",
         *(_section(section) for section in sections),
         "</main>",
-        f'<script type="application/json" id="charts">{_json([_plain(chart) for chart in charts])}</script>',
-        f'<script type="text/plain" id="plotly">{plotly}</script>',
+        *(
+            f'<script type="application/json" id="data-{html.escape(name)}">{_json(value)}</script>'
+            for name, value in {"charts": [_plain(chart) for chart in charts], **(data or {})}.items()
+        ),
+        f'<script type="text/plain" id="data-plotly">{plotly}</script>',
         *(f"<script>{script}</script>" for script in ours),
         "</body></html>\n",
     ]
     return "\n".join(parts)
-
-
-def data_block(name: str, value: Any) -> str:
-    """A block of data for one of a page's own `scripts`, as the text of an element with that id."""
-    return f'<script type="application/json" id="{html.escape(name)}">{_json(value)}</script>'
 
 
 def _section(section: Section) -> str:

@@ -6,7 +6,7 @@ import csv
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def write_report(directory: Path) -> Path:
     if record is None:
         raise FileNotFoundError(f"{directory} has no readable outcome.json")
     signals = read_signals(directory) or {}
-    if "train" not in signals and (rows := _history(directory)):
+    if "train" not in signals and (rows := history(directory)):
         signals["train"] = {"epochs": rows}  # of a training that was interrupted
     run = Run(directory.resolve().name, record, signals, read_pictures(directory), _planned(directory))
     home = os.path.relpath(_outputs(directory.resolve()) / "index.html", directory.resolve())
@@ -126,7 +126,7 @@ def _top(run: Run) -> tuple[list[Block], set[str]]:
         charts = charts_of(name, run)[:2] if name else []
         if charts:
             break
-    blocks += charts
+    blocks += charts if len(charts) > 1 else [replace(chart, wide=True) for chart in charts]
     blocks.append(Command(run.record["command"], "this run"))
     return blocks, {chart.id for chart in charts}
 
@@ -168,7 +168,7 @@ def _about(run: Run) -> list[Block]:
     rows += [["data", f"{record['data']['name']}, fingerprint {record['data']['fingerprint']}"]]
     rows += [["resumed from", record["resumed_from"]]] if record["resumed_from"] else []
     rows += [[name, number] for name, number in record["versions"].items()]
-    blocks: list[Block] = [Table(["", ""], rows, sortable=False)]
+    blocks: list[Block] = [Table(["what", "this run"], rows, sortable=False)]
     if record["fixes"]:
         tried = [
             [f["check"], " ".join(f["remedy"]), "kept" if f["kept"] else "not kept", f["reason"]]
@@ -199,7 +199,7 @@ def _planned(directory: Path) -> list[str]:
         return []
 
 
-def _history(directory: Path) -> dict[str, list[float]]:
+def history(directory: Path) -> dict[str, list[float]]:
     """Columns of history.csv."""
     try:
         with (directory / "history.csv").open(newline="") as file:

@@ -23,12 +23,13 @@ def tile(name: str, stage: Mapping[str, Any], signals: Mapping[str, Any]) -> tup
     found = {finding["check"] for finding in stage["findings"] if finding["severity"] != "info"}
     status = "failed" if stage["status"] != "passed" else "warning" if found else "passed"
     if name == "sanity" and "first_loss" in m:
-        judged = status if found & {"initial_loss", "nonfinite", "output_activation"} else "passed"
         expected = m.get("expected_first_loss")
+        far = expected and isinstance(m["first_loss"], float) and not 0.5 < m["first_loss"] / expected < 1.5
+        judged = status if far or found & {"initial_loss", "nonfinite", "output_activation"} else "passed"
         return "first loss", _number(m["first_loss"]), f"expected {expected:.3f}" if expected else "", judged
     if name == "overfit":
         note = f"{m['overfit_steps']} steps, {m['overfit_examples']} examples; expected below {m['overfit_target']:g}"
-        return "loss on a few, by heart", _number(m["overfit_loss"]), note, status
+        return "loss, learned by heart", _number(m["overfit_loss"]), note, status
     if name == "train" and m.get("exploded"):
         note = f"at step {m['exploded_step']}; expected below {m['break_factor']:g}"
         return "cost / original cost", f"{m['exploded_cost'] / m['original_cost']:.3g}", note, status
@@ -59,6 +60,8 @@ def charts_of(name: str, run: Run, *, whole: bool = False) -> list[Any]:
     shown = [block for block in _blocks(name, run, signals, metrics, findings) if block is not None]
     if not whole:
         return [block for block in shown if isinstance(block, Chart)]
+    if stage is None:  # not judged
+        return shown
     found = {finding["check"]: finding["severity"] for finding in findings}
     table = expectations.table(name, signals, found)
     return [*([table] if table else []), *shown]

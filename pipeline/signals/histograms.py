@@ -13,7 +13,7 @@ from pipeline.signals.operations import Watch, numbered
 
 BINS = 40
 WIDEST = 4.0
-"""Standard deviations on either side of the mean that the bins cover; what is beyond counts in the outermost ones."""
+"""Standard deviations on either side of the mean that the bins cover; what is beyond is left out."""
 
 
 class Histograms(Watch):
@@ -34,7 +34,7 @@ class Histograms(Watch):
         zero = values == 0
         share = float(zero.float().mean()) if len(values) else 0.0
         low, high = BOUNDS.get(kind) or _range(values)
-        counts = torch.histc(values[~zero].clamp(low, high).cpu(), BINS, low, high)
+        counts = torch.histc(values[~zero].cpu(), BINS, low, high)
         row = (name, kind, low, high, share, counts.int().tolist())
         for key, value in zip(self.rows, row, strict=True):
             self.rows[key].append(value)

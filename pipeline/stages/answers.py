@@ -24,6 +24,7 @@ class Answers:
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """(B, C), (B,)."""
         confidence, given = logits.double().softmax(1).max(1)
+        confidence = confidence.nan_to_num(0.0)  # of a network that is not finite
         self._parts.append(torch.stack([labels.double(), given.double(), confidence]).cpu())
 
     def _columns(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 WAIT = 60
@@ -89,3 +90,30 @@ def browser() -> Iterator[Browser]:
         yield Browser(started)
     finally:
         started.quit()
+
+
+EVIL = "</script><script>window.injected=1</script><img src=x onerror=window.injected=1>"
+TINY = ("model=mlp", "model.width=16", "model.depth=2", "trainer=cpu", "data.batch_size=32")
+
+
+def run_in(outputs: Path, *overrides: str) -> Any:
+    import pipeline
+
+    return pipeline.run([*TINY, f"outputs={outputs}", *overrides], quiet=True)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Small real runs: one that passed, with classes whose names are markup; zero weights; a rate that explodes."""
+    folder = tmp_path_factory.mktemp("runs")
+    generator = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    images = (generator.random((240, 12, 12, 1)) * 60 + 90 * labels[:, None, None, None]).astype(np.uint8)
+    classes = np.array([EVIL, "<b>bold</b>", "plain & simple"])
+    np.savez(folder / "mine.npz", x_train=images, y_train=labels, classes=classes)
+    outputs, data = folder / "outputs", ("data=npz", f"data.path={folder / 'mine.npz'}")
+    return {
+        "passed": run_in(outputs, *data, "name=passed", f"tags=['{EVIL}']", "stages.train.epochs=5", "checks=off"),
+        "zeros": run_in(outputs, "data=digits", "name=zeros", "init=zeros"),
+        "exploded": run_in(outputs, "data=digits", "name=exploded", "optimizer.lr=1000", "stage=[train]"),
+    }

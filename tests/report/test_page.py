@@ -93,21 +93,21 @@ def test_users_words_make_no_elements_and_are_shown_as_they_are() -> None:
 def test_labels_inside_charts_are_text_but_for_what_is_meant() -> None:
     meant = Markup(f"<b>{label('<i>')}</b>")
     figure = {"data": [{"name": "<b>a</b> & b", "text": meant, "hovertemplate": "%{y}<extra></extra>"}], "layout": {}}
-    [drawn] = json.loads(Reader(whole(blocks=[Chart("c", "c", figure)])).blocks["charts"])
+    [drawn] = json.loads(Reader(whole(blocks=[Chart("c", "c", figure)])).blocks["data-charts"])
     assert drawn["data"][0]["name"] == "&lt;b&gt;a&lt;/b&gt; &amp; b"
     assert drawn["data"][0]["text"] == "<b>&lt;i&gt;</b>"
     assert drawn["data"][0]["hovertemplate"] == "%{y}<extra></extra>"
 
 
 def test_what_is_no_number_is_a_gap() -> None:
-    [drawn] = json.loads(Reader(whole(blocks=[chart()])).blocks["charts"])
+    [drawn] = json.loads(Reader(whole(blocks=[chart()])).blocks["data-charts"])
     assert drawn["data"][0]["y"] == [3.0, None, 1.0]
 
 
 def test_it_is_small_and_holds_the_whole_of_plotly() -> None:
     text = whole()
     assert len(text.encode()) < 2_100_000
-    code = gzip.decompress(base64.b64decode(Reader(text).blocks["plotly"]))
+    code = gzip.decompress(base64.b64decode(Reader(text).blocks["data-plotly"]))
     assert b"plotly.js v" in code[:200]
 
 
@@ -151,5 +151,5 @@ def test_neither_plotly_nor_torch_is_imported() -> None:
 
 def test_named_colours_stay_names_until_the_browser_chooses() -> None:
     figure = {"data": [{"y": [1], "line": {"color": BLUE}}], "layout": {}}
-    [drawn] = json.loads(Reader(whole(blocks=[Chart("c", "c", figure)])).blocks["charts"])
+    [drawn] = json.loads(Reader(whole(blocks=[Chart("c", "c", figure)])).blocks["data-charts"])
     assert drawn["data"][0]["line"]["color"] == "var(--blue)"

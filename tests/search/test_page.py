@@ -32,7 +32,7 @@ def compared(search: Search, *, better: float = 0.0) -> Any:
 
 
 def charts(page: str) -> dict[str, Any]:
-    block = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page, re.DOTALL)
+    block = re.search(r'<script type="application/json" id="data-charts">(.*?)</script>', page, re.DOTALL)
     assert block is not None
     return {chart["id"]: chart for chart in json.loads(block[1])}
 

@@ -78,7 +78,7 @@ def per_class(metrics: Metrics) -> Chart | None:
     texts = [f"{100 * known[name]:.1f} %" for name in names]
     mean = metrics["test_accuracy"]
     data = [bars(names, [known[name] for name in names], "accuracy", BLUE, text=texts, textposition="inside",
-                 insidetextanchor="end")]  # fmt: skip
+                 insidetextanchor="start")]  # fmt: skip
     data[0]["textfont"] = {"color": "#ffffff"}
     upright = {"type": "line", "x0": mean, "x1": mean, "yref": "paper", "y0": 0, "y1": 1}
     shape = upright | {"line": {"color": ORANGE, "width": 2, "dash": "dash"}}
@@ -91,10 +91,10 @@ def mistakes(metrics: Metrics, pictures: Sequence[Picture], classes: Sequence[st
     if not pictures:
         return None
     told = [
-        f"{classes[m['label']]}, taken for {classes[m['given']]} ({100 * m['confidence']:.0f} % sure)"
+        f"{classes[m['label']]}, taken for {classes[m['given']]} ({100 * m['confidence']:.0f}\u00a0%\u00a0sure)"
         for m in metrics["mistakes"]
     ]
-    return Images("The most confident mistakes", list(zip(told, pictures, strict=False)))
+    return Images("The most confident mistakes", list(zip(told, pictures, strict=False)), wide=False)
 
 
 def _on(share: float) -> str:

@@ -14,7 +14,7 @@ MOST = 1500
 BY_STEP = {"hovermode": "x unified"}
 
 
-LOG = {"type": "log", "tickformat": "~g"}
+LOG = {"type": "log", "tickformat": "~g", "nticks": 6}
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -26,30 +26,25 @@ def line(x: Sequence[Any], y: Sequence[Any], name: str, color: str, **more: Any)
     return {"type": "scatter", "mode": "lines", "x": x, "y": digits(y), "name": name, "line": style, **more}
 
 
-def level(y: float, text: str, x: Sequence[float], *, color: str = MUTED) -> dict[str, Any]:
-    """A dotted line from the first `x` to the last with a word on its end: right on linear and on logarithmic axes."""
-    style = {"color": color, "width": 1.3, "dash": "dot"}
-    words = {
-        "mode": "lines+text",
-        "text": ["", text],
-        "textposition": "top left",
-        "textfont": {"color": color, "size": 11},
-    }
-    place = {"type": "scatter", "x": [x[0], x[-1]], "y": [y, y], "line": style, "name": text}
-    return place | words | {"showlegend": False, "hoverinfo": "skip"}
+def level(y: float, text: str, x: Sequence[float], *, color: str = MUTED, left: bool = False) -> dict[str, Any]:
+    """A dotted line from the first `x` to the last with a word on one end: right on linear and on logarithmic axes."""
+    place = {"type": "scatter", "x": [x[0], x[-1]], "y": [y, y], "name": text, "showlegend": False, "hoverinfo": "skip"}
+    style = {"line": {"color": color, "width": 1.3, "dash": "dot"}, "textfont": {"color": color, "size": 11}}
+    words = {"text": [text, ""] if left else ["", text], "textposition": "top right" if left else "top left"}
+    return place | style | words | {"mode": "lines+text"}
 
 
-def verdict(text: str, *, good: bool) -> dict[str, Any]:
-    """The word for the whole chart, in its upper right corner."""
+def verdict(text: str, *, good: bool, y: float = 0.85) -> dict[str, Any]:
+    """The word for the whole chart, at its right side."""
     color = GREEN if good else RED
-    place = {"xref": "paper", "yref": "paper", "x": 0.985, "y": 0.97, "xanchor": "right", "yanchor": "top"}
+    place = {"xref": "paper", "yref": "paper", "x": 0.985, "y": y, "xanchor": "right", "yanchor": "top"}
     style = {"showarrow": False, "font": {"color": color, "size": 15}, "bordercolor": color, "borderpad": 4}
     return {**place, **style, "text": text, "bgcolor": "var(--paper)"}
 
 
-def marks(x: Sequence[float], y: Sequence[float], name: str) -> dict[str, Any]:
+def marks(x: Sequence[float], y: Sequence[float], name: str, color: str) -> dict[str, Any]:
     """Rings around what a verdict rests on."""
-    ring = {"symbol": "circle-open", "size": 15, "color": RED, "line": {"width": 2.5, "color": RED}}
+    ring = {"symbol": "circle-open", "size": 15, "color": color, "line": {"width": 2.5, "color": color}}
     return {"type": "scatter", "mode": "markers", "x": x, "y": digits(y), "name": name, "marker": ring}
 
 

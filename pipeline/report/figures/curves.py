@@ -17,8 +17,9 @@ SHAPES = {
     "undertrained": "still improving",
 }  # fmt: skip
 """Check -> shape of the curve, where the record does not name it."""
-VIEWS = {"linear": {"yaxis.type": "linear"}, "log": {"yaxis.type": "log", "yaxis.tickformat": "~g"}}
-LOG_FIRST = {"log": VIEWS["log"], "linear": VIEWS["linear"]}
+LOG_AXIS = {f"yaxis.{key}": value for key, value in LOG.items()}
+VIEWS: dict[str, dict[str, Any]] = {"linear": {"yaxis.type": "linear"}, "log": LOG_AXIS}
+LOG_FIRST: dict[str, dict[str, Any]] = {"log": VIEWS["log"], "linear": VIEWS["linear"]}
 
 
 def loss(train: Signals, *, findings: Sequence[Mapping[str, Any]] = (), shape: str | None, at: Sequence[int]) -> Chart:
@@ -44,14 +45,17 @@ def loss(train: Signals, *, findings: Sequence[Mapping[str, Any]] = (), shape: s
         data.append(level(train["chance_loss"], "chance", ends))
     if train.get("exploded"):
         limit = train["break_factor"] * train["original_cost"]
-        data.append(level(limit, f"{train['break_factor']:g} x the original cost: stop", ends, color=RED))
+        data.append(level(limit, f"{train['break_factor']:g} x the original cost: stop", ends, color=RED, left=True))
     layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "annotations": []}
     shape = shape or _shape(train, findings)
+    good = shape in ("good", "still_improving")
     if shape is not None:
-        layout["annotations"].append(verdict(shape.replace("_", " "), good=shape in ("good", "still_improving")))
+        layout["annotations"].append(verdict(shape.replace("_", " "), good=good))
     evidence = _evidence(train, findings, at, losses, stride)
     if evidence:
-        data.append(marks([step for step, _ in evidence], [value for _, value in evidence], "evidence"))
+        data.append(
+            marks([step for step, _ in evidence], [value for _, value in evidence], "evidence", GREEN if good else RED)
+        )
     huge = train.get("exploded") or (shape and "explod" in shape)
     return Chart("loss", "Loss", {"data": data, "layout": layout}, views=LOG_FIRST if huge else VIEWS, height=360)
 
@@ -123,13 +127,14 @@ def heart(overfit: Signals) -> Chart | None:
         right = thinned(overfit["accuracies"])[1]
         data.append(line(places, right, "share right", GREEN, dash="dot") | {"yaxis": "y2"})
     if "overfit_target" in overfit:
-        data.append(level(overfit["overfit_target"], "target", [1, len(overfit["losses"])]))
-    second = axis("share right", overlaying="y", side="right", range=[0, 1.05], tickformat=".0%", showgrid=False)
+        data.append(level(overfit["overfit_target"], "target", [1, len(overfit["losses"])], left=True))
+    second = axis("share right", overlaying="y", side="right", range=[0, 1.05], showgrid=False)
+    second |= {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"]}
     layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "yaxis2": second}
     layout["margin"] = {"r": 56}
     if "overfit_reached" in overfit:
         reached = bool(overfit["overfit_reached"])
-        layout["annotations"] = [verdict("learned by heart" if reached else "cannot", good=reached)]
+        layout["annotations"] = [verdict("learned by heart" if reached else "cannot", good=reached, y=0.7)]
     return Chart("by-heart", "A few examples, learned by heart", {"data": data, "layout": layout}, views=LOG_FIRST)
 
 

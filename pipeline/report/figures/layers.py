@@ -15,6 +15,8 @@ LAYERS = 12
 RATIO = 1e-3
 """Update / weight that the notes want (CS231n, "Ratio of weights:updates"), and the band around it, half a decade."""
 BAND = (3e-4, 3e-3)
+LEAST = 1e-7
+"""Ratios below are left out: at the end of a schedule the rate, and all updates with it, go to zero."""
 HEIGHT = 340
 ROW = 0.86
 """Height of the highest hill in a row of one."""
@@ -88,8 +90,10 @@ def off(before: Signals, units: Signals) -> Chart | None:
                 data.append(bars(labels, values, f"{word}, {when}", color))
     if not data:
         return None
-    layout = {"barmode": "group", "yaxis": {"autorange": "reversed"}}
-    layout["xaxis"] = axis("share of the layer", tickformat=".0%", range=[0, 1])
+    layout: dict[str, Any] = {"barmode": "group", "yaxis": {"autorange": "reversed"}}
+    layout["xaxis"] = axis("share of the layer", tickformat=".0%", range=[0, 1.02])
+    if not any(value for trace in data for value in trace["x"]):
+        layout |= {"annotations": [verdict("none", good=True)]}
     return Chart("off", "Dead and saturated, per layer", {"data": data, "layout": layout}, height=150 + 44 * len(rows))
 
 
@@ -120,7 +124,7 @@ def updates(samples: Signals) -> Chart | None:
     if not weights.get("update"):
         return None
     ratios = [
-        [u / w if w else None for u, w in zip(update, weight, strict=True)]
+        [u / w if w and u > LEAST * w else None for u, w in zip(update, weight, strict=True)]
         for update, weight in zip(weights["update"], weights["weight"], strict=True)
     ]
     several = {**samples, "weights": {**weights, "ratio": ratios}}
