@@ -84,7 +84,7 @@ class Reader(HTMLParser):
 
 
 def test_users_words_make_no_elements_and_are_shown_as_they_are() -> None:
-    plain, evil = Reader(whole()), Reader(whole(EVIL))
+    plain, evil = Reader(whole("x" * len(EVIL))), Reader(whole(EVIL))
     assert evil.tags == plain.tags
     assert sorted(evil.attributes) == sorted(plain.attributes)
     assert sum(word.strip() == EVIL.strip() for word in evil.words) >= 12
