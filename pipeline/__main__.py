@@ -57,8 +57,9 @@ def _compose_and_run() -> None:
     import hydra
 
     from pipeline.overrides import CONF, composed, register_resolvers, swept
-    from pipeline.rundir import check_name, check_writable
+    from pipeline.rundir import check_name, check_working_folder, check_writable
 
+    check_working_folder()
     # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
     arguments = _flags()
@@ -104,7 +105,8 @@ def _flags() -> Namespace:
     arguments, unknown = parser.parse_known_args()
     for flag in unknown:
         meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRAS])
-        raise UserError(f"there is no flag {flag!r}.{meant} --help lists what there is.")
+        dashless = f" Options and keys have no dashes: {flag.lstrip('-').partition('=')[0]}=..."
+        raise UserError(f"there is no flag {flag!r}.{meant or dashless} --help lists what there is.")
     return arguments
 
 

@@ -49,7 +49,13 @@ class Kept:
 
 
 def kept(outputs: Path) -> list[Kept]:
-    """All runs, the newest first. What is no run's folder is left alone."""
+    """All runs, the newest first. What is no run's folder is left alone; a `UserError` where nothing can be read."""
+    try:
+        next(outputs.iterdir(), None)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read the folder {str(outputs)!r} ({error.strerror}).", field="outputs") from error
     found = [run for unit in _units(outputs) for run in _runs(unit)]
     short = _references({run.unit for run in found})
     named = [replace(run, reference=short[run.unit] + run.id.removeprefix(run.unit.name)) for run in found]

@@ -57,6 +57,14 @@ def point_latest(run: Path, outputs: Path) -> None:
         beside.replace(link)
 
 
+def check_working_folder() -> None:
+    """Raise a `UserError` where the folder that the shell stands in was removed meanwhile."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the folder you are in no longer exists; `cd` to one that does.") from error
+
+
 def check_name(name: object) -> None:
     """A run's name is one folder's name: no separators, no leading dot."""
     if not isinstance(name, (str, int, float)) or not re.fullmatch(r"[\w][\w.+-]{0,99}", str(name)):

@@ -46,13 +46,21 @@ def prune(words: Sequence[str]) -> int:
     if not asked.yes:
         if not sys.stdin.isatty():
             raise UserError(f"{total}: nobody can be asked here; --yes removes them.")
-        if input(f"Remove {total}? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _agreed(f"Remove {total}? [y/N] "):
             out.print("nothing removed")
             return 0
     for unit in units:
         _remove(unit, asked.outputs)
     out.print(f"removed {total}")
     return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _chosen(

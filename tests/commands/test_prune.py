@@ -121,6 +121,16 @@ def test_it_asks_first(
     assert ("nothing removed" in capsys.readouterr().out) != removed
 
 
+def test_no_answer_is_no(five: None, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang_up(question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", hang_up)
+    assert runs(["prune", "--failed"]) == 0
+    assert len(left(outputs)) == 5
+
+
 def test_where_nobody_can_be_asked_it_needs_yes(five: None, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     with pytest.raises(UserError, match=r"2 of 5 runs, .*--yes"):

@@ -56,6 +56,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
         (["explian"], 2, "Did you mean 'explain'"),
         (["explain", "dead_unit"], 2, "Did you mean 'dead_units'"),
         (["--mutlirun"], 2, "Did you mean '--multirun'"),
+        (["--seed=3"], 2, "have no dashes: seed=..."),
         (["--cfg", "jbo"], 2, "'jbo'"),
         (["optimizer=adm"], 2, "error: optimizer: there is no option 'adm'"),
         (["data=digits", "optimizer.lrr=1"], 2, "Did you mean 'optimizer.lr'"),
@@ -93,6 +94,18 @@ def test_the_configuration_is_shown_as_hydra_shows_it(words: list[str], tmp_path
         hydras, _ = program(*flags, "--package", "_global_", *words, folder=tmp_path)
         assert ours.stdout == hydras.stdout
         assert ours.returncode == hydras.returncode == 0
+
+
+def test_a_folder_that_was_removed_meanwhile(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    command = f'rmdir "{here}"; exec {sys.executable} -m pipeline stage=sanity'
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, cwd=here, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "error: the folder you are in no longer exists; `cd` to one that does.\n"
 
 
 def test_a_reader_who_has_seen_enough_is_no_crash(tmp_path: Path) -> None:

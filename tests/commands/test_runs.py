@@ -116,6 +116,12 @@ def test_where_no_runs_are(outputs: Path, capsys: pytest.CaptureFixture[str]) ->
         find("latest", outputs)
 
 
+def test_outputs_that_are_no_folder(outputs: Path) -> None:
+    outputs.write_text("mine")
+    with pytest.raises(UserError, match="cannot read the folder 'outputs'"):
+        runs([])
+
+
 def test_what_is_no_run_is_passed_over(make_run: Made, outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run("aaaa00000000")
     (outputs / "notes.txt").write_text("mine")
