@@ -1,14 +1,20 @@
 """A training pipeline that will not train what is broken.
 
 `pipeline.run(["init=zeros", "stage=sanity"])` runs the workflow and returns a `RunResult`;
-`pipeline.load("outputs/latest")` gives a predictor on raw images. Importing this imports no torch.
+`pipeline.load("outputs/latest")` gives a predictor on raw images. Importing this imports no torch; import it first, since
+how OpenMP's threads wait is settled when torch is.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+# Before torch is imported: OpenMP threads that spin for long while they wait make steps ten times slower beside other
+# work. 10,000 turns are short enough for that; 1,000 cost 15 % on a quiet machine (docs/LOG.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from pipeline.predictor import Predictor

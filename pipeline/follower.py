@@ -6,6 +6,7 @@ others. It writes no file and says nothing else; how it failed goes to standard 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from pipeline.errors import Stopped, UserError
 
 def main() -> None:
     """Exit codes: 0 the training ended, also early; 1 a crash; 2 the user's mistake."""
+    gc.set_threshold(50_000)  # as in the first process
     work = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     from pipeline.runner import keep_freed_memory, quiet_libraries

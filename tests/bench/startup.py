@@ -1,0 +1,63 @@
+"""From the start of the program to the end of its first training step, against the imports that nobody can avoid."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
+FIRST_STEP = """
+import os, sys
+from pipeline.__main__ import main
+from pipeline.model.classifier import Classifier
+step = Classifier.training_step
+def first(*arguments):
+    step(*arguments)
+    os._exit(0)
+Classifier.training_step = first
+sys.argv = ["pipeline", "stage=train", "trainer.steps_per_call=1", *sys.argv[1:]]
+main()
+"""
+
+
+def took(code: str, *arguments: str) -> tuple[float, float]:
+    """Seconds by the clock, and of the processor."""
+    started, before = time.perf_counter(), os.times()
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - started, used
+
+
+def measure(rounds: int = 5, *, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Interleaved pairs, after one that fills the caches: medians of first step / imports, with quartiles.
+
+    `ratio` by the clock; `processor_ratio` of processor time, which other work on the machine changes less.
+    """
+    pairs = []
+    with tempfile.TemporaryDirectory() as outputs:
+        for i in range(rounds + 1):
+            codes = [(IMPORTS, ()), (FIRST_STEP, (f"outputs={outputs}", *overrides))]
+            times = {code: took(code, *arguments) for code, arguments in (codes if i % 2 else codes[::-1])}
+            if i:
+                pairs.append((*times[FIRST_STEP], *times[IMPORTS]))
+    clock = statistics.quantiles([whole / imports for whole, _, imports, _ in pairs], n=4)
+    processor = statistics.quantiles([whole / imports for _, whole, _, imports in pairs], n=4)
+    return {
+        "ratio": clock[1],
+        "quartiles": [clock[0], clock[2]],
+        "processor_ratio": processor[1],
+        "processor_quartiles": [processor[0], processor[2]],
+        "seconds_first_step": statistics.median(pair[0] for pair in pairs),
+        "seconds_imports": statistics.median(pair[2] for pair in pairs),
+        "pairs": pairs,
+    }
+
+
+if __name__ == "__main__":
+    print({key: value for key, value in measure().items() if key != "pairs"})
