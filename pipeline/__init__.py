@@ -1,8 +1,8 @@
 """A training pipeline that will not train what is broken.
 
 `pipeline.run(["init=zeros", "stage=sanity"])` runs the workflow and returns a `RunResult`;
-`pipeline.load("outputs/latest")` gives a predictor on raw images. Importing this imports no torch; import it first, since
-how OpenMP's threads wait is settled when torch is.
+`pipeline.load("outputs/latest")` gives a predictor on raw images. Importing this imports no torch; import it
+before torch, since how OpenMP's threads wait is settled then.
 """
 
 from __future__ import annotations

@@ -12,9 +12,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-# Imports make a million objects that stay; looking for garbage among them every 700th takes a seventh of the start.
-gc.set_threshold(50_000)
-
 from pipeline.commands import asked, obey
 from pipeline.commands.flags import FLAGS, HYDRAS, print_versions
 from pipeline.errors import Stopped, UserError, did_you_mean
@@ -31,6 +28,8 @@ _exit_codes: list[int] = []
 
 def main() -> None:
     """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n ended by signal n."""
+    # imports make a million objects that stay; looking for garbage after every 700th takes a seventh of the start
+    gc.set_threshold(50_000)
     arguments = sys.argv[1:]
     word = asked(arguments)
     try:

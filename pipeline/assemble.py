@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline import fields
 from pipeline.allowed import build, instantiate, locate
+from pipeline.batching import AUTO, Batching
 from pipeline.checks import Checks
 from pipeline.data import Images, Preprocessing, Splits, inspect, split
 from pipeline.data.splits import first
@@ -87,7 +88,9 @@ def assemble_plain(plain: dict[str, Any], *, kept: Kept | None = None) -> Parts:
     block = _block(plain)
     l2 = fields.real("regularization.l2", plain["regularization"]["l2"], at_least=0)
     data = kept.get("data", plain["data"], functools.partial(load_data, plain["data"]))
-    batch_size = _batch_size(plain, data, block, engine)
+    batching = Batching(len(data.train), engine, normalized=block.batchnorm.position != "none")
+    if (asked := plain["data"]["batch_size"]) != AUTO:
+        batching.check(asked)
     _check_examples(plain["stages"], len(data.train))
     preprocessing = kept.get(
         "preprocessing",
@@ -103,15 +106,20 @@ def assemble_plain(plain: dict[str, Any], *, kept: Kept | None = None) -> Parts:
         probe=probe,
     )  # fmt: skip
     sample = network()
+    channels_last = engine.channels_last and bool(getattr(sample, "channels_last", False))
+    if asked == AUTO:
+        plain["data"] = plain["data"] | {
+            "batch_size": batching.largest(sample, preprocessing, loss, data.train, channels_last=channels_last)
+        }
     return Parts(
         name=str(plain["name"]),
         seed=seed,
         data=data,
-        batch_size=batch_size,
+        batch_size=plain["data"]["batch_size"],
         preprocessing=preprocessing,
         augmentation=instantiate(plain["augmentation"], "augmentation"),
         network=network,
-        channels_last=engine.channels_last and bool(getattr(sample, "channels_last", False)),
+        channels_last=channels_last,
         loss=loss,
         optimizer=optimizer,
         lr=float(plain["optimizer"].get("lr", math.nan)),
@@ -240,44 +248,6 @@ def _scalar() -> Any:
     import torch
 
     return torch.zeros(1)
-
-
-def _batch_size(plain: Mapping[str, Any], data: Splits, block: HiddenBlock, engine: Engine) -> int:
-    """Refuses what no training step can use: more than there is, or a lone example where batchnorm needs several."""
-    n = len(data.train)
-    size = fields.whole(
-        "data.batch_size",
-        plain["data"]["batch_size"],
-        at_least=1,
-        at_most=n,
-        hint=f"The training split has {n} examples.",
-    )
-    if engine.accumulate * size > n:
-        raise UserError(
-            f"{engine.accumulate} minibatches of {size} are more than the {n} training examples.",
-            field="trainer.accumulate",
-        )
-    parts = engine.accumulate * engine.devices  # that a step is made of; the network sees one at a time
-    if block.batchnorm.position != "none" and not _normalizable(n, size, engine.accumulate, parts):
-        lone = f"has a part (of {parts}) with fewer than two examples" if parts > 1 else "has a single example"
-        raise UserError(
-            f"with {n} training examples the last batch {lone}, of which batchnorm cannot take a variance. "
-            f"Try {_better_size(n, size, engine.accumulate, parts)}batchnorm=none.",
-            field="data.batch_size",
-        )
-    return size
-
-
-def _normalizable(n: int, size: int, accumulate: int, parts: int) -> bool:
-    """Whether every part of every step has two examples or more."""
-    step = size * accumulate
-    return min(step, n % step or step) >= 2 * parts
-
-
-def _better_size(n: int, size: int, accumulate: int, parts: int) -> str:
-    larger = range(max(size, 2), n // accumulate + 1)
-    better = next((s for s in larger if _normalizable(n, s, accumulate, parts)), None)
-    return f"data.batch_size={better} or " if better else ""
 
 
 def _check_examples(stages: Mapping[str, Any], n: int) -> None:

@@ -126,6 +126,11 @@ class Engine:
     def device(self) -> torch.device:
         return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[self._chosen])
 
+    def autocast(self) -> Any:
+        """As Lightning runs a pass at this precision."""
+        reduced = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        return torch.autocast(self.device.type, dtype=reduced, enabled=reduced is not None)
+
     def trainer(self, *, place: Place | None = None, **options: Any) -> pl.Trainer:
         """A Lightning trainer without anything that was not asked for; on one device, unless it has its `place` among
         several processes."""

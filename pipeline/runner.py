@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import functools
 import logging
@@ -29,6 +30,7 @@ from pipeline.rundir import check_name, check_writable, new_run_id, point_latest
 from pipeline.stopping import Stopper
 from pipeline.workflow import RunResult, Teller, run_stages
 
+SIZE = "data.batch_size"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 
@@ -57,9 +59,14 @@ def run_config(
             from pipeline.assemble import assemble, with_directory
 
             parts = assemble(config)
-            typed_hash = config_hash(parts.config)
-            old = find_resumable(config.resume, outputs / str(config.name), typed_hash, folder, fix=fix)
+            auto = OmegaConf.select(config, SIZE) == "auto"
+            typed_hash = config_hash(_with_auto(parts.config) if auto else parts.config)
+            old = find_resumable(config.resume, outputs / str(config.name), typed_hash, folder, fix=fix, auto=auto)
             _prepare(folder, config, overrides)
+            if auto:  # what was chosen is part of the run from here on
+                config, overrides = _settle(config, overrides, old.batch_size or parts.batch_size)
+                parts = parts if parts.batch_size == config.data.batch_size else assemble(config)
+                _write_hydra(folder, config, overrides)
             point_latest(folder.resolve(), outputs.resolve())
             parts = with_directory(parts, folder, stopper=stopper)
             mender = None
@@ -86,6 +93,19 @@ def run_config(
     if isinstance(teller, Terminal):
         teller.run_ends(result)
     return result
+
+
+def _with_auto(plain: dict[str, Any]) -> dict[str, Any]:
+    """As it was typed, whatever was chosen for it."""
+    return plain | {"data": plain["data"] | {"batch_size": "auto"}}
+
+
+def _settle(config: DictConfig, overrides: Sequence[str], size: int) -> tuple[DictConfig, list[str]]:
+    """The configuration and its overrides with the batch size that `auto` stands for."""
+    config = copy.deepcopy(config)
+    OmegaConf.update(config, SIZE, size)
+    others = [word for word in overrides if word.lstrip("+").partition("=")[0] != SIZE]
+    return config, [*others, f"{SIZE}={size}"]
 
 
 def _report(folder: Path) -> None:

@@ -22,7 +22,7 @@ FLOORS = [
     {"rundir", "allowed", "checks", "signals", "rule_source"},
     {"data", "record", "pictures", "loggers"},
     {"model"},
-    {"parts", "assemble"},
+    {"parts", "batching", "assemble"},
     {"memory"},
     {"stages"},
     {"workflow", "display", "predictor", "fixing"},
