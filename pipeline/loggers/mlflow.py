@@ -65,10 +65,10 @@ class _Store(Writer):
         self.run = run
         with _quiet():
             run_id = self.state.get("run_id")
-            _make_folder(uri)
-            client = MlflowClient(uri)
-            if run_id is None:
-                _experiment(client, experiment, uri)
+            with _alone(uri):
+                client = MlflowClient(uri)
+                if run_id is None:
+                    _experiment(client, experiment, uri)
             self.store = MLFlowLogger(
                 experiment_name=experiment,
                 run_name=run.title,
@@ -116,10 +116,19 @@ def _artifacts(uri: str) -> str | None:
     return None if file is None else str(file.with_name("mlflow-artifacts"))
 
 
-def _make_folder(uri: str) -> None:
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Of runs that start together, one after the other makes the tables of a SQLite file: SQLite keeps them apart for
+    single statements only, and MLflow would find half of them."""
+    from filelock import FileLock  # which torch needs too
+
     file = _file(uri)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock"), timeout=300):
+        yield
 
 
 def _file(uri: str) -> Path | None:

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,10 @@ def test_where_one_log_cannot_begin_those_before_it_end(tmp_path: Path) -> None:
 def mlflow_runs(uri: str) -> list[Any]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri)
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of SQLAlchemy's, about what MLflow asks it for
+        client = MlflowClient(uri)
+        return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
 
 
 def test_a_failed_run_says_so_in_its_logs(run_in: Run, tmp_path: Path) -> None:
@@ -257,6 +260,22 @@ def test_a_store_that_cannot_be_opened_leaves_nothing_behind(run_in: Run, tmp_pa
         run_in(tmp_path / "outputs", "logger=mlflow", f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/file/mlflow.db")
     assert error.value.field == "logger.mlflow.tracking_uri"
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_runs_that_start_together_share_a_new_store(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    code = (
+        "from pathlib import Path; from pipeline.loggers import LoggedRun, MLflow; import sys\n"
+        f"run = LoggedRun('run', Path({str(tmp_path)!r}), {{}})\n"
+        "sys.stdin.read(1)\n"
+        f"MLflow({uri!r}, 'e').open(run, None).end('passed', {{}})"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=ROOT) for _ in range(3)]
+    for process in started:
+        process.communicate(b"x", timeout=120)
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert [run.info.status for run in mlflow_runs(uri)] == ["FINISHED"] * 3
 
 
 def test_logs_do_not_decide_what_is_computed() -> None:
