@@ -52,7 +52,7 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
             loader.get_search_path().prepend("command-line", f"file://{Path(config_dir).resolve()}", "schema")
             loader.repository.initialize_sources(loader.get_search_path())  # type: ignore[attr-defined]
         menu = [g for g in loader.list_groups("") if g != "hydra"]
-        stages = loader.get_group_options("stage", results_filter=ObjectType.CONFIG)
+        stages, logs = (loader.get_group_options(g, results_filter=ObjectType.CONFIG) for g in ("stage", "logger"))
         chosen = [o for o in parsed if o.key_or_group in menu]
         for override in chosen:
             _check_group(override, loader)
@@ -65,7 +65,7 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
             with open_dict(whole):
                 del whole["hydra"]
             for override in values:
-                _check_key(override, whole, menu, stages)
+                _check_key(override, whole, menu, stages, logs)
             _check_sampled(values, whole)
             # as `compose` would do with them; to compose a second time takes 0.2 s
             ConfigLoaderImpl._apply_overrides_to_config(_parse([_first(o) for o in values]), whole)
@@ -172,7 +172,9 @@ def _check_group(override: Override, loader: Any) -> None:
             raise UserError(f"there is no option {option!r}.{meant} Options: {', '.join(available)}.", field=group)
 
 
-def _check_key(override: Override, config: DictConfig, groups: Sequence[str], stages: Sequence[str]) -> None:
+def _check_key(
+    override: Override, config: DictConfig, groups: Sequence[str], stages: Sequence[str], logs: Sequence[str]
+) -> None:
     key = override.key_or_group
     if override.is_delete():
         raise UserError("keys cannot be removed; give it another value.", field=key)
@@ -187,6 +189,8 @@ def _check_key(override: Override, config: DictConfig, groups: Sequence[str], st
     if key.startswith("stages.") and (stage := key.split(".")[1]) in stages and stage not in config.stages:
         chosen = ",".join(str(name) for name in config.stages)
         raise UserError(f"the stage {stage!r} is not chosen: stage=[{chosen}]. Add it, or leave this out.", field=key)
+    if key.startswith("logger.") and (log := key.split(".")[1]) in logs and log not in config.logger:
+        raise UserError(f"the log {log!r} is not chosen. Add logger={log}, or leave this out.", field=key)
     keys = [*_dotted(config), *groups]
     meant = did_you_mean(key, keys)
     more = ""

@@ -23,7 +23,7 @@ from pipeline.fields import flag
 from pipeline.fixing import Mender
 from pipeline.overrides import composed
 from pipeline.parts import Parts
-from pipeline.record import OUTCOME, config_hash, read_outcome
+from pipeline.record import config_hash, read_outcome
 from pipeline.report.terminal import Terminal
 from pipeline.resuming import find_resumable
 from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
@@ -51,7 +51,8 @@ def run_config(
     outputs = Path(str(config.outputs))
     check_writable(outputs)
     folder = directory or outputs / str(config.name) / new_run_id()
-    stopper = Stopper()
+    stopper, latest = Stopper(), outputs / "latest"
+    before = latest.resolve() if latest.exists() else None
     teller: Any = Teller() if quiet else Terminal(verbose=int(config.verbose) if str(config.verbose).isdigit() else 1)
     try:
         keep_freed_memory()
@@ -80,16 +81,22 @@ def run_config(
             if isinstance(teller, Terminal):
                 teller.run_begins(parts)
             result = run_stages(
-                parts, overrides=overrides, teller=teller, earlier=old.outcomes, mender=mender, typed_hash=typed_hash
+                parts,
+                overrides=overrides,
+                teller=teller,
+                earlier=old.outcomes,
+                mender=mender,
+                typed_hash=typed_hash,
+                report=_report if report else None,
             )
     except UserError:
         _discard(folder, outputs)
+        if before and not folder.exists():
+            point_latest(before, outputs.resolve())
         raise
     finally:
         if isinstance(teller, Terminal):
             teller.close()
-        if report and (folder / OUTCOME).exists():
-            _report(folder)
     if isinstance(teller, Terminal):
         teller.run_ends(result)
     return result

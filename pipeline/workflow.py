@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,12 +83,14 @@ def run_stages(
     earlier: Sequence[Outcome] = (),
     mender: Mender | None = None,
     typed_hash: str | None = None,
+    report: Callable[[Path], None] | None = None,
 ) -> RunResult:
     """Run `parts.stages` in order, stopping at the first that fails; write signals.json and outcome.json after each.
 
     `earlier` are outcomes of stages that a resumed run had passed already; those stages are not run again. A `mender`
     tries remedies where a stage is to be mended, and the run goes on with what it keeps. `typed_hash`: of the
     configuration as typed, where a resumed run begins with another.
+    `report` is called with the run's directory once the record is complete, before the logs end, which may want a copy.
     Raises `Stopped` when the user or the machine asked for an end, after the record is written.
     """
     teller = teller or Teller()
@@ -98,6 +100,14 @@ def run_stages(
     done = {outcome.name: outcome for outcome in earlier if outcome.passed}
     outcomes: list[Outcome] = []
     record.write(parts, outcomes, "running", None)
+
+    def end(status: str, exit_code: int) -> float:
+        seconds = record.write(parts, outcomes, status, exit_code)
+        if report:
+            report(parts.directory)
+        parts.log.end(status)
+        return seconds
+
     try:
         for name in list(parts.stages):
             resumed = name in done
@@ -116,18 +126,15 @@ def run_stages(
                     teller.fix_gives_up(mender.why_not(parts, outcomes))
                 break
     except Stopped as stop:
-        record.write(parts, outcomes, "interrupted", 128 + stop.signal)
-        parts.log.end("interrupted")
+        end("interrupted", 128 + stop.signal)
         raise
     except BaseException:
         with contextlib.suppress(OSError):
-            record.write(parts, outcomes, "error", CRASHED)
-        parts.log.end("error")
+            end("error", CRASHED)
         raise
     passed = all(outcome.passed for outcome in outcomes)
     status, code = ("passed", PASSED) if passed else ("failed", FAILED)
-    seconds = record.write(parts, outcomes, status, code)
-    parts.log.end(status)
+    seconds = end(status, code)
     return RunResult(
         status,
         code,

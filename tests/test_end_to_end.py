@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -332,3 +333,21 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bits(number: int, code: in
         for state in (one, two)
     ]
     assert without_time[0] == without_time[1]
+
+
+# ---------------------------------------------------------------- outputs/latest
+
+
+def test_the_latest_run_can_be_evaluated_by_that_name(whole, outputs: Path) -> None:
+    shutil.copytree(whole.directory.parent.parent, outputs, symlinks=True)
+    checkpoint = f"stages.evaluate.checkpoint={outputs}/latest/checkpoints/best.ckpt"
+    again = run_in(outputs, *SMALL[:-1], "stage=evaluate", checkpoint)
+    assert again.metrics["evaluate"]["test_accuracy"] == whole.metrics["evaluate"]["test_accuracy"]
+    assert (outputs / "latest").resolve() == again.directory.resolve()
+
+
+def test_a_refused_run_leaves_the_latest_one_the_latest(whole, outputs: Path) -> None:
+    shutil.copytree(whole.directory.parent.parent, outputs, symlinks=True)
+    with pytest.raises(UserError):
+        run_in(outputs, *SMALL[:-1], "stage=evaluate", "stages.evaluate.checkpoint=no.ckpt")
+    assert (outputs / "latest").resolve() == (outputs / "mine" / whole.directory.name).resolve()

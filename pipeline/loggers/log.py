@@ -68,13 +68,20 @@ class Log:
         """What a stage came to, at the last step of the training so far."""
         numbers = series.of_stage(name, metrics, passed=passed)
         self.scores |= {key: float(metrics[key]) for key in SCORES if key in metrics}
-        confusion, histograms = metrics.get("confusion"), (signals or {}).get("histograms")
+
+        def write(writer: Writer) -> None:
+            if name in writer.state["stages"]:  # by the run that this one resumes
+                return
+            writer.numbers(numbers, self.step)
+            if confusion := metrics.get("confusion"):
+                writer.picture(f"{name}/confusion", self._drawn(confusion), self.step)
+            if writer.histograms and (histograms := (signals or {}).get("histograms")):
+                _activations(writer, name, histograms, self.step)
+            writer.state["stages"] = [*writer.state["stages"], name]
+
         for logger in list(self.writers):
-            self._careful(logger, lambda writer: writer.numbers(numbers, self.step))
-            if confusion:
-                self._careful(logger, lambda writer: self._confusion(writer, name, confusion))
-            if histograms:
-                self._careful(logger, lambda writer: _activations(writer, name, histograms, self.step))
+            self._careful(logger, write)
+        self._write_state()
 
     def end(self, status: str) -> None:
         """`status` as in `Writer.end`. The run's files are whole by now."""
@@ -83,11 +90,10 @@ class Log:
             self._careful(name, lambda writer: writer.end(status, scores))
         self.writers = {}
 
-    def _confusion(self, writer: Writer, stage: str, confusion: Sequence[Sequence[int]]) -> None:
+    def _drawn(self, confusion: Sequence[Sequence[int]]) -> np.ndarray:
         from pipeline.loggers.confusion import drawn
 
-        classes = self.run.classes if self.run else ()
-        writer.picture(f"{stage}/confusion", drawn(confusion, classes), self.step)
+        return drawn(confusion, self.run.classes if self.run else ())
 
     def _careful(self, name: str, write: Callable[[Writer], None]) -> None:
         """A disk that is full or a service that is gone costs the log, not the training."""
@@ -143,7 +149,7 @@ def _weights(writer: Writer, network: nn.Module, step: int) -> None:
 def _activations(writer: Writer, stage: str, histograms: Mapping[str, Any], step: int) -> None:
     """`histograms` of docs/signals.md: of the values that are not exactly 0."""
     columns = (histograms[key] for key in ("name", "low", "high", "counts"))
-    for name, low, high, counts in zip(*columns, strict=True) if writer.histograms else ():
+    for name, low, high, counts in zip(*columns, strict=True):
         writer.histogram(f"activations_{stage}/{name}", np.array(counts), np.linspace(low, high, len(counts) + 1), step)
 
 

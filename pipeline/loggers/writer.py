@@ -50,7 +50,7 @@ class Writer(ABC):
     """Whether histograms are wanted."""
 
     def __init__(self, state: Mapping[str, Any] | None = None):
-        self.state: dict[str, Any] = {"epochs": 0, "samples": 0} | dict(state or {})
+        self.state: dict[str, Any] = {"epochs": 0, "samples": 0, "stages": []} | dict(state or {})
 
     @abstractmethod
     def numbers(self, values: Mapping[str, float], step: int) -> None:

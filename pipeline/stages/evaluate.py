@@ -22,6 +22,7 @@ from pipeline.stages.answers import Answers
 from pipeline.stages.members import load_member
 from pipeline.stages.pictures import examples
 
+OF_THIS_RUN = ("best", "last", "ensemble")
 MISTAKES = 24
 """Wrong answers that are kept, the most confident ones."""
 
@@ -38,6 +39,8 @@ class Evaluate:
     def __post_init__(self) -> None:
         if not isinstance(self.checkpoint, str) or not self.checkpoint:
             raise UserError(f"{self.checkpoint!r} is not best, last, ensemble or a path.", field="checkpoint")
+        if self.checkpoint not in OF_THIS_RUN:  # now, since outputs/latest will soon be this run
+            object.__setattr__(self, "checkpoint", str(Path(self.checkpoint).resolve()))
 
     def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()

@@ -25,4 +25,6 @@ def run_in() -> Callable[..., RunResult]:
 def whole(run_in: Callable[..., RunResult], tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """Four logs, 24 steps an epoch, looked at in steps 1, 10, 25, 50."""
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
-    return run_in(outputs, "stage=[sanity,train,evaluate]", "logger=[csv,tensorboard,mlflow,wandb]", "tags=[a]")
+    return run_in(
+        outputs, "stage=[sanity,train,evaluate]", "logger=[csv,tensorboard,mlflow,wandb]", "tags=[a]", "report=true"
+    )

@@ -254,6 +254,11 @@ def test_a_wrong_value_is_refused(typed: str, field: str) -> None:
     assert error.value.field == field
 
 
+def test_a_key_of_a_log_that_was_not_chosen() -> None:
+    with pytest.raises(UserError, match=r"not chosen\. Add logger=tensorboard"):
+        composed(["logger=csv", "logger.tensorboard.histograms=false"])
+
+
 def test_a_store_that_cannot_be_opened_leaves_nothing_behind(run_in: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="MLflow cannot open") as error:

@@ -106,7 +106,7 @@ def test_mlflow_has_parameters_metrics_and_files(whole: RunResult) -> None:
     losses = client.get_metric_history(run.info.run_id, "loss/val")
     assert [(m.step, m.value) for m in losses] == [(row["step"], row["val_loss"]) for row in history(whole)]
     files = {file.path: file for file in client.list_artifacts(run.info.run_id)}
-    assert {"outcome.json", "history.csv", "config.yaml", "signals.json"} <= set(files)
+    assert {"outcome.json", "history.csv", "config.yaml", "signals.json", "report.html"} <= set(files)
     there = Path(run.info.artifact_uri)
     assert there.is_relative_to(whole.directory.resolve())
     assert (there / "outcome.json").read_bytes() == (whole.directory / "outcome.json").read_bytes()  # as at the end
