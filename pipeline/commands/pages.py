@@ -14,6 +14,7 @@ from pipeline.commands.arguments import Words
 from pipeline.commands.compare import configuration
 from pipeline.errors import UserError
 from pipeline.kept import SEARCH, Kept, find, kept
+from pipeline.record import OUTCOME
 from pipeline.report.index_page import Listed, index_page
 from pipeline.report.run_page import REPORT, history, write_report
 from pipeline.rundir import write_text
@@ -74,6 +75,9 @@ def server(outputs: Path, port: int) -> ThreadingHTTPServer:
                 return
             if self.path in ("/", f"/{INDEX}"):
                 write_index(outputs)
+            page = Path(self.translate_path(self.path))
+            if page.name == REPORT and not page.exists() and (page.parent / OUTCOME).is_file():
+                write_report(page.parent)  # a search's trials have none until somebody looks
             super().do_GET()
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -210,6 +210,6 @@ def history(directory: Path) -> dict[str, list[float]]:
 
 
 def _outputs(directory: Path) -> Path:
-    """The folder of all runs: of <outputs>/<name>/<run>, and of a multirun's <outputs>/<name>/<run>/<job>."""
+    """The folder of all runs, some levels up: where `latest` is; else that of <outputs>/<name>/<run>."""
     above = directory.parents
-    return above[2] if (above[0] / "multirun.yaml").exists() else above[1]
+    return next((folder for folder in above[1:4] if (folder / "latest").is_symlink()), above[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.report.blocks import GREEN, INK, MUTED, RED
@@ -19,6 +19,13 @@ LOG = {"type": "log", "tickformat": "~g", "nticks": 6}
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **more}
+
+
+def log_axis(title: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Over few decades 1, 2 and 5 of each are written, over many some decades."""
+    known = [value for value in values if isinstance(value, (int, float)) and 0 < value < math.inf]
+    few = known and max(known) < 200 * min(known)
+    return axis(title, **LOG, **({"dtick": "D2"} if few else {}))
 
 
 def line(x: Sequence[Any], y: Sequence[Any], name: str, color: str, **more: Any) -> dict[str, Any]:

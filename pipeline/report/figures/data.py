@@ -51,7 +51,8 @@ def mean(pictures: Mapping[str, Any]) -> Images | None:
         return None
     pixels = pictures["mean"]
     scale = max(1.0, round(196 / max(pixels.shape[:2])))
-    return Images("Mean image", [("of the training split", picture(pixels, "the mean image", scale=scale))], wide=False)
+    shown = picture(pixels, "the mean image", scale=scale)
+    return Images("Mean image", [("", shown)], note="Of training images.", wide=False)
 
 
 def planes(pictures: Mapping[str, Any], classes: Sequence[str]) -> list[Chart]:

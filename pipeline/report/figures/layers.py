@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pipeline.report.blocks import BLUE, ORANGE, PURPLE, RED, SKY, Chart
-from pipeline.report.figures.axes import BY_STEP, LOG, axis, bars, by_depth, digits, level, line, short_names, verdict
+from pipeline.report.figures.axes import (
+    BY_STEP,
+    axis,
+    bars,
+    by_depth,
+    digits,
+    level,
+    line,
+    log_axis,
+    short_names,
+    verdict,
+)
 
 Signals = Mapping[str, Any]
 
@@ -107,7 +119,10 @@ def first_gradients(gradients: Signals) -> Chart | None:
     values = {name: [gradients[key][i] or None for i in rows] for key, name, _ in columns if gradients.get(key)}
     colors = {name: color for _, name, color in columns}
     data = [line(names, y, name, colors[name]) | {"mode": "lines+markers"} for name, y in values.items()]
-    layout: dict[str, Any] = BY_STEP | {"xaxis": {"type": "category"}, "yaxis": axis("root mean square", **LOG)}
+    layout: dict[str, Any] = BY_STEP | {
+        "xaxis": {"type": "category"},
+        "yaxis": log_axis("root mean square", chain(*values.values())),
+    }
     if not any(value for y in values.values() for value in y):  # zero has no place on a logarithmic axis
         data = [line(names, [0.0] * len(names), "of weights", RED) | {"mode": "lines+markers"}]
         layout |= {"yaxis": axis("root mean square", range=[0, 1]), "annotations": [verdict("no gradient", good=False)]}
@@ -149,5 +164,5 @@ def _over_time(
         line(samples["step"], [row[i] or None for row in weights[key]], name, color, width=1.8) | {"mode": mode}
         for i, name, color in zip(rows, names, colors, strict=True)
     ]
-    layout = BY_STEP | {"xaxis": axis("step"), "yaxis": axis(unit, **LOG)}
+    layout = BY_STEP | {"xaxis": axis("step"), "yaxis": log_axis(unit, chain(*weights[key]))}
     return Chart(id, title, {"data": [*data, *more], "layout": layout}, height=HEIGHT)
