@@ -20,6 +20,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -123,6 +124,10 @@ class Classifier(pl.LightningModule):
         self.probe_images = self.probe_images.to(self.device) if self.probe_images is not None else None
         self._sums, self._val_sums = self._sums.to(self.device), self._val_sums.to(self.device)
 
+    def transfer_batch_to_device(self, batch: Chunk, device: torch.device, dataloader_idx: int) -> Chunk:
+        """As Lightning does, without looking for tensors in everything: 0.02 ms a step."""
+        return [(step, index.to(device, non_blocking=True)) for step, index in batch]
+
     def _rest_of_epoch(self) -> Iterable[Chunk]:
         if isinstance(self.steps, EpochBatches):
             self.steps.epoch, self.steps.step = self.epoch, self.step_in_epoch
@@ -140,6 +145,7 @@ class Classifier(pl.LightningModule):
         each_step = self.schedule is not None and self.schedule.moves_on(scheduler) == "step"
         losses, correct = [], []
         looks = _looks(self.recorder, self.trainer.global_step, self.network)
+        update = optimizer.step if self._scaled else functools.partial(_counted_step, optimizer)
         for step, index in chunk:
             look = next(looks)
             optimizer.zero_grad()
@@ -147,7 +153,7 @@ class Classifier(pl.LightningModule):
                 loss, right = self._backward(step, index, look)
             else:
                 loss, right = self._backward_in_parts(step, index, look)
-            optimizer.step()
+            update()
             if look:
                 look.after_update(optimizer.param_groups[0]["lr"])
             if each_step:
@@ -158,6 +164,11 @@ class Classifier(pl.LightningModule):
         self.recent_losses, self.recent_correct = self._of_all(torch.stack(losses).float(), torch.stack(correct))
         sizes = torch.tensor([float(len(index)) for _, index in chunk], device=self.device)
         self._sums += torch.stack([self.recent_losses @ sizes, self.recent_correct.sum().float(), sizes.sum()])
+
+    @property
+    def _scaled(self) -> bool:
+        """Whether Lightning scales losses (16-mixed), and skips updates that overflowed."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def _backward(
         self, step: int, index: Tensor, look: Sample | None, *, part: int = 0, weight: float = 1.0, last: bool = True
@@ -173,7 +184,7 @@ class Classifier(pl.LightningModule):
         loss = self.loss(logits, labels)
         if weight != 1:
             loss = loss * weight
-        if self.trainer.world_size == 1 and getattr(self.trainer.precision_plugin, "scaler", None) is None:
+        if self.trainer.world_size == 1 and not self._scaled:
             loss.backward()  # as `manual_backward` does, without its hooks, for which nobody waits: 0.1 ms a step
         else:
             self.manual_backward(loss)
@@ -358,6 +369,13 @@ def _looks(recorder: Recorder | None, done: int, network: nn.Module) -> Iterator
     while True:
         done += 1
         yield None if recorder is None else recorder.sample(done, network)
+
+
+def _counted_step(optimizer: LightningOptimizer) -> None:
+    """`optimizer.step()` as Lightning counts it for `global_step`, without its hooks, for which nobody waits."""
+    optimizer._on_before_step()
+    optimizer.optimizer.step()
+    optimizer._on_after_step()
 
 
 def _seed(seed: int, device: torch.device) -> None:

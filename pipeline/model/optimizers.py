@@ -13,8 +13,8 @@ def validate(fields: Mapping[str, Any]) -> None:
     """Raise `UserError` naming the first of `fields` that is out of range for SGD, Adagrad, RMSprop, Adam or AdamW.
 
     lr in (0, 1000]; momentum, dampening, alpha and both betas in [0, 1); weight_decay, eps, lr_decay and
-    initial_accumulator_value finite and at least 0; nesterov, centered and amsgrad true or false, nesterov only with
-    momentum and without dampening. Fields not named here pass: a user's own optimizer may have any.
+    initial_accumulator_value finite and at least 0; nesterov, centered, amsgrad and fused true or false, nesterov only
+    with momentum and without dampening. Fields not named here pass: a user's own optimizer may have any.
     """
     if "lr" in fields:
         hint = "Most networks train between 1e-5 and 1; try 1e-3 with adam, 1e-2 with momentum."
@@ -25,8 +25,8 @@ def validate(fields: Mapping[str, Any]) -> None:
     for name in ("weight_decay", "eps", "lr_decay", "initial_accumulator_value"):
         if name in fields:
             check.real(name, fields[name], at_least=0)
-    for name in ("nesterov", "centered", "amsgrad"):
-        if name in fields:
+    for name in ("nesterov", "centered", "amsgrad", "fused"):
+        if fields.get(name) is not None:  # None: as torch decides
             check.flag(name, fields[name])
     if "betas" in fields:
         _betas(fields["betas"])
