@@ -36,7 +36,8 @@ class Predictor:
         images = images.unsqueeze(0) if images.ndim == 3 else images
         if tuple(images.shape[1:]) != self.input_shape:
             raise ValueError(
-                f"images of shape {tuple(images.shape[1:])}; the network was trained on {self.input_shape}"
+                f"images of shape {tuple(images.shape[1:])}; the network was trained on {self.input_shape}. "
+                "Bring yours to that shape first, as data.size did with the run's."
             )
         device = next(iter(self.preprocessing.buffers())).device
         pieces = batches(torch.arange(len(images)), EVALUATION_BATCH)

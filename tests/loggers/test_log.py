@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import subprocess
 import sys
 import warnings
@@ -12,7 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from pipeline.assemble import assemble
 from pipeline.errors import Stopped, UserError
@@ -82,6 +86,36 @@ def test_a_log_that_fails_is_said_once_and_the_others_go_on(caplog: pytest.LogCa
     assert [step for step, _ in good.rows] == [10, 20, 30, 30]
     assert good.ended == ["passed"]
     assert not bad.ended
+
+
+class Counted(Noted):
+    """Keeps histograms too."""
+
+    histograms = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, tuple[int, float, float]] = {}
+
+    def histogram(self, name: str, counts: np.ndarray, edges: np.ndarray, step: int) -> None:
+        self.seen[name] = int(counts.sum()), float(edges[0]), float(edges[-1])
+
+
+def test_weights_that_are_not_finite_are_left_out_of_histograms() -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1.0, math.nan, math.inf], [2.0, 3.0, -4.0]]))
+        network[1].weight.fill_(math.nan)
+    counted = Counted()
+    Log({"counted": counted}).training(epochs(1), None, None, network)
+    assert counted.seen == {"weights/0.weight": (4, -4.0, 3.0)}
+
+
+def test_activations_of_a_stage_are_histograms_too() -> None:
+    counted, plain = Counted(), Noted()
+    histograms = {"name": ["relu"], "kind": ["ReLU"], "low": [0.0], "high": [2.0], "zero": [0.5], "counts": [[3, 1]]}
+    Log({"counted": counted, "plain": plain}).stage("train", {}, {"histograms": histograms}, passed=True)
+    assert counted.seen == {"activations_train/relu": (4, 0.0, 2.0)}
 
 
 def test_without_logs_nothing_is_written(tmp_path: Path) -> None:
