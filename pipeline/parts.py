@@ -90,7 +90,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         fields.choice("accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
-        fields.choice("precision", str(self.precision), ("32-true", "bf16-mixed", "16-mixed", "64-true"))
+        fields.choice("precision", str(self.precision), ("32-true", "bf16-mixed", "16-mixed"))
         fields.choice("strategy", self.strategy, ("auto", "ddp"))
         fields.flag("sync_batchnorm", self.sync_batchnorm)
         fields.real("timeout", self.timeout, above=0)
@@ -111,6 +111,12 @@ class Engine:
             at_most=available,
             hint=f"This machine has {available} for trainer.accelerator={self.accelerator}.",
         )
+        if self.devices > 1 and _one_of_many():
+            raise UserError(
+                "this is one of several copies that torchrun or srun started, and each would start processes of its "
+                "own. Start the program once (srun --ntasks=1): it starts the others itself.",
+                field="devices",
+            )
         if self.sync_batchnorm and self._chosen != "gpu":
             raise UserError(
                 f"torch has no synchronized batchnorm for {self._chosen}, only for gpu. Try batchnorm=none, or false: "
@@ -254,6 +260,14 @@ def _read_entry_points_once() -> None:
     from lightning_fabric.utilities import registry
 
     setattr(registry, "entry_points", functools.cache(registry.entry_points))  # noqa: B010 - mypy knows a function
+
+
+def _one_of_many() -> bool:
+    """Whether a launcher has started this program several times: torchrun, or srun, whose first copy cannot know."""
+    import os
+
+    copies, place = os.environ.get("WORLD_SIZE", ""), os.environ.get("SLURM_PROCID", "")
+    return (copies.isdigit() and int(copies) > 1) or (place.isdigit() and int(place) > 0)
 
 
 def _accelerators() -> dict[str, int]:
