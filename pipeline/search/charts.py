@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.report.blocks import COLOURS, INK, MUTED, Chart
 from pipeline.search.analysis import Sampled, explored, is_number
 from pipeline.search.final import Comparison
-from pipeline.search.importance import Importance, widest
+from pipeline.search.importance import Importance
 from pipeline.search.parameter_chart import axis, place
 from pipeline.search.points import CROSS, HOVER, colour, hover, href, metric_name, round_names
 from pipeline.search.trial import Parameter, Search, Trial
@@ -34,7 +34,7 @@ def importance_chart(found: Sequence[Importance]) -> Chart:
     chance = {
         "type": "scatter",
         "mode": "markers",
-        "name": "what chance gives (39 of 40 times less)",
+        "name": "what chance gives (19 of 20 times less)",
         "y": keys,
         "x": [i.chance for i in rows],
         "marker": {"symbol": "line-ns", "size": 26, "line": {"width": 2.5, "color": INK}},
@@ -100,8 +100,7 @@ def _curves(
 
 def samplers_chart(search: Search, found: Sequence[Sampled]) -> Chart | None:
     """Where each sampler tried the two most telling parameters; the ticks along the sides are the distinct values."""
-    ranges = widest(search)
-    first = [ranges[p.key] for p in search.rounds[0].parameters if p.kind != "choice"]
+    first = [p for p in search.rounds[0].parameters if p.kind != "choice"]
     if len(found) < 2 or not first:
         return None
     x, y = first[0], first[1] if len(first) > 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import random
 import warnings
@@ -11,15 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.search.analysis import explored, is_number
-from pipeline.search.trial import Parameter, Search, Trial
+from pipeline.search.trial import Parameter, Search
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 TOP = 0.25
 """Share of the trials that count as good."""
-SHUFFLES = 39
-"""Of the scores: by chance one in 40 exceeds the highest of 39."""
+SHUFFLES = 19
+"""Of the scores: by chance one in 20 exceeds the highest of 19."""
 FEWEST = 12
 """Trials, of which then at least three are good."""
 
@@ -30,7 +33,7 @@ class Importance:
     share: float
     """Of all parameters' together."""
     chance: float
-    """What a parameter without any effect exceeds once in 40 times with these trials, on the same scale."""
+    """What a parameter without any effect exceeds once in 20 times with these trials, on the same scale."""
 
     @property
     def beyond_chance(self) -> bool:
@@ -41,31 +44,74 @@ def importances(search: Search) -> list[Importance]:
     """PED-ANOVA (Watanabe, Bansal, Hutter 2023): how differently good trials and all trials are spread over a
     parameter, the most important first; empty with too few trials to say.
 
-    Of Optuna's evaluators it is the one that needs no forest of scikit-learn; and since it compares with where the
-    trials were, not with an even spread, it allows for rounds that narrow. A trial that broke counts as the worst. The
-    same scores dealt out to the trials anew show what a parameter without effect would get.
+    Of Optuna's evaluators it is the one that needs no forest of scikit-learn. It looks at one round at a time, and the
+    mean over rounds, weighted by their trials, counts: taken together, a round that was narrowed around good trials
+    would make whatever it was narrowed in look important. A trial that broke counts as the worst. The same scores
+    dealt out to each round's trials anew show what a parameter without effect would get.
     """
-    trials = explored(search)
-    ranges = widest(search)
-    keys = [key for key in ranges if all(key in t.params for t in trials)]
-    sign = 1 if search.direction == "maximize" else -1
-    known = [sign * t.score for t in trials if is_number(t.score)]
-    if len(trials) < FEWEST or len(set(known)) < 2 or not keys:
-        return []
-    values = [sign * t.score if is_number(t.score) else min(known) for t in trials]
-    parameters = [ranges[key] for key in keys]
-    measured = _ped_anova(trials, values, parameters)
+    rounds = [told for i in range(len(search.rounds)) if (told := _scored(search, i)) is not None]
+    measured = _mean(rounds)
     total = sum(measured.values())
     if total <= 0:
         return []
-    chance = dict.fromkeys(keys, 0.0)
+    chance = dict.fromkeys(measured, 0.0)
     deal = random.Random(search.seed)
     for _ in range(SHUFFLES):
-        deal.shuffle(values)
-        dealt = _ped_anova(trials, values, parameters)
-        chance = {key: max(chance[key], dealt[key]) for key in keys}
-    found = [Importance(key, measured[key] / total, chance[key] / total) for key in keys]
+        for told in rounds:
+            deal.shuffle(told.values)
+        dealt = _mean(rounds)
+        chance = {key: max(chance[key], dealt[key]) for key in measured}
+    found = [Importance(key, measured[key] / total, chance[key] / total) for key in measured]
     return sorted(found, key=lambda importance: -importance.share)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A round's trials as Optuna sees them, and their scores, the higher the better."""
+
+    study: optuna.Study
+    values: list[float]
+
+
+def _scored(search: Search, round: int) -> _Scored | None:
+    """None where the trials of a round say nothing."""
+    import optuna
+
+    trials = explored(search, round=round)
+    sign = 1 if search.direction == "maximize" else -1
+    known = [sign * t.score for t in trials if is_number(t.score)]
+    spread = {
+        p.key: _distribution(p) for p in search.rounds[round].parameters if all(p.key in t.params for t in trials)
+    }
+    if len(trials) < FEWEST or len(set(known)) < 2 or not spread:
+        return None
+    values = [sign * t.score if is_number(t.score) else min(known) for t in trials]
+    with _quiet_optuna():
+        study = optuna.create_study()
+        for trial in trials:
+            params = {key: trial.params[key] for key in spread}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=spread, value=0.0))
+    return _Scored(study, values)
+
+
+def _mean(rounds: Sequence[_Scored]) -> dict[str, float]:
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)
+    total = sum(len(told.values) for told in rounds)
+    found: dict[str, float] = {}
+    for told in rounds:
+        with _quiet_optuna():  # the evaluator looks for low targets
+            shares = get_param_importances(
+                told.study, evaluator=evaluator, target=functools.partial(_low, told.values), normalize=False
+            )
+        for key, value in shares.items():
+            found[key] = found.get(key, 0.0) + value * len(told.values) / total
+    return found
+
+
+def _low(values: Sequence[float], trial: FrozenTrial) -> float:
+    return -values[trial.number]
 
 
 def widest(search: Search) -> dict[str, Parameter]:
@@ -80,20 +126,6 @@ def widest(search: Search) -> dict[str, Parameter]:
             choices=tuple(dict.fromkeys([*before.choices, *parameter.choices])),
         )
     return found
-
-
-def _ped_anova(trials: Sequence[Trial], values: Sequence[float], parameters: Sequence[Parameter]) -> dict[str, float]:
-    import optuna
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
-    spread = {p.key: _distribution(p) for p in parameters}
-    with _quiet_optuna():
-        study = optuna.create_study(direction="maximize")
-        for trial, value in zip(trials, values, strict=True):
-            params = {key: trial.params[key] for key in spread}
-            study.add_trial(optuna.trial.create_trial(params=params, distributions=spread, value=value))
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)
-        return get_param_importances(study, evaluator=evaluator, normalize=False)
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 
 from pipeline.report.blocks import Block, Callout, Cell, Command, Link, Numbers, Section, Table, Text
 from pipeline.report.page import page
 from pipeline.search.analysis import Edge, Gap, edges, gaps, samplers, untried
 from pipeline.search.charts import curves_chart, importance_chart, progress_chart, samplers_chart, seeds_chart
 from pipeline.search.final import Comparison, Retrained
-from pipeline.search.importance import importances
+from pipeline.search.importance import Importance, importances
 from pipeline.search.parameter_chart import parameter_charts
 from pipeline.search.points import href, metric_name, round_names, shown
 from pipeline.search.trial import COMPLETE, FINISHED, Search, Trial
@@ -36,12 +37,13 @@ FOLDERS = """addEventListener("plotly", () => new MutationObserver(() => {
 
 def search_page(search: Search, comparison: Comparison | None, *, best_file: str) -> str:
     """The whole page. `best_file`: the recipe's path as it can be typed."""
+    weights = importances(search)
     best = next((t for t in search.trials if comparison and t.number == comparison.chosen), None)
     best = best or next(iter(search.ranking()), None)
     sections = [
         *([_seeds(search, comparison)] if comparison else []),
-        _parameters(search, best),
-        *_importance(search),
+        _parameters(search, best, weights),
+        *_importance(weights),
         *([Section("Learning curves", [curves_chart(search, best)])] if any(t.curve for t in search.trials) else []),
         *_samplers(search),
         _trials(search),
@@ -49,7 +51,7 @@ def search_page(search: Search, comparison: Comparison | None, *, best_file: str
     return page(
         title=f"search {search.name}",
         verdict=_verdict(search, best, comparison),
-        status=_status(search, best),
+        status=_status(search, best, weights),
         subtitle=_subtitle(search),
         top=_top(search, best, comparison, best_file),
         sections=sections,
@@ -75,10 +77,10 @@ def _again(comparison: Comparison | None, best: Trial) -> Retrained | None:
     return next((r for r in trained if r is not None and r.trial == best.number), None)
 
 
-def _status(search: Search, best: Trial | None) -> str:
+def _status(search: Search, best: Trial | None, weights: Sequence[Importance]) -> str:
     if not search.finished:
         return "running"
-    return "failed" if best is None else "warning" if _telling_edges(search) else "passed"
+    return "failed" if best is None else "warning" if _telling_edges(search, weights) else "passed"
 
 
 def _subtitle(search: Search) -> str:
@@ -118,8 +120,8 @@ def _seeds(search: Search, comparison: Comparison) -> Section:
     return Section("Winner and runner-up", [callout, seeds_chart(search, comparison)], "passed" if sure else "info")
 
 
-def _parameters(search: Search, best: Trial | None) -> Section:
-    found = _telling_edges(search)
+def _parameters(search: Search, best: Trial | None, weights: Sequence[Importance]) -> Section:
+    found = _telling_edges(search, weights)
     blocks: list[Block] = [
         Callout(
             "warning",
@@ -129,34 +131,36 @@ def _parameters(search: Search, best: Trial | None) -> Section:
         for edge in found
     ]
     blocks += parameter_charts(search, best)
-    if moves := [
-        [round_names(search)[i], move.message] for i, about in enumerate(search.rounds) for move in about.moves
-    ]:
+    names = round_names(search)
+    told = [(names[i], move) for i, about in enumerate(search.rounds) for move in about.moves]
+    if moves := [[name, move.message] for name, move in told if move.kind != "kept"]:
         blocks.append(Table(["round", "what became of the range"], moves, sortable=False))
     rows = [_gap_row(search, gap) for gap in gaps(search)]
     headers = ["round", "parameter", "largest gap, % of the range", "by chance, %", "from", "to", ""]
     if rows:
         blocks.append(Table(headers, rows, caption="Where nothing was tried (shaded above, for the last round)"))
     blocks += [Text(f"{key}: no trial of {', '.join(rest)}.") for key, rest in untried(search).items()]
-    summary = "Bars at the foot: the range of each round. Shaded: the largest gap. A click on a trial opens its folder."
+    summary = (
+        "Bars at the foot: the range of each round; ◂ ▸ an end beyond which it was widened. Shaded: the largest gap. "
+        "A click on a trial opens its folder."
+    )
     return Section("Parameters", blocks, "warning" if found else "", summary)
 
 
-def _telling_edges(search: Search) -> list[Edge]:
+def _telling_edges(search: Search, weights: Sequence[Importance]) -> list[Edge]:
     """Without parameters that seem not to matter: their best value lies anywhere, edges included."""
-    matters = {i.key: i.beyond_chance for i in importances(search)}
+    matters = {i.key: i.beyond_chance for i in weights}
     return [edge for edge in edges(search) if matters.get(edge.key, True)]
 
 
 def _gap_row(search: Search, gap: Gap) -> list[Cell]:
-    width = f"{gap.decades:.2g} decades" if gap.decades is not None else f"{shown(gap.high - gap.low)} wide"
+    width = f"{gap.decades:.2f} decades" if gap.decades is not None else f"{shown(gap.high - gap.low)} wide"
     words = f"{width}: " + ("a hole; more trials, or another seed" if gap.share > SPARSE * gap.chance else "explored")
     name = round_names(search)[gap.round]
     return [name, gap.key, _percent(gap.share), _percent(gap.chance), shown(gap.low), shown(gap.high), words]
 
 
-def _importance(search: Search) -> list[Section]:
-    found = importances(search)
+def _importance(found: Sequence[Importance]) -> list[Section]:
     if not found:
         return []
     telling = [i.key for i in found if i.beyond_chance]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pipeline.report.blocks import BAND, MUTED, Chart
+from pipeline.report.blocks import BAND, INK, Chart
 from pipeline.search.analysis import explored, gaps, is_number
 from pipeline.search.importance import widest
-from pipeline.search.points import CROSS, HOVER, RING, colour, hover, href, metric_name, round_names
+from pipeline.search.points import CROSS, HOVER, RING, colour, hover, href, marker, metric_name, round_names
 from pipeline.search.trial import COMPLETE, Parameter, Search, Trial
 
 STRIP = 0.1
@@ -32,7 +32,7 @@ def _parameter_chart(search: Search, parameter: Parameter, best: Trial | None, i
     for i, name in enumerate(round_names(search)):
         own = [t for t in trials if t.round == i]
         told = [t for t in own if t.state == COMPLETE and is_number(t.score)]
-        data.append(_points(search, parameter, told, name=name, marker={"color": colour(i), "size": 9, "opacity": 0.8}))
+        data.append(_points(search, parameter, told, name=name, marker=marker(i)))
     broken = [t for t in trials if t.state != COMPLETE]
     if broken:
         data.append(_points(search, parameter, broken, name="broken or pruned", marker=CROSS, y=floor))
@@ -109,11 +109,11 @@ def _edges(search: Search, parameter: Parameter) -> list[dict[str, Any]]:
             if move.key != parameter.key or move.kind != "widened" or parameter.kind == "choice":
                 continue
             old = next(p for p in before.parameters if p.key == parameter.key)
-            bound, sign, arrow = (old.low, -1, "◂ widened") if move.edge == "low" else (old.high, 1, "widened ▸")
-            at = math.log10(bound) if parameter.log else bound
-            marks.append({"x": at, "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom", "text": arrow,
-                          "showarrow": False, "xanchor": "right" if sign < 0 else "left",
-                          "font": {"size": 11, "color": MUTED}})  # fmt: skip
+            bound, arrow = (old.low, "◂") if move.edge == "low" else (old.high, "▸")
+            marks.append({
+                "x": math.log10(bound) if parameter.log else bound, "xref": "x", "y": 1, "yref": "paper", "text": arrow,
+                "yanchor": "bottom", "showarrow": False, "font": {"size": 15, "color": INK},
+            })  # fmt: skip
     return marks
 
 

@@ -13,6 +13,7 @@ CROSS = {"color": RED, "symbol": "x-thin", "size": 8, "line": {"width": 1.5, "co
 """The mark of a trial that broke or was pruned."""
 RING = {"color": "rgba(0,0,0,0)", "size": 17, "line": {"color": INK, "width": 2}}
 """Around the best."""
+SHAPES = ("circle", "square", "diamond", "triangle-up", "pentagon", "star")
 REASON = 120
 """Most letters of a reason that fit beside a point."""
 
@@ -26,6 +27,11 @@ def round_names(search: Search) -> list[str]:
 def colour(place: int) -> str:
     """Of a round or a sampler; red stays for what is broken."""
     return COLOURS[place % (len(COLOURS) - 1)]
+
+
+def marker(place: int) -> dict[str, object]:
+    """Of a round's trials: a colour and, for those who tell few colours apart, a shape."""
+    return {"color": colour(place), "symbol": SHAPES[place % len(SHAPES)], "size": 9, "opacity": 0.8}
 
 
 def metric_name(search: Search) -> str:

@@ -26,7 +26,7 @@ NOT_OF_A_RECIPE = ("stage", "search", "hydra", "resume", "fix", "verbose", "outp
 def write(search: Search, comparison: Comparison | None = None) -> None:
     """All of them, each whole; best.yaml once a trial is complete, final.json once the winner was trained again."""
     folder = Path(search.directory)
-    write_text(folder / REPORT, search_page(search, comparison, best_file=str(folder / BEST)))
+    write_text(folder / REPORT, search_page(search, comparison, best_file=_typed(folder / BEST)))
     write_text(folder / TRIALS, trials_csv(search))
     if (best := chosen(search, comparison)) is not None:
         write_text(folder / BEST, recipe(search, best, comparison))
@@ -68,9 +68,15 @@ def _header(search: Search, best: Trial, comparison: Comparison | None) -> list[
     if (again := _again(comparison, best.number)) is not None and again.mean is not None:
         spread = "" if again.spread is None else f" ± {again.spread:.4f}"
         lines += [f"With {len(again.known)} other seeds: {again.mean:.4f}{spread} (mean ± standard deviation)."]
-    where = shlex.quote(str(Path(search.directory) / BEST))
+    where = shlex.quote(_typed(Path(search.directory) / BEST))
     lines += ["", f"  python -m pipeline experiment={where}", "", "It was found with", f"  {search.command}"]
     return lines
+
+
+def _typed(path: Path) -> str:
+    """As it can be typed where the search was: shorter where it lies below."""
+    here = Path.cwd()
+    return str(path.resolve().relative_to(here)) if path.resolve().is_relative_to(here) else str(path)
 
 
 def _again(comparison: Comparison | None, number: int) -> Retrained | None:

@@ -22,7 +22,7 @@ def test_what_decides_is_found_and_what_does_not_stays_within_chance(search_of: 
 
 
 def test_chance_holds_what_it_says(search_of: SearchOf) -> None:
-    """A parameter without effect exceeds it about once in 40 searches."""
+    """A parameter without effect exceeds it about once in 20 searches."""
     exceeded = 0
     for seed in range(30):
         found = {i.key: i for i in importances(search_of(trials=30, seed=seed))}

@@ -67,7 +67,7 @@ def test_a_range_that_was_widened_is_marked_where_it_ended(search_of: SearchOf) 
     page = search_page(replace(search, rounds=(search.rounds[0], again)), None, best_file="x")
     (mark,) = charts(page)["parameter-0"]["layout"]["annotations"]
     assert mark["x"] == pytest.approx(-5)
-    assert "widened" in mark["text"]
+    assert mark["text"] == "◂"
     assert {line["x0"] for line in charts(page)["parameter-0"]["layout"]["shapes"] if line["type"] == "line"} == {
         1e-5,
         1e-7,
