@@ -198,6 +198,7 @@ class _Run:
                 if launch is None:
                     engine.run()
                 else:
+                    engine.begin()
                     launch([self._job(k) for k in range(among)], str(self.directory))
                     engine.look_on()
             finally:
@@ -236,6 +237,8 @@ class _Run:
             ("search.storage", storage),
             ("search.study", self.study),
             ("search.job", True),
+            ("hydra.sweep.dir", str(self.directory)),
+            ("hydra.sweep.subdir", f"jobs/{number}"),
         ]
         return [*self.plan.typed, *(typed(Parameter(key, "choice"), value) for key, value in where)]
 

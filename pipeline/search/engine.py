@@ -86,6 +86,10 @@ class Engine:
             self.saved(self)
             round = next_round([s.round for s in self.rounds], self.trials(), self.settings, examples=self.examples)
 
+    def begin(self) -> None:
+        """Make the first round's rows, for others to run."""
+        self._entered(self.first).leave()
+
     def look_on(self) -> None:
         """Read the rounds that others have run."""
         names = {study.study_name for study in self.storage.get_all_studies()}

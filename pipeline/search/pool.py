@@ -27,6 +27,8 @@ def warm_up(threads: int) -> None:
     """Let the parent of the workers begin to import. The number of threads must be known before torch is."""
     for name in _THREADS:
         os.environ.setdefault(name, str(threads))
+    if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
+        multiprocessing.set_start_method("forkserver", force=True)  # joblib's own, which our children do not know
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     from multiprocessing.forkserver import ensure_running
