@@ -1,7 +1,12 @@
-"""The same search through Hydra's launchers."""
+"""The same search through Hydra's launchers: jobs that join one study and take trials until none is left."""
 
 from __future__ import annotations
 
+import csv
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,22 +19,113 @@ from pipeline.recipes import offer
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "docs" / "clusters" / "slurm.yaml"
+SEARCH = ["search=[coarse,fine]", "search.trials=6", "search.widenings=0", "search.final_seeds=0", "search.workers=2",
+          "search.threads=1", "search.rounds.coarse.epochs=1", "search.rounds.fine.epochs=1", "data=digits",
+          "data.limit=200", "model=mlp", "model.width=8"]  # fmt: skip
+
+
+def searched(outputs: Path, *overrides: str, path: str = "") -> list[dict[str, str]]:
+    """Rows of trials.csv; warnings of ours or of the launcher are errors."""
+    command = [sys.executable, "-m", "pipeline", *SEARCH, f"outputs={outputs}", *overrides]
+    environment = os.environ | {"PATH": path + os.environ["PATH"], "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Warning" not in done.stderr
+    (folder,) = (outputs / "run").glob("*")
+    assert (folder / "best.yaml").exists()
+    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def same(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
+    """What must not depend on who ran the trials."""
+    return [(row["trial"], row["state"], row["score"], row["overrides"]) for row in rows]
 
 
 def test_the_recipe_for_slurm_composes() -> None:
-    composed([f"experiment={SLURM}", "data=digits"])
+    composed([f"experiment={SLURM}", "search=coarse", "data=digits"])
     offer(str(SLURM))
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"experiment={SLURM}", "hydra.launcher.partition=cpu"], return_hydra_config=True)
+        typed = [f"experiment={SLURM}", "search=[coarse,fine]", "hydra.launcher.partition=cpu"]
+        config = compose("config", typed, return_hydra_config=True)
     node = OmegaConf.to_container(config.hydra.launcher, resolve=False)
     assert isinstance(node, dict)
     assert node["_target_"] == "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
     assert (node["partition"], node["cpus_per_task"], node["array_parallelism"]) == ("cpu", 4, 16)
     assert config.search.threads == config.hydra.launcher.cpus_per_task
+    assert list(config.search.rounds) == ["coarse", "fine"]
+    assert config.hydra.sweeper["_target_"].endswith(".StagedSearch")
     assert instantiate(node | {"submitit_folder": "x", "name": "y"}).params["timeout_min"] == 240
 
 
 @pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm", "ray"])
 def test_the_launchers_are_allowed(name: str) -> None:
     composed(["data=digits", f"hydra/launcher={name}"])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, ...]]:
+    """The search by the program's own workers."""
+    return same(searched(tmp_path_factory.mktemp("alone")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_launcher_gives_the_same_trials(launcher: str, alone: list[tuple[str, ...]], tmp_path: Path) -> None:
+    rows = searched(tmp_path, f"hydra/launcher={launcher}")
+    assert same(rows) == alone
+    assert len({row["worker"] for row in rows}) == 2
+    assert not list(tmp_path.glob("run/2*"))  # jobs keep their files in the search's folder
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_trials(alone: list[tuple[str, ...]], tmp_path: Path) -> None:
+    """On a cluster of this machine with two workers."""
+    rows = searched(tmp_path, "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")
+    assert same(rows) == alone
+    assert len({row["worker"] for row in rows}) == 2
+
+
+SBATCH = """#!/bin/sh
+# Slurm's sbatch for one machine: the tasks of the array begin at once.
+for script in "$@"; do :; done
+range=$(sed -nE 's/^#SBATCH --array=([0-9]+)-([0-9]+).*/\\1 \\2/p' "$script")
+for task in $(seq ${range:-0 0}); do
+  SLURM_JOB_ID=70$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 \\
+  SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NODELIST=here SLURM_JOB_ID=7 \\
+    sh "$script" > /dev/null 2>&1 &
+done
+echo Submitted batch job 7
+"""
+SRUN = """#!/bin/sh
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --output|--error) shift 2 ;;
+    -*) shift ;;
+    *) break ;;
+  esac
+done
+exec "$@"
+"""
+SACCT = """#!/bin/sh
+echo 'JobID|State|NodeList'
+echo '7_0|RUNNING|here'
+echo '7_1|RUNNING|here'
+"""
+
+
+@pytest.mark.slow
+def test_slurm_gets_the_jobs_that_it_is_asked_for(alone: list[tuple[str, ...]], tmp_path: Path) -> None:
+    """Through submitit's own scripts, with programs of Slurm's names that run them here."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in [("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT)]:
+        (programs / name).write_text(text)
+        (programs / name).chmod(stat.S_IRWXU)
+    recipe = [f"experiment={SLURM}", "hydra.launcher.partition=cpu", "hydra.launcher.cpus_per_task=1"]
+    rows = searched(tmp_path / "outputs", *recipe, path=f"{programs}{os.pathsep}")
+    assert same(rows) == alone
+    (script,) = (tmp_path / "outputs").rglob("*submission*.sh")
+    text = script.read_text()
+    for line in ("--partition=cpu", "--cpus-per-task=1", "--mem=8GB", "--time=240", "--array=0-1%"):
+        assert f"#SBATCH {line}" in text
