@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import os
+import select
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -23,7 +25,7 @@ if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be co
     from omegaconf import DictConfig
 
 _exit_codes: list[int] = []
-"""Of each job of this process: one, or those of a multirun."""
+"""Of a command, or of each job of this process: one, or those of a multirun."""
 
 
 def main() -> None:
@@ -34,22 +36,33 @@ def main() -> None:
     word = asked(arguments)
     try:
         if word is not None:
-            sys.exit(obey(word, arguments[1:]))
-        if {"--help", "-h"} & set(arguments):
-            sys.exit(obey("help", arguments))
-        if "--version" in arguments:
-            sys.exit(print_versions())
-        _compose_and_run()
+            _exit_codes.append(obey(word, arguments[1:]))
+        elif {"--help", "-h"} & set(arguments):
+            _exit_codes.append(obey("help", arguments))
+        elif "--version" in arguments:
+            _exit_codes.append(print_versions())
+        else:
+            _compose_and_run()
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(_complain(error))
     except (Stopped, KeyboardInterrupt) as stop:
         number = stop.signal if isinstance(stop, Stopped) else 2
         print("stopped" if word else "stopped; go on with resume=auto", file=sys.stderr)
         sys.exit(128 + number)
-    except BrokenPipeError:  # whoever read our output has seen enough: `pipeline runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + 13)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which Python flushes at its end
+        sys.exit(128 + signal.SIGPIPE)
     sys.exit(max(_exit_codes, default=0))
+
+
+def _nobody_reads() -> bool:
+    """Whether whoever read our output has seen enough: `pipeline runs | head`. Other pipes break for other reasons."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _compose_and_run() -> None:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from rich.console import Console
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Standard output, or standard error. In a pipe a line is a line: nothing is wrapped, cut or coloured."""
-    made = Console(highlight=False, stderr=stderr)
+class _Console(Console):
+    """`unheard`: goes on, silently, once whoever read its output is gone."""
+
+    unheard = False
+
+    def on_broken_pipe(self) -> None:
+        """Rich itself would end the program with the code of a crash."""
+        if not self.unheard:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self.quiet = True
+
+
+def console(*, unheard: bool = False) -> Console:
+    """Standard output. In a pipe a line is a line: nothing is wrapped, cut or coloured."""
+    made = _Console(highlight=False)
+    made.unheard = unheard
     made.soft_wrap = not made.is_terminal
     return made
 

@@ -49,7 +49,7 @@ class Terminal:
     """Writes to standard output; without a terminal (a pipe, CI) no bar and no control characters."""
 
     def __init__(self, *, verbose: int, console: Console | None = None):
-        self.console = console or make_console()
+        self.console = console or make_console(unheard=True)  # hours of training are worth more than its lines
         self.verbose = verbose
         self._bar: Bar | None = None
         self._told: dict[str, str] = {}  # findings told while the stage runs: check -> severity

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
 import select
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -143,3 +145,15 @@ def test_the_bar_says_how_fast_and_fits(width: int, unit: str, rate: str, monkey
     assert (rate in last) if rate else ("/s" not in last)
     assert ("val 0.9877" in last) == (width >= 80)
     assert "00:07" in last
+
+
+def test_a_run_whose_reader_is_gone_goes_on(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pipeline {' '.join(STAGES)} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    (outcome,) = tmp_path.glob("outputs/run/*/outcome.json")
+    assert json.loads(outcome.read_text())["status"] == "passed"
