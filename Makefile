@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train ensemble evaluate diagnose report serve catalogue test test-all faults bench lint format lock clean help
+.PHONY: setup sanity overfit lr_range train search ensemble evaluate diagnose report serve catalogue test test-all faults bench lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'

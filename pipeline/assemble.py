@@ -75,7 +75,7 @@ def assemble_plain(plain: dict[str, Any], *, kept: Kept | None = None) -> Parts:
     compile_ = fields.flag("compile", plain["compile"])
     if compile_ and "train" in plain["stages"]:
         check_compiler(engine.device)
-    checks = _checks(plain["checks"])
+    checks = kept.get("checks", plain["checks"], lambda: _checks(plain["checks"]))
     recording = None if plain["signals"].get("recorded") is False else instantiate(plain["signals"], "signals")
     stages = {name: instantiate(node, f"stages.{name}") for name, node in plain["stages"].items()}
     loggers = {name: instantiate(node, f"logger.{name}") for name, node in plain["logger"].items()}
@@ -87,29 +87,32 @@ def assemble_plain(plain: dict[str, Any], *, kept: Kept | None = None) -> Parts:
     init = None if plain["init"].get("own") else instantiate(plain["init"], "init")
     block = _block(plain)
     l2 = fields.real("regularization.l2", plain["regularization"]["l2"], at_least=0)
-    data = kept.get("data", plain["data"], functools.partial(load_data, plain["data"]))
+    images = {key: value for key, value in plain["data"].items() if key != "batch_size"}
+    data = kept.get("data", images, functools.partial(load_data, plain["data"]))
     batching = Batching(len(data.train), engine, normalized=block.batchnorm.position != "none")
     if (asked := plain["data"]["batch_size"]) != AUTO:
         batching.check(asked)
     _check_examples(plain["stages"], len(data.train))
     preprocessing = kept.get(
         "preprocessing",
-        (plain["data"], plain["preprocessing"]),
+        (images, plain["preprocessing"]),
         lambda: build(
             instantiate(plain["preprocessing"], "preprocessing"), "preprocessing", data.train.pixels, scale=data.scale
         ),
     )
     probe_examples = min(PROBE_EXAMPLES, len(data.train))
-    probe = kept.get("probe", plain["data"], lambda: first(data.train, len(data.classes), probe_examples))
+    probe = kept.get("probe", images, lambda: first(data.train, len(data.classes), probe_examples))
     network = network_factory(
         plain["model"], block=block, init=init, seed=seed, preprocessing=preprocessing, classes=len(data.classes),
         probe=probe,
     )  # fmt: skip
-    sample = network()
-    channels_last = engine.channels_last and bool(getattr(sample, "channels_last", False))
+    # without `regularization`, which changes from trial to trial and no network's layout
+    layout = [images, *(plain[key] for key in ("preprocessing", "model", "activation", "batchnorm", "init", "seed"))]
+    channels_last = kept.get("layout", layout, lambda: bool(getattr(network(), "channels_last", False)))
+    channels_last = engine.channels_last and channels_last
     if asked == AUTO:
         plain["data"] = plain["data"] | {
-            "batch_size": batching.largest(sample, preprocessing, loss, data.train, channels_last=channels_last)
+            "batch_size": batching.largest(network(), preprocessing, loss, data.train, channels_last=channels_last)
         }
     return Parts(
         name=str(plain["name"]),
