@@ -32,7 +32,7 @@ from pipeline.search import results
 from pipeline.search.configurations import Configurations
 from pipeline.search.engine import Ended, Engine, ended_badly
 from pipeline.search.final import Job, compare_winner
-from pipeline.search.pool import Pool
+from pipeline.search.pool import Pool, cool_down
 from pipeline.search.sampling import in_advance
 from pipeline.search.settings import Settings, read_settings, threads, workers
 from pipeline.search.space import parameters, typed
@@ -113,6 +113,7 @@ def _told() -> Iterator[_Ended]:
     try:
         yield ended
     except UserError as error:
+        cool_down()
         print(f"error: {error}", file=sys.stderr)
         ended.code = USER_ERROR
     except Ended as end:

@@ -32,15 +32,15 @@ def next_round(rounds: Sequence[Round], trials: Sequence[Trial], settings: Setti
     same = [i for i, round in enumerate(rounds) if round.name == last.name]
     pool = [trial for trial in trials if trial.round in same]
     good = good_trials(pool, settings, n=last.trials, examples=examples)
-    if not good:
-        return None
     widened = sum(any(move.kind == "widened" for move in round.moves) for round in rounds)
     edges = {p.key: edge(p, pool, explored(p.key, rounds), settings, examples=examples) for p in last.parameters}
+    if not good:  # where every training broke off, rates are too high
+        edges = {p.key: "low" if p.key.endswith("lr") and _room(p, "low") else "" for p in last.parameters}
     if any(edges.values()) and widened < settings.widenings:
         times = sum(any(move.kind == "widened" for move in round.moves) for round in rounds[same[0] :])
         moved = [_widen(p, edges[p.key], times) for p in last.parameters]
         return _round(Stretch(last.name, last.trials, last.epochs), moved)
-    if place + 1 == len(begun):
+    if place + 1 == len(begun) or not good:
         return None
     moved = [_narrow(p, good, explored(p.key, rounds)) for p in last.parameters]
     return _round(settings.rounds[place + 1], moved)
@@ -123,7 +123,8 @@ def _widen(parameter: Parameter, side: str, times: int) -> tuple[Parameter, Move
         low = parameter.at(0.75) if side == "high" else parameter.low - width
         high = parameter.high + width if side == "high" else parameter.at(0.25)
     wide = _fitted(parameter, max(low, least), min(high, most))
-    said = f"{parameter.key} widened: the best lie at the {side} edge of {_shown(parameter)}, next {_shown(wide)}"
+    where = f"at or beyond the {side} edge of {_shown(parameter)}"
+    said = f"{parameter.key} widened: the best lie {where}, next {_shown(wide)}"
     return wide, Move(parameter.key, "widened", side, said)
 
 

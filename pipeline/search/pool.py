@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -31,9 +32,15 @@ def warm_up(threads: int) -> None:
         multiprocessing.set_start_method("forkserver", force=True)  # joblib's own, which our children do not know
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    from multiprocessing.forkserver import ensure_running
+    forkserver.ensure_running()
 
-    ensure_running()
+
+def cool_down() -> None:
+    """End the parent of the workers: a program that ends early is not kept waiting for what it imports."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)

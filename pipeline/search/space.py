@@ -45,7 +45,8 @@ def _parameter(override: Override) -> Parameter:
         choices = tuple(_plain(value, override) for value in _flat(sweep))
     if not choices:
         raise UserError(f"{override.input_line!r} has nothing to choose from.", field=key)
-    return Parameter(key, "choice", choices=tuple(dict.fromkeys(choices)), sign=sign)
+    once = {(type(choice), choice): choice for choice in choices}  # 1 and true are equal to Python
+    return Parameter(key, "choice", choices=tuple(once.values()), sign=sign)
 
 
 def _interval(key: str, sign: str, sweep: IntervalSweep) -> Parameter:

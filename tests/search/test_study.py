@@ -1,0 +1,198 @@
+"""A round's rows in a journal, taken by processes that may vanish at any moment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from optuna.storages import BaseStorage
+
+from pipeline.errors import UserError
+from pipeline.search import study as study_module
+from pipeline.search.storage import JOURNAL, opened
+from pipeline.search.study import Me, RoundStudy
+from pipeline.search.trial import COMPLETE, CRASHED, KILLED, Parameter, Round
+from tests.search.test_narrowing import SETTINGS
+
+ROUND = Round("coarse", (Parameter("lr", "float", low=1e-4, high=1.0, log=True),), 6, 2)
+
+
+class Someone(Me):
+    """Another process of this machine, which may have ended."""
+
+    def __init__(self, *, alive: bool = True, host: str | None = None):
+        super().__init__()
+        self.host = host or self.host
+        self.since = self.since if alive else "long ago"
+
+
+def joined(folder: Path, me: Me | None = None, *, round: Round = ROUND, sampler: str = "random") -> RoundStudy:
+    """The study as a process with its own connection sees it; made and filled by the first."""
+    me = me or Me()
+    storage: BaseStorage = opened(None, folder)
+    settings = dataclasses.replace(SETTINGS, sampler=sampler)
+    RoundStudy.made(storage, "s.0", round, direction="maximize", me=me)
+    study = RoundStudy(storage, "s.0", 0, round=round, me=me, settings=settings, offset=0)
+    study.beat(now=True)
+    if study.budget() is None and study.may_fill():
+        study.fill()
+    return study
+
+
+def result(score: float = 0.5) -> dict:
+    return {"state": COMPLETE, "score": score, "metrics": {"val_loss": 1.0}, "curve": [score], "seconds": 0.1}
+
+
+def states(study: RoundStudy) -> Counter:
+    return Counter(trial.state for trial in study.trials(lambda round, params: []))
+
+
+def test_each_row_is_taken_once_by_many_at_once(tmp_path: Path) -> None:
+    many = dataclasses.replace(ROUND, trials=40)
+    joined(tmp_path, round=many)
+    taken: list[int] = []
+
+    def take() -> None:
+        study = joined(tmp_path, round=many)
+        while (claim := study.claim()) is not None:
+            taken.append(claim.number)
+            assert study.finish(claim, result())
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(40))
+    assert joined(tmp_path, round=many).finished()
+
+
+def test_rows_of_a_process_that_is_gone_wait_again_with_the_same_parameters(tmp_path: Path) -> None:
+    gone = joined(tmp_path, Someone(alive=False))
+    first = gone.claim()
+    here = joined(tmp_path)
+    assert first is not None
+    assert here.requeue() == 1
+    again = here.claim()
+    assert again is not None
+    assert (again.number, again.params) == (first.number, first.params)
+    assert not gone.finish(first, result(0.9))  # comes back from the dead
+    assert here.finish(again, result(0.5))
+    assert here.trials(lambda round, params: [])[again.number].score == 0.5
+
+
+def test_rows_of_a_process_that_lives_are_left_alone(tmp_path: Path) -> None:
+    other = joined(tmp_path, Someone())
+    assert other.claim() is not None
+    assert joined(tmp_path).requeue() == 0
+
+
+def test_another_machine_is_gone_after_a_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = joined(tmp_path, Someone(host="elsewhere"))
+    assert other.claim() is not None
+    here = joined(tmp_path)
+    monkeypatch.setattr(study_module, "SILENCE", 0.3)
+    assert here.requeue() == 0
+    time.sleep(0.4)
+    other.beat(now=True)
+    assert here.requeue() == 0  # it spoke
+    time.sleep(0.4)
+    assert here.requeue() == 1  # and has been silent since
+
+
+def test_a_row_that_ends_its_worker_twice_is_given_up(tmp_path: Path) -> None:
+    study = joined(tmp_path)
+    claim = study.claim()
+    assert claim is not None
+    assert not study.killed(claim, "its worker was ended by SIGKILL")
+    again = study.claim()
+    assert again is not None
+    assert again.number == claim.number
+    assert study.killed(again, "its worker was ended by SIGKILL")
+    trial = study.trials(lambda round, params: [])[claim.number]
+    assert (trial.state, trial.score) == (KILLED, None)
+    assert "2 times" in trial.reason
+
+
+def test_whoever_leaves_gives_back_what_it_took(tmp_path: Path) -> None:
+    study = joined(tmp_path)
+    study.claim()
+    study.leave()
+    assert states(study) == {"waiting": 6}
+    assert not study.others()
+
+
+def test_rows_that_a_killed_maker_left_out_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [t.params for t in joined(tmp_path / "whole").trials(lambda round, params: [])]
+    storage = opened(None, tmp_path)
+    made = storage.create_new_trial
+    count = iter(range(4))
+
+    def killed(*args: object, **kwargs: object) -> int:
+        if next(count) == 3:
+            raise KeyboardInterrupt
+        return made(*args, **kwargs)  # type: ignore[arg-type]
+
+    gone = Someone(alive=False)
+    RoundStudy.made(storage, "s.0", ROUND, direction="maximize", me=gone)
+    study = RoundStudy(storage, "s.0", 0, round=ROUND, me=gone, settings=SETTINGS, offset=0)
+    monkeypatch.setattr(storage, "create_new_trial", killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.fill()
+    assert [t.params for t in joined(tmp_path).trials(lambda round, params: [])] == whole
+
+
+def test_a_crash_is_kept_with_its_reason(tmp_path: Path) -> None:
+    study = joined(tmp_path)
+    claim = study.claim()
+    assert claim is not None
+    study.finish(claim, {"state": CRASHED, "reason": "ValueError: no", "curve": [float("nan")]})
+    trial = study.trials(lambda round, params: [])[claim.number]
+    assert (trial.state, trial.reason, trial.score) == (CRASHED, "ValueError: no", None)
+
+
+def test_a_sampler_that_learns_chooses_when_a_row_is_taken(tmp_path: Path) -> None:
+    study = joined(tmp_path, sampler="tpe")
+    while (claim := study.claim()) is not None:
+        assert 1e-4 <= float(claim.params["lr"]) <= 1.0  # type: ignore[arg-type]
+        assert study.finish(claim, result(1 - float(claim.params["lr"])))  # type: ignore[arg-type]
+    assert states(study) == {"complete": 6}
+
+
+def test_a_torn_line_is_cut_off_before_the_next_is_written(tmp_path: Path) -> None:
+    study = joined(tmp_path)
+    with (tmp_path / JOURNAL).open("ab") as file:
+        file.write(b'{"op_code": 6, "wor')
+    assert study.claim() is not None
+    assert states(joined(tmp_path)) == {"running": 1, "waiting": 5}
+
+
+def test_a_process_killed_while_it_holds_the_lock_stops_nobody(tmp_path: Path) -> None:
+    joined(tmp_path)
+    code = (
+        "import os, signal; from pathlib import Path; from pipeline.search.storage import KernelLock; "
+        f"KernelLock(Path({str(tmp_path / JOURNAL)!r})).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, env=os.environ)
+    assert joined(tmp_path).claim() is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://me@localhost:1/none", "cannot be used"),
+        ("mysql://x/y", "driver"),
+        ("/proc/none/j.log", "journal"),
+    ],
+)
+def test_a_storage_that_cannot_be_reached(tmp_path: Path, url: str, told: str) -> None:
+    with pytest.raises(UserError, match=told) as error:
+        opened(url, tmp_path)
+    assert error.value.field == "search.storage"
