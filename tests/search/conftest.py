@@ -1,57 +1,92 @@
-"""Searches as a user starts them: in a process of their own, small enough for a test."""
+"""Searches whose truth is known: scores are a function of the parameters, written down here."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import math
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.search.trial import Search, read_search
+from pipeline.search.trial import Move, Parameter, Round, Search, Trial
+from tests.report.conftest import browser  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).resolve().parents[2]
-TINY = ["data=digits", "model=mlp", "model.width=8", "data.limit=200", "search.final_seeds=0", "stage=[train]"]
-"""A trial takes a few hundredths of a second."""
+LR = Parameter(key="optimizer.lr", kind="float", low=1e-5, high=1.0, log=True)
+L2 = Parameter(key="regularization.l2", kind="float", low=1e-6, high=1e-2, log=True)
+WIDTH = Parameter(key="model.width", kind="int", low=8, high=64)
+ACTIVATION = Parameter(key="activation", kind="choice", choices=("relu", "elu", "maxout"))
 
 
-class Shell:
-    """Runs `python -m pipeline` with outputs in a folder of the test."""
+def score_of(params: dict[str, Any]) -> float | None:
+    """The rate decides; above 0.3 the training breaks; the activation matters a little; nothing else does."""
+    lr = params["optimizer.lr"]
+    if lr > 0.3:
+        return None
+    return max(0.1, 0.9 - 0.06 * (math.log10(lr) + 1.5) ** 2 - (0.02 if params.get("activation") == "maxout" else 0))
 
-    def __init__(self, outputs: Path):
-        self.outputs = outputs
-        self.env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "pipeline", f"outputs={self.outputs}", *words]
+def draw(parameter: Parameter, rng: random.Random) -> Any:
+    return rng.choice(parameter.choices) if parameter.kind == "choice" else parameter.at(rng.random())
 
-    def begun(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.command(*words), cwd=ROOT, env=self.env, **(pipes | options))
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=240)
-
-    def searched(self, *words: str) -> Search:
-        done = self.run(*words)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return self.found()
-
-    @property
-    def folder(self) -> Path:
-        (folder,) = self.outputs.glob("*/search_*")
-        return folder
-
-    def found(self) -> Search:
-        return read_search(self.folder)
-
-    def raw(self) -> dict[str, Any]:
-        return json.loads((self.folder / "search.json").read_text())
+def trial_of(number: int, *, round: int, params: dict[str, Any], epochs: int = 3, **changes: Any) -> Trial:
+    score = score_of(params)
+    curve = [] if score is None else [score * (1 - 0.5 ** (epoch + 1)) for epoch in range(epochs - 1)] + [score]
+    fields: dict[str, Any] = {
+        "number": number,
+        "round": round,
+        "params": params,
+        "overrides": (*(f"{key}={value}" for key, value in params.items()), "stage=[train]", "stages.train.epochs=3"),
+        "state": "broken" if score is None else "complete",
+        "reason": "the cost exceeded 3 x the original cost at step 4" if score is None else "",
+        "score": score,
+        "metrics": {} if score is None else {"val_accuracy": score, "val_loss": 2.3 * (1 - score)},
+        "seconds": 0.05,
+        "directory": f"trials/{number:04d}",
+        "curve": curve,
+        "worker": f"w{number % 2}",
+    }
+    return Trial(**fields | changes)
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path / "outputs")
+def search_of(tmp_path: Path) -> Callable[..., Search]:
+    """`search_of(trials=40)`: a coarse round over all, and with `fine=True` one around the good rate."""
+
+    def make(
+        *parameters: Parameter, trials: int = 40, fine: bool = False, seed: int = 0, samplers: tuple[str, ...] = ()
+    ) -> Search:
+        rng = random.Random(seed)
+        first = parameters or (LR, L2, ACTIVATION)
+        found = []
+        for sampler in samplers or ("random",):
+            for _ in range(trials):
+                params = {p.key: draw(p, rng) for p in first}
+                found.append(trial_of(len(found), round=0, params=params, sampler=sampler))
+        rounds = [Round(name="coarse", parameters=first, trials=trials, epochs=3)]
+        if fine:
+            near = Parameter(key="optimizer.lr", kind="float", low=1e-3, high=0.3, log=True)
+            second = tuple(near if p.key == near.key else p for p in first)
+            move = Move(near.key, "narrowed", "", "optimizer.lr narrowed to 0.001 .. 0.3")
+            rounds.append(Round(name="fine", parameters=second, trials=trials // 2, epochs=6, moves=(move,)))
+            for _ in range(trials // 2):
+                params = {p.key: draw(p, rng) for p in second}
+                found.append(trial_of(len(found), round=1, params=params, epochs=6))
+        return Search(
+            name="run",
+            directory=str(tmp_path / "search"),
+            command="python -m pipeline -m 'search=[coarse,fine]' data=digits",
+            base=("data=digits", "search=[coarse,fine]", "model=mlp", "hydra/launcher=joblib"),
+            direction="maximize",
+            metric="val_accuracy",
+            examples=180,
+            seed=seed,
+            storage="journal",
+            rounds=tuple(rounds),
+            trials=tuple(found),
+            finished=True,
+        )
+
+    return make

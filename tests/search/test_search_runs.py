@@ -16,11 +16,16 @@ import pytest
 
 from pipeline.record import read_outcome, read_signals
 from pipeline.search.trial import Search
-from tests.search.conftest import TINY, Shell
+from tests.search.shell import TINY, Shell
 
 pytestmark = pytest.mark.slow
 LR = "optimizer.lr=tag(log,interval(1e-3,1e-1))"
 ONE = [*TINY, "search=coarse", "search.widenings=0", LR]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path / "outputs")
 
 
 def states(search: Search) -> Counter:
