@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.checks import Checks
 from pipeline.errors import Stopped, UserError
+from pipeline.loggers import Log
 from pipeline.model.classifier import Classifier
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import Train
@@ -491,3 +492,15 @@ def test_the_recorder_sees_the_steps_of_the_training(parts_of: PartsOf) -> None:
     assert signals["units"]["epoch"] == [0, 2]  # too few steps after the first for the second; always after the last
     assert len(signals["epochs"]["probe_loss"]) == 3
     assert len(signals["losses"]) == len(signals["accuracies"]) == 3 * STEPS
+
+
+def test_the_logs_are_told_of_each_epoch_once_it_is_over(parts_of: Any) -> None:
+    class Told(Log):
+        lengths: ClassVar[list[int]] = []
+
+        def training(self, history: Any, *_: Any) -> None:
+            self.lengths.append(len(history))
+
+    parts = parts_of("stages.train.epochs=3", log=Told())
+    parts.stages["train"](parts, [])
+    assert Told.lengths == [1, 2, 3, 3]
