@@ -37,6 +37,7 @@ def test_every_option_stands_in_a_line_with_the_words_of_its_file(page: str) -> 
 
 def test_the_groups_are_those_of_the_configuration_and_the_default_stands_first(page: str) -> None:
     shown = re.findall(r"^  (\w+)=", page.partition("Keys typed most")[0], re.MULTILINE)
+    assert all("base" not in [option.name for option in group.options] for group in MENU.values())
     assert sorted(shown) == sorted({path.parent.name for path in CONF.glob("*/*.yaml")})
     config = composed([])
     assert list(MENU["stage"].chosen) == list(config.stages)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.prune import _remove
 from pipeline.commands.runs import runs
 from pipeline.errors import UserError
 from pipeline.kept import kept
@@ -119,6 +120,17 @@ def test_it_asks_first(
     assert asked[0].startswith("Remove 2 of 5 runs, ")
     assert "B? [y/N]" in asked[0]
     assert ("nothing removed" in capsys.readouterr().out) != removed
+
+
+def test_the_remover_itself_refuses_what_lies_elsewhere(make_run: Made, outputs: Path, tmp_path: Path) -> None:
+    run = make_run("aaaa00000000")
+    (tmp_path / "mine" / "things").mkdir(parents=True)
+    link = outputs / "run" / "link"
+    link.symlink_to(run.resolve())
+    for elsewhere in (tmp_path / "mine" / "things", outputs / "run", run / ".hydra", link):
+        with pytest.raises(UserError, match="it stays"):
+            _remove(elsewhere, outputs)
+        assert elsewhere.exists()
 
 
 def test_no_answer_is_no(five: None, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
