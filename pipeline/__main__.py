@@ -14,18 +14,17 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from pipeline import verdict
 from pipeline.commands import asked, obey
 from pipeline.commands.flags import FLAGS, HYDRAS, print_versions
 from pipeline.errors import Stopped, UserError, did_you_mean
+from pipeline.verdict import Verdict
 
 if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be composed
     from argparse import Namespace
 
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
-
-_exit_codes: list[int] = []
-"""Of a command, or of each job of this process: one, or those of a multirun."""
 
 
 def main() -> None:
@@ -36,11 +35,11 @@ def main() -> None:
     word = asked(arguments)
     try:
         if word is not None:
-            _exit_codes.append(obey(word, arguments[1:]))
+            verdict.codes.append(obey(word, arguments[1:]))
         elif {"--help", "-h"} & set(arguments):
-            _exit_codes.append(obey("help", arguments))
+            verdict.codes.append(obey("help", arguments))
         elif "--version" in arguments:
-            _exit_codes.append(print_versions())
+            verdict.codes.append(print_versions())
         else:
             _compose_and_run()
         sys.stdout.flush()
@@ -55,7 +54,7 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which Python flushes at its end
         sys.exit(128 + signal.SIGPIPE)
-    sys.exit(max(_exit_codes, default=0))
+    sys.exit(max(verdict.codes, default=0))
 
 
 def _nobody_reads() -> bool:
@@ -131,8 +130,8 @@ def _show(config: DictConfig, *, resolve: bool) -> None:
     print(OmegaConf.to_yaml(config), end="")
 
 
-def _job(config: DictConfig) -> None:
-    """One run. Its verdict goes to `_exit_codes`, so that one failed job does not end a multirun."""
+def _job(config: DictConfig) -> Verdict:
+    """One run. Its verdict is returned and not raised, so that one failed job does not end a multirun."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -142,8 +141,7 @@ def _job(config: DictConfig) -> None:
     if config.search.job:
         from pipeline.search.driver import work
 
-        _exit_codes.append(work(config))
-        return
+        return Verdict(work(config))
     code = 1
     try:
         if job.mode == RunMode.MULTIRUN:
@@ -162,7 +160,7 @@ def _job(config: DictConfig) -> None:
         if job.mode != RunMode.MULTIRUN:
             raise
         traceback.print_exc()
-    _exit_codes.append(code)
+    return Verdict(code)
 
 
 def _spare_test_split(config: DictConfig, job: HydraConf) -> None:

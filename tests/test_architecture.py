@@ -19,7 +19,7 @@ FILES = sorted(
 FLOORS = [
     {"errors", "menu"},
     {"fields", "stopping", "plain"},
-    {"rundir", "allowed", "checks", "signals", "rule_source"},
+    {"verdict", "rundir", "allowed", "checks", "signals", "rule_source"},
     {"data", "record", "pictures", "loggers"},
     {"model"},
     {"parts", "batching", "assemble"},
