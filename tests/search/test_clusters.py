@@ -125,7 +125,7 @@ def test_slurm_gets_the_jobs_that_it_is_asked_for(alone: list[tuple[str, ...]], 
     recipe = [f"experiment={SLURM}", "hydra.launcher.partition=cpu", "hydra.launcher.cpus_per_task=1"]
     rows = searched(tmp_path / "outputs", *recipe, path=f"{programs}{os.pathsep}")
     assert same(rows) == alone
-    (script,) = (tmp_path / "outputs").rglob("*submission*.sh")
+    (script,) = (tmp_path / "outputs").rglob("7_submission.sh")
     text = script.read_text()
     for line in ("--partition=cpu", "--cpus-per-task=1", "--mem=8GB", "--time=240", "--array=0-1%"):
         assert f"#SBATCH {line}" in text
