@@ -90,6 +90,12 @@ def test_users_words_make_no_elements_and_are_shown_as_they_are() -> None:
     assert sum(word.strip() == EVIL.strip() for word in evil.words) >= 12
 
 
+def test_data_has_nothing_that_an_html_parser_knows() -> None:
+    """`<!--<script` changes what ends a script."""
+    views = {"<!--<script ": {"yaxis.type": "log"}}
+    assert not set("<>&\u2028") & set(Reader(whole(blocks=[chart(views=views)])).blocks["data-charts"])
+
+
 def test_labels_inside_charts_are_text_but_for_what_is_meant() -> None:
     meant = Markup(f"<b>{label('<i>')}</b>")
     figure = {"data": [{"name": "<b>a</b> & b", "text": meant, "hovertemplate": "%{y}<extra></extra>"}], "layout": {}}
