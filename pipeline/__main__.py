@@ -67,13 +67,16 @@ def _nobody_reads() -> bool:
 def _compose_and_run() -> None:
     import hydra
 
-    from pipeline.overrides import CONF, composed, register_resolvers, swept
+    from pipeline.overrides import CONF, composed, in_force, register_resolvers, swept
     from pipeline.rundir import check_name, check_working_folder, check_writable
 
     check_working_folder()
     # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
     arguments = _flags()
+    kept = in_force(arguments.overrides, config_dir=arguments.config_dir)
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in arguments.overrides] + kept
+    arguments.overrides = kept
     if not (arguments.hydra_help or arguments.shell_completion):
         config = composed(arguments.overrides, config_dir=arguments.config_dir)
         searching = bool(config.search.rounds) and not config.search.job

@@ -42,7 +42,7 @@ def register_resolvers() -> None:
 
 def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
     """The whole configuration that `overrides` describe; raises `UserError` for whatever is not on the menu."""
-    parsed = _parse(overrides)
+    parsed = _parse(in_force(overrides, config_dir=config_dir))
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"there is no folder {config_dir!r}.", field="--config-dir")
     register_resolvers()
@@ -84,6 +84,20 @@ def _hydra_kept() -> Iterator[None]:
         yield
     finally:
         state.hydra = before
+
+
+def in_force(overrides: Sequence[str], *, config_dir: str | None = None) -> list[str]:
+    """`overrides` without those that a later choice of the same group has made void, so that a remedy can be appended
+    to any command: in `init=small_gaussian init.weight.std=0 init=he` the first two say nothing about he."""
+    keys = [text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides]
+    last = {key: place for place, key in enumerate(keys) if keys.count(key) > 1}
+    again = {group: last[group] for group in groups(config_dir) if group in last}
+
+    def void(place: int) -> bool:
+        group = keys[place].partition(".")[0]
+        return place < again.get(group, -1)
+
+    return [text for place, text in enumerate(overrides) if not void(place)]
 
 
 def groups(config_dir: str | None = None) -> list[str]:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import pipeline.overrides
 from pipeline.errors import UserError
-from pipeline.overrides import CONF, composed, swept
+from pipeline.overrides import CONF, composed, in_force, swept
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,6 +56,16 @@ def test_options_and_keys_are_taken_together_and_the_last_word_counts() -> None:
     assert config.optimizer.lr == 0.5
     assert config.init.weight["_target_"].endswith(".xavier")
     assert config.seed == 7
+
+
+def test_a_later_choice_of_a_group_makes_void_what_was_typed_about_the_earlier_one() -> None:
+    """A remedy can be appended to any command, also where the option that it names lacks a key that was typed."""
+    typed = ["init=small_gaussian", "init.weight.std=0", "optimizer.lr=0.5", "init=he", "init.bias=0.1"]
+    assert in_force(typed) == ["optimizer.lr=0.5", "init=he", "init.bias=0.1"]
+    assert composed(typed) == composed(typed[2:])
+    assert in_force(typed[:3]) == typed[:3]
+    stages = ["stage=[sanity]", "stages.sanity.examples=64", "stage=[sanity,train]"]
+    assert in_force(stages) == stages[1:]
 
 
 def test_a_list_of_stages_keeps_its_order() -> None:
