@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.report.blocks import Block, Callout, Cell, Command, Link, Numbers, Section, Table, Text
 from pipeline.report.page import page
@@ -46,7 +47,7 @@ def search_page(search: Search, comparison: Comparison | None, *, best_file: str
         *_importance(weights),
         *([Section("Learning curves", [curves_chart(search, best)])] if any(t.curve for t in search.trials) else []),
         *_samplers(search),
-        _trials(search),
+        _trials(search, best, Path(best_file).parent),
     ]
     return page(
         title=f"search {search.name}",
@@ -191,7 +192,7 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
-def _trials(search: Search) -> Section:
+def _trials(search: Search, best: Trial | None, folder: Path) -> Section:
     places = {t.number: i for i, t in enumerate(search.ranking(), start=1)}
     keys = list(dict.fromkeys(p.key for about in search.rounds for p in about.parameters))
     headers = ["place", "trial", "round", metric_name(search), *keys, "state", "seconds", "reason"]
@@ -214,7 +215,11 @@ def _trials(search: Search) -> Section:
     summary = "All of them, the best first; also in trials.csv." + (
         f" Not complete: {', '.join(f'{n} {state}' for state, n in reasons.items())}." if reasons else ""
     )
-    return Section("Trials", [Table(headers, rows)], summary=summary)
+    blocks: list[Block] = [Table(headers, rows)]
+    if best is not None and best.directory:
+        own = shlex.quote(str(folder / best.directory))
+        blocks.insert(0, Command(f"python -m pipeline report {own}", "a page for one trial, such as the best"))
+    return Section("Trials", blocks, summary=summary)
 
 
 def _cell(value: object) -> Cell:

@@ -97,6 +97,7 @@ def test_the_verdict_is_what_the_seeds_say(search_of: SearchOf) -> None:
     assert "No difference beyond luck" in words(page)
     assert "over 3 seeds with optimizer.lr=" in words(page)
     assert "python -m pipeline experiment=a/best.yaml" in words(page)
+    assert "python -m pipeline report a/trials/" in words(page)
     page = search_page(search, compared(search, better=0.1), best_file="a/best.yaml")
     assert "The winner is better" in words(page)
     dots = charts(page)["seeds"]["data"][1]
