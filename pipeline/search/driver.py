@@ -29,6 +29,7 @@ from pipeline.record import command_line, config_hash
 from pipeline.report.terminal import Terminal
 from pipeline.rundir import point_latest
 from pipeline.search import results
+from pipeline.search.analysis import gaps
 from pipeline.search.configurations import Configurations
 from pipeline.search.engine import Ended, Engine, ended_badly
 from pipeline.search.final import Job, compare_winner
@@ -343,6 +344,7 @@ class _Run:
         found = self._snapshot(engine, finished=True)
         write_search(found)
         teller.ends(found)
+        teller.gaps([gap for gap in gaps(found) if gap.round == len(found.rounds) - 1])
         comparison = None
         if self.settings.final_seeds and (ranking := found.ranking()):
             count = min(2, len(ranking)) * self.settings.final_seeds

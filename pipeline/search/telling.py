@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.report.console import console, is_live
+from pipeline.search.analysis import Gap
 from pipeline.search.study import Claim
 from pipeline.search.trial import COMPLETE, Round, Search, Value
 
@@ -107,6 +108,11 @@ class SearchTeller:
             self._tenth = tenth
             self.say(f"  {self._done:.0f}/{self._total:.0f}  {said}")
 
+    def gaps(self, found: Sequence[Gap]) -> None:
+        """How far the ranges were explored: the largest stretch of each in which nothing was tried."""
+        if found:
+            self.say("largest gaps: " + "; ".join(_gap(gap) for gap in found), style="dim")
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
@@ -134,6 +140,10 @@ class SearchTeller:
             )
         self.say(Text(f"best by {search.metric}:", "bold"))
         self.console.print(table)
+
+
+def _gap(gap: Gap) -> str:
+    return f"{gap.key} {gap.low:.3g} .. {gap.high:.3g} ({gap.share:.0%}; by chance {gap.chance:.0%})"
 
 
 def shown(key: str, choices: Sequence[Value], low: float, high: float, log: bool) -> str:
