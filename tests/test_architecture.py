@@ -51,7 +51,7 @@ KNOW_HYDRA = {
         "__main__.py",
     ),
     "commands/completion.py",
-    *(f"search/{name}.py" for name in ("space", "configurations", "driver")),
+    *(f"search/{name}.py" for name in ("space", "configurations", "plan", "part", "driver")),
 }
 
 

@@ -1,83 +1,42 @@
-"""A search from what was typed to its end: settings, storage, sanity, rounds, results."""
+"""The two ways into a search: the program that was typed, and the job that a launcher started for it."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
-import functools
-import hashlib
-import json
-import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
-from optuna.storages import BaseStorage
 
-from pipeline.checks import Finding
 from pipeline.errors import CRASHED, FAILED, PASSED, USER_ERROR, Stopped, UserError
 from pipeline.overrides import composed
 from pipeline.plain import to_plain
-from pipeline.record import command_line, config_hash
-from pipeline.report.terminal import Terminal
-from pipeline.rundir import point_latest
-from pipeline.search import results
-from pipeline.search.analysis import gaps
 from pipeline.search.configurations import Configurations
-from pipeline.search.engine import Ended, Engine, ended_badly
-from pipeline.search.final import Job, compare_winner
-from pipeline.search.pool import Pool, cool_down
+from pipeline.search.engine import Ended
+from pipeline.search.part import Launch, Part
+from pipeline.search.plan import Plan, parsed, planned
+from pipeline.search.pool import cool_down
 from pipeline.search.sampling import in_advance
-from pipeline.search.settings import Settings, read_settings, threads, workers
-from pipeline.search.space import parameters, typed
-from pipeline.search.storage import JOURNAL, opened
-from pipeline.search.study import Me, RoundStudy, living
-from pipeline.search.task import Task
-from pipeline.search.telling import Quiet, SearchTeller
-from pipeline.search.trial import BROKEN, Parameter, Round, Search, Value, round_from, write_search
-from pipeline.stopping import Stopper
-
-Launch = Callable[[list[list[str]], str], None]
-NOT_TRIALS = ("search", "hydra", "verbose", "outputs", "name", "resume")
-"""Keys that say how the search is run, or where, and nothing about a trial."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Everything that a process needs to work on a search; kept in the storage, so that jobs need nothing else."""
-
-    typed: tuple[str, ...]
-    """All overrides but the sweeps, those of the search included."""
-    sweeps: tuple[str, ...]
-    config_dir: str | None
-    directory: str = ""
-    fingerprint: str = ""
-    host: str = ""
-
-    @property
-    def base(self) -> tuple[str, ...]:
-        """What all trials share."""
-        return tuple(word for word in self.typed if _key(word).split(".")[0].split("/")[0] not in NOT_TRIALS)
+from pipeline.search.settings import Settings, read_settings
+from pipeline.search.space import parameters
+from pipeline.search.storage import opened
+from pipeline.search.telling import Quiet
+from pipeline.search.trial import BROKEN, Round, round_from
 
 
 def search(config: DictConfig, arguments: Sequence[str], *, launch: Launch) -> int:
     """Run the search that was typed; returns the exit code. `launch` starts jobs with the configured launcher."""
     with _told() as ended:
         settings = read_settings(to_plain(config.search))
-        plan, configurations, space = _planned(config, arguments, settings)
+        plan, configurations, space = planned(config, arguments, settings)
         stretch = settings.rounds[0]
         first = Round(stretch.name, space, stretch.trials, stretch.epochs)
         if settings.dry_run:
             _list(first, settings, configurations)
         else:
-            run = _Run(config, settings, plan, configurations, first)
+            run = Part(config, settings, plan, configurations, first)
             basic = str(config.hydra.launcher._target_).endswith(".BasicLauncher")
             ended.code = run.to_its_end(None if basic else launch)
     return ended.code
@@ -93,10 +52,10 @@ def work(config: DictConfig) -> int:
         plan = Plan(**noted["plan"] | lists)
         joined = composed(plan.typed, config_dir=plan.config_dir)
         settings = dataclasses.replace(read_settings(to_plain(joined.search)), storage=wish.storage, study=wish.study)
-        space = parameters(_parsed(plan.sweeps))
+        space = parameters(parsed(plan.sweeps))
         configurations = Configurations(plan.base, space, config_dir=plan.config_dir)
         first = round_from(noted["round"])
-        run = _Run(joined, settings, plan, configurations, first)
+        run = Part(joined, settings, plan, configurations, first)
         run.storage = storage
         run.take_part(noted["examples"], Quiet())
     return ended.code
@@ -125,31 +84,6 @@ def _told() -> Iterator[_Ended]:
         ended.code = 128 + (stop.signal if isinstance(stop, Stopped) else 2)
 
 
-def _planned(
-    config: DictConfig, arguments: Sequence[str], settings: Settings
-) -> tuple[Plan, Configurations, tuple[Parameter, ...]]:
-    """What is searched; every mistake in it is a `UserError`."""
-    parsed = _parsed(arguments)
-    if not any(o.is_sweep_override() for o in parsed):
-        parsed += _parsed(settings.space)
-    space = parameters(parsed)
-    typed = tuple(str(o.input_line) for o in parsed if not o.is_sweep_override())
-    sweeps = tuple(str(o.input_line) for o in parsed if o.is_sweep_override())
-    folders = [s.path for s in config.hydra.runtime.config_sources if s.provider == "command-line"]
-    plan = Plan(typed, sweeps, next(iter(folders), None))
-    configurations = Configurations(plan.base, space, config_dir=plan.config_dir)
-    neutral = configurations.neutral()
-    configurations.check()
-    decisive = [config_hash(to_plain(neutral)), [dataclasses.asdict(p) for p in space], settings.decisive()]
-    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
-    directory = Path(str(config.outputs)) / str(config.name) / f"search_{fingerprint}"
-    return dataclasses.replace(plan, fingerprint=fingerprint, directory=str(directory.resolve())), configurations, space
-
-
-def _parsed(words: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(words))
-
-
 def _list(first: Round, settings: Settings, configurations: Configurations) -> None:
     """The trials of the first round, one a line, as they would be typed."""
     for sampler in settings.samplers(0):
@@ -158,222 +92,3 @@ def _list(first: Round, settings: Settings, configurations: Configurations) -> N
             print(f"# {sampler}: {first.trials} trials, each chosen when the scores of those before are known")
         for params in planned or []:
             print(" ".join(configurations.overrides(first, params)))
-
-
-class _Run:
-    """This process's part in a search."""
-
-    def __init__(
-        self, config: DictConfig, settings: Settings, plan: Plan, configurations: Configurations, first: Round
-    ):
-        self.config, self.settings, self.plan = config, settings, plan
-        self.configurations, self.first = configurations, first
-        self.directory = Path(plan.directory)
-        self.study = settings.study or f"{config.name}-{plan.fingerprint}"
-        self.me, self.stopper = Me(), Stopper()
-        self.storage: BaseStorage
-
-    # ------------------------------------------------------------------ the program
-
-    def to_its_end(self, launch: Launch | None) -> int:
-        new = not self.directory.exists()
-        among = workers(self.settings)
-        teller = SearchTeller(
-            metric=self.settings.metric,
-            direction=self.settings.direction,
-            verbose=int(self.config.verbose),
-        )
-        self.storage = opened(self.settings.storage, self.directory)
-        self._take(self._made())
-        with self.stopper.listening(), _closing(Pool(among if launch is None else 1, threads=self._threads())) as pool:
-            try:
-                examples = self._sanity(pool)
-            except UserError:
-                self._forget(new)
-                raise
-            if examples is None:
-                return FAILED
-            teller.say(f"{self.study}  {os.path.relpath(self.directory)}", style="dim")
-            point_latest(self.directory, Path(str(self.config.outputs)).resolve())
-            engine = self._engine(pool, examples, teller)
-            try:
-                if launch is None:
-                    engine.run()
-                else:
-                    engine.begin()
-                    launch([self._job(k) for k in range(among)], str(self.directory))
-                    engine.look_on()
-            finally:
-                teller.close()
-                self._save(engine)
-            return self._results(engine, pool, teller)
-
-    def take_part(self, examples: int, teller: Any) -> None:
-        """Take trials until there are none, as one of many."""
-        with self.stopper.listening(), _closing(Pool(1, threads=self._threads())) as pool:
-            self._engine(pool, examples, teller, save=False).run()
-
-    def _threads(self) -> int:
-        return threads(self.settings, workers(self.settings))
-
-    def _engine(self, pool: Pool, examples: int, teller: Any, *, save: bool = True) -> Engine:
-        return Engine(
-            storage=self.storage,
-            study=self.study,
-            settings=self.settings,
-            configurations=self.configurations,
-            first=self.first,
-            directory=self.directory,
-            examples=examples,
-            pool=pool,
-            teller=teller,
-            stopper=self.stopper,
-            saved=self._save if save else lambda engine: None,
-            me=self.me,
-        )
-
-    def _job(self, number: int) -> list[str]:
-        """The overrides of a launcher's job."""
-        storage = self.settings.storage or str(self.directory / JOURNAL)
-        where: list[tuple[str, Value]] = [
-            ("search.storage", storage),
-            ("search.study", self.study),
-            ("search.job", True),
-            ("hydra.sweep.dir", str(self.directory)),
-            ("hydra.sweep.subdir", f"jobs/{number}"),
-        ]
-        return [*self.plan.typed, *(typed(Parameter(key, "choice"), value) for key, value in where)]
-
-    # ------------------------------------------------------------------ whose study it is
-
-    def _made(self) -> bool:
-        name = f"{self.study}.0"
-        made = RoundStudy.made(self.storage, name, self.first, direction=self.settings.direction, me=self.me)
-        self.id = self.storage.get_study_id_from_name(name)
-        if made:
-            self.storage.set_study_user_attr(self.id, "plan", dataclasses.asdict(self.plan) | {"host": self.me.host})
-        return made
-
-    def _take(self, made: bool) -> None:
-        """Refuse a study that is another search's, or that others work on, unless `search.join` says so."""
-        plan = self.storage.get_study_user_attrs(self.id).get("plan")
-        if made or plan is None:
-            return
-        if plan["fingerprint"] != self.plan.fingerprint:
-            raise UserError(
-                f"the study {self.study!r} is another search's: {command_line([*plan['typed'], *plan['sweeps']])}. "
-                "Choose another name, or leave it out.",
-                field="search.study",
-            )
-        if self.settings.join:
-            return
-        if (plan["directory"], plan["host"]) != (self.plan.directory, self.me.host):
-            raise UserError(
-                f"the study {self.study!r} is kept in {plan['directory']!r} on {plan['host']!r}. Go on there, or take "
-                "part from here with search.join=true.",
-                field="search.storage",
-            )
-        if others := living(self.storage, self.study, self.me):
-            raise UserError(
-                f"process {others[0]['pid']} on {others[0]['host']!r} works on this search. "
-                "Wait for it, or take part with search.join=true.",
-                field="search.join",
-            )
-
-    def _forget(self, new: bool) -> None:
-        """Leave nothing of a search that could not begin."""
-        if new:
-            self.storage.delete_study(self.id)
-            shutil.rmtree(self.directory, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                for parent in list(self.directory.parents)[:2]:
-                    parent.rmdir()
-
-    # ------------------------------------------------------------------ before the first trial, and after the last
-
-    def _sanity(self, pool: Pool) -> int | None:
-        """Look at the search's configuration before anything is tried; the size of the validation split, or None where
-        the stage failed."""
-        noted = self.storage.get_study_user_attrs(self.id)
-        if "examples" in noted:
-            return noted["examples"]
-        neutral = self.configurations.neutral()
-        task = Task(
-            config=to_plain(neutral),
-            overrides=(*self.configurations.base, "stage=sanity"),
-            directory=self.directory / "sanity",
-            metric=self.settings.metric,
-            sanity=True,
-        )
-        looked = next(iter(pool.map([task])))
-        if isinstance(looked, BaseException):
-            raise looked
-        if stage := looked["stage"]:
-            findings = tuple(Finding.from_dict(told) for told in stage["findings"])
-            passed = stage["status"] == "passed"
-            fields = {key: stage[key] for key in ("name", "seconds", "headline", "metrics")}
-            Terminal(verbose=1).stage_ends(SimpleNamespace(**fields, passed=passed, findings=findings))
-            if not passed:
-                return None
-        self.storage.set_study_user_attr(self.id, "examples", looked["examples"])
-        return looked["examples"]
-
-    def _save(self, engine: Engine) -> None:
-        write_search(self._snapshot(engine))
-
-    def _snapshot(self, engine: Engine, *, finished: bool = False) -> Search:
-        words = (
-            [*self.config.hydra.overrides.hydra, *self.plan.typed, *self.plan.sweeps] if "hydra" in self.config else []
-        )
-        return Search(
-            name=self.study,
-            directory=str(self.directory),
-            command=command_line(words),
-            base=self.plan.base,
-            direction=self.settings.direction,
-            metric=self.settings.metric,
-            examples=engine.examples,
-            seed=self.settings.seed,
-            storage=self.settings.storage or str(self.directory / JOURNAL),
-            rounds=tuple(study.round for study in engine.rounds),
-            trials=tuple(engine.trials()),
-            finished=finished,
-        )
-
-    def _results(self, engine: Engine, pool: Pool, teller: SearchTeller) -> int:
-        found = self._snapshot(engine, finished=True)
-        write_search(found)
-        teller.ends(found)
-        teller.gaps([gap for gap in gaps(found) if gap.round == len(found.rounds) - 1])
-        comparison = None
-        if self.settings.final_seeds and (ranking := found.ranking()):
-            count = min(2, len(ranking)) * self.settings.final_seeds
-            teller.say(f"the best two once more, {count} trainings with other seeds", style="dim")
-            retrain = functools.partial(self._retrained, found, pool)
-            comparison = compare_winner(found, retrain, seeds=self.settings.final_seeds)
-            teller.say(comparison.sentence if comparison else "")
-        results.write(found, comparison)
-        return FAILED if ended_badly(found.trials) else PASSED
-
-    def _retrained(self, found: Search, pool: Pool, jobs: Sequence[Job]) -> list[float | None]:
-        """The scores of some trials with other seeds, trained as long as the last round's."""
-        by_number = {trial.number: trial for trial in found.trials}
-        tasks = []
-        for job in jobs:
-            trial = by_number[job.trial]
-            longest = dataclasses.replace(found.rounds[trial.round], epochs=found.rounds[-1].epochs)
-            config = copy.deepcopy(self.configurations.plain(longest, trial.params)) | {"seed": job.seed}
-            tasks.append(Task(config=config, overrides=job.overrides, directory=None, metric=self.settings.metric))
-        return [None if isinstance(told, BaseException) else told.get("score") for told in pool.map(tasks)]
-
-
-@contextlib.contextmanager
-def _closing(pool: Pool) -> Iterator[Pool]:
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]

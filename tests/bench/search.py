@@ -14,8 +14,8 @@ import tempfile
 import time
 from typing import Any
 
-FEW, MANY = 5, 55
-JOBS = (2, 12)
+FEW, MANY = 5, 35
+JOBS = (2, 10)
 """Of the opponent, which takes longer."""
 TRIAL = ["model=mlp", "data.limit=1000", "trainer=cpu"]
 SEARCH = ["search=coarse", "search.rounds.coarse.epochs=1", "search.widenings=0", "search.final_seeds=0", "verbose=0"]

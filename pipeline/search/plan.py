@@ -1,0 +1,70 @@
+"""What is searched, from what was typed: the space, what all trials share, and the name and folder that follow."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from pipeline.plain import to_plain
+from pipeline.record import config_hash
+from pipeline.search.configurations import Configurations
+from pipeline.search.settings import Settings
+from pipeline.search.space import parameters
+from pipeline.search.trial import Parameter
+
+NOT_TRIALS = ("search", "hydra", "verbose", "outputs", "name", "resume")
+"""Keys that say how the search is run, or where, and nothing about a trial."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that a process needs to work on a search; kept in the storage, so that jobs need nothing else."""
+
+    typed: tuple[str, ...]
+    """All overrides but the sweeps, those of the search included."""
+    sweeps: tuple[str, ...]
+    config_dir: str | None
+    directory: str = ""
+    fingerprint: str = ""
+    host: str = ""
+
+    @property
+    def base(self) -> tuple[str, ...]:
+        """What all trials share."""
+        return tuple(word for word in self.typed if _key(word).split(".")[0].split("/")[0] not in NOT_TRIALS)
+
+
+def planned(
+    config: DictConfig, arguments: Sequence[str], settings: Settings
+) -> tuple[Plan, Configurations, tuple[Parameter, ...]]:
+    """What is searched; every mistake in it is a `UserError`."""
+    words = parsed(arguments)
+    if not any(o.is_sweep_override() for o in words):
+        words += parsed(settings.space)
+    space = parameters(words)
+    typed = tuple(str(o.input_line) for o in words if not o.is_sweep_override())
+    sweeps = tuple(str(o.input_line) for o in words if o.is_sweep_override())
+    folders = [s.path for s in config.hydra.runtime.config_sources if s.provider == "command-line"]
+    plan = Plan(typed, sweeps, next(iter(folders), None))
+    configurations = Configurations(plan.base, space, config_dir=plan.config_dir)
+    neutral = configurations.neutral()
+    configurations.check()
+    decisive = [config_hash(to_plain(neutral)), [dataclasses.asdict(p) for p in space], settings.decisive()]
+    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    directory = Path(str(config.outputs)) / str(config.name) / f"search_{fingerprint}"
+    return dataclasses.replace(plan, fingerprint=fingerprint, directory=str(directory.resolve())), configurations, space
+
+
+def parsed(words: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(words))
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
