@@ -102,7 +102,7 @@ def in_force(overrides: Sequence[str], *, config_dir: str | None = None) -> list
 
 def groups(config_dir: str | None = None) -> list[str]:
     """The groups of the menu."""
-    folders = [CONF, *([Path(config_dir)] if config_dir else [])]
+    folders = [CONF, *([Path(config_dir)] if config_dir and Path(config_dir).is_dir() else [])]
     return sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()} - {"hydra"})
 
 
