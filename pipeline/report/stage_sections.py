@@ -12,7 +12,7 @@ from pipeline.report.figures import answers, curves, data, layers
 if TYPE_CHECKING:
     from pipeline.report.run_page import Run
 
-PLANNED = ("sanity", "overfit", "lr_range", "train", "evaluate")
+PLANNED = ("sanity", "overfit", "lr_range", "train", "ensemble", "evaluate")
 SPREAD = ("vanishing_activations", "exploding_activations", "saturated_units", "dead_units", "symmetric_units")
 """Checks that look at how activations are spread."""
 
@@ -41,6 +41,9 @@ def tile(name: str, stage: Mapping[str, Any], signals: Mapping[str, Any]) -> tup
         return "validation accuracy", f"{m['val_accuracy']:.3f}", note, status
     if name == "lr_range" and m.get("proposed_lr"):
         return "proposed rate", f"{m['proposed_lr']:.2g}", f"configured {m['configured_lr']:.2g}", status
+    if name == "ensemble" and "ensemble_accuracy" in m:
+        best = max(m["member_accuracies"], default=0.0)
+        return "ensemble, validation", f"{m['ensemble_accuracy']:.3f}", f"its best member {best:.3f}", status
     if name == "evaluate":
         return "test accuracy", f"{m['test_accuracy']:.3f}", f"loss {_number(m['test_loss'])}", status
     return None
@@ -70,6 +73,8 @@ def charts_of(name: str, run: Run, *, whole: bool = False) -> list[Any]:
 def _blocks(name: str, run: Run, signals: Any, metrics: Any, findings: list[Any]) -> list[Block | None]:
     if name == "overfit":
         return [curves.heart(signals)]
+    if name == "ensemble":
+        return [answers.members(metrics)]
     if name == "lr_range":
         return [curves.lr_range(metrics)]
     stages = {"sanity": _sanity, "train": _train, "evaluate": _evaluate}

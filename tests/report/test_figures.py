@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.report.figures import curves, layers
+from pipeline.report.figures import answers, curves, layers
 from pipeline.report.figures.axes import by_depth, digits, log_axis, short_names, thinned
 
 SAMPLES = {
@@ -117,3 +117,13 @@ def test_deep_networks_show_some_layers_the_first_and_last_among_them() -> None:
     assert layers.chosen(5) == [0, 1, 2, 3, 4]
     some = layers.chosen(100)
     assert (len(some), some[0], some[-1]) == (layers.LAYERS, 0, 99)
+
+
+def test_an_ensemble_stands_beside_its_members() -> None:
+    metrics = {"member_accuracies": [0.8, 0.9], "ensemble_accuracy": 0.91, "ensemble_examples": 100}
+    chart = answers.members(metrics)
+    assert chart
+    [bars] = chart.figure["data"]
+    assert (bars["y"], bars["x"]) == (["member 1", "member 2", "together"], [0.8, 0.9, 0.91])
+    assert bars["error_x"]["array"][0] == pytest.approx(0.04)
+    assert answers.members({}) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.blocks import BLUE, MUTED, ORANGE, Chart, Images, Markup, Picture, label
+from pipeline.report.blocks import BLUE, GREEN, MUTED, ORANGE, SKY, Chart, Images, Markup, Picture, label
 from pipeline.report.figures.axes import axis, bars
 
 Metrics = Mapping[str, Any]
@@ -85,6 +85,25 @@ def per_class(metrics: Metrics) -> Chart | None:
     layout = {"yaxis": {"type": "category", "autorange": "reversed"}, "shapes": [shape]}
     layout["xaxis"] = axis("accuracy", tickformat=".0%", range=[0, 1])
     return Chart("per-class", "Accuracy by class", {"data": data, "layout": layout}, height=110 + 26 * len(names))
+
+
+def members(metrics: Metrics) -> Chart | None:
+    """An ensemble on the validation split against each network in it, with one standard error either way."""
+    scores = metrics.get("member_accuracies")
+    if not scores or "ensemble_accuracy" not in metrics:
+        return None
+    whole, n = metrics["ensemble_accuracy"], metrics["ensemble_examples"]
+    names = [*(f"member {i}" for i in range(1, len(scores) + 1)), "together"]
+    values = [*scores, whole]
+    spread = {"type": "data", "array": [(v * (1 - v) / n) ** 0.5 for v in values], "color": MUTED, "thickness": 1.2}
+    data = bars(names, values, "accuracy", BLUE, error_x=spread)
+    data["marker"] = {"color": [SKY] * len(scores) + [GREEN]}
+    low = max(0.0, min(values) - 0.1)
+    layout = {"yaxis": {"autorange": "reversed"}}
+    layout["xaxis"] = axis("validation accuracy", tickformat=".0%", range=[low, min(1.02, max(values) + 0.06)])
+    return Chart(
+        "members", "Members, and all together", {"data": [data], "layout": layout}, height=130 + 30 * len(names)
+    )
 
 
 def mistakes(metrics: Metrics, pictures: Sequence[Picture], classes: Sequence[str]) -> Images | None:
