@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.report.expectations import table
 from pipeline.report.figures import answers, curves, layers
 from pipeline.report.figures.axes import by_depth, digits, log_axis, short_names, thinned
 
@@ -127,3 +128,15 @@ def test_an_ensemble_stands_beside_its_members() -> None:
     assert (bars["y"], bars["x"]) == (["member 1", "member 2", "together"], [0.8, 0.9, 0.91])
     assert bars["error_x"]["array"][0] == pytest.approx(0.04)
     assert answers.members({}) is None
+
+
+def test_a_tick_stands_only_where_the_numbers_hold() -> None:
+    """A finding's consequences are not told again, so silence of a check is no tick."""
+    overfit = {"overfit_best_loss": math.nan, "overfit_wrong": 0, "overfit_target": 0.01, "overfit_examples": 32}
+    told = table("overfit", overfit, {})
+    assert told
+    assert [row[0] for row in told.rows] == ["", "✓"]
+    told = table("overfit", overfit, {"cannot_overfit": "failure"})
+    assert told
+    assert {row[0] for row in told.rows} == {"✕ failure"}
+    assert table("overfit", {}, {}) is None
