@@ -16,7 +16,8 @@ from pipeline.errors import UserError
 from pipeline.kept import SEARCH, Kept, find, kept
 from pipeline.record import OUTCOME
 from pipeline.report.index_page import Listed, index_page
-from pipeline.report.run_page import REPORT, history, write_report
+from pipeline.report.run import history
+from pipeline.report.run_page import REPORT, write_report
 from pipeline.rundir import write_text
 
 INDEX = "index.html"

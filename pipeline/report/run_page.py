@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.pictures import read_pictures
-from pipeline.record import read_outcome, read_signals
 from pipeline.report.blocks import Block, Callout, Command, Numbers, Section, Table, Text
 from pipeline.report.page import page
+from pipeline.report.run import Run, outputs_of, read_run
 from pipeline.report.stage_sections import PLANNED, charts_of, data_blocks, measured, tile
 from pipeline.rundir import write_text
 
@@ -22,38 +20,10 @@ FINDINGS = 6
 """Findings that are told at the top; all of them stand in their stages."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """All that a run's directory tells. `overrides`: as typed; `planned`: names of the stages it was to go through."""
-
-    id: str
-    record: Mapping[str, Any]
-    signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    planned: Sequence[str] = ()
-
-    @property
-    def stages(self) -> dict[str, Mapping[str, Any]]:
-        return {stage["name"]: stage for stage in self.record["stages"]}
-
-    @property
-    def findings(self) -> list[Mapping[str, Any]]:
-        """Of all stages, the first to mend first."""
-        every = {(f["stage"], f["check"], f["where"]): f for s in self.record["stages"] for f in s["findings"]}
-        order = [(d["stage"], d["check"], d["where"]) for d in self.record["diagnosis"]]
-        return [every[key] for key in order if key in every]
-
-
 def write_report(directory: Path) -> Path:
     """Make report.html in a run's directory anew, from what lies there. Raises `FileNotFoundError` where no run is."""
-    record = read_outcome(directory)
-    if record is None:
-        raise FileNotFoundError(f"{directory} has no readable outcome.json")
-    signals = read_signals(directory) or {}
-    if "train" not in signals and (rows := history(directory)):
-        signals["train"] = {"epochs": rows}  # of a training that was interrupted
-    run = Run(directory.resolve().name, record, signals, read_pictures(directory), _planned(directory))
-    home = os.path.relpath(_outputs(directory.resolve()) / "index.html", directory.resolve())
+    run = read_run(directory)
+    home = os.path.relpath(outputs_of(directory.resolve()) / "index.html", directory.resolve())
     write_text(directory / REPORT, run_page(run, home=home))
     return directory / REPORT
 
@@ -184,32 +154,3 @@ _KEPT = {True: "kept", False: "not kept"}
 def _sizes(record: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{size:,} {split}" for split, size in record["data"]["sizes"].items())
     return f"{record['data']['name']}: {len(record['data']['classes'])} classes; {sizes}"
-
-
-def _planned(directory: Path) -> list[str]:
-    """The stages of the composed configuration, in order."""
-    import yaml
-
-    try:
-        config = yaml.load(
-            (directory / ".hydra" / "config.yaml").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
-        return list(config["stages"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return []
-
-
-def history(directory: Path) -> dict[str, list[float]]:
-    """Columns of history.csv."""
-    try:
-        with (directory / "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {key: [float(row[key]) for row in rows] for key in rows[0]} if rows else {}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
-
-
-def _outputs(directory: Path) -> Path:
-    """The folder of all runs, some levels up: where `latest` is; else that of <outputs>/<name>/<run>."""
-    above = directory.parents
-    return next((folder for folder in above[1:4] if (folder / "latest").is_symlink()), above[1])

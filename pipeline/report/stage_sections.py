@@ -10,7 +10,7 @@ from pipeline.report.blocks import Block, Chart, Text
 from pipeline.report.figures import answers, curves, data, layers
 
 if TYPE_CHECKING:
-    from pipeline.report.run_page import Run
+    from pipeline.report.run import Run
 
 PLANNED = ("sanity", "overfit", "lr_range", "train", "ensemble", "evaluate")
 SPREAD = ("vanishing_activations", "exploding_activations", "saturated_units", "dead_units", "symmetric_units")

@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.pictures import PICTURES, read_pictures
 from pipeline.record import read_outcome, read_signals
-from pipeline.report.run_page import Run, run_page, verdict, write_report
+from pipeline.report.run import Run
+from pipeline.report.run_page import run_page, verdict, write_report
 from tests.report.test_page import Reader
 
 Runs = dict[str, Any]
