@@ -87,11 +87,9 @@ def _plain(chart: Chart) -> dict[str, Any]:
 
 
 def _as_text(value: Any, key: str = "") -> Any:
-    """The figure with all that Plotly would read as markup spelled out, and numbers that JSON knows."""
+    """The figure with all that Plotly would read as markup spelled out."""
     if isinstance(value, str):
         return str(value) if isinstance(value, Markup) or key in TEMPLATES else label(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # a gap in the line
     if isinstance(value, Mapping):
         return {name: _as_text(inner, name) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -99,9 +97,20 @@ def _as_text(value: Any, key: str = "") -> Any:
     return value
 
 
+def _finite(value: Any) -> Any:
+    """Numbers that JSON does not know are gaps in a line."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return value
+
+
 def _json(value: Any) -> str:
     """JSON that no HTML parser takes for anything else: `<` would begin a tag, U+2028 ends a line in JavaScript."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

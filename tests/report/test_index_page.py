@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ def test_only_keys_that_differ_travel() -> None:
 def test_a_key_that_only_some_have_differs() -> None:
     page = index_page([listed(1), listed(2, config={"seed": "2", "model.width": "16", "model.depth": "3"})], folder="o")
     assert compared(page)[1]["config"] == {"seed": "2", "model.depth": "3"}
+
+
+def test_a_loss_that_is_not_finite_is_a_gap() -> None:
+    page = index_page([listed(1, curves={"epoch": [0.0, 1.0], "val_loss": [1.0, math.nan]}), listed(2)], folder="o")
+    assert compared(page)[0]["curves"]["val_loss"] == [1.0, None]
 
 
 def test_the_best_is_named() -> None:
