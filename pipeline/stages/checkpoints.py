@@ -33,13 +33,29 @@ def save(state: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getbuffer()
-    _lay_down_sum(path, hashlib.sha256(data).hexdigest())
+    new = hashlib.sha256(data).hexdigest()
+    _lay_down_sum(path, new)
     write_whole(path, lambda file: file.write(data))
+    _known[_identity(path)] = new
 
 
 def _lay_down_sum(path: Path, new: str) -> None:
-    before = [hashlib.sha256(path.read_bytes()).hexdigest()] if path.exists() else []
+    before = [_sum_of(path)] if path.exists() else []
     write_text(_sums_file(path), "\n".join([new, *before]) + "\n")
+
+
+_known: dict[tuple[int, int, int, int], str] = {}
+"""Sums of files that this process wrote, by device, inode, time and size: reading them again would take longer."""
+
+
+def _sum_of(path: Path) -> str:
+    known = _known.get(_identity(path))
+    return known or hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def link(source: Path, target: Path) -> None:

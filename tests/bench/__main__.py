@@ -26,7 +26,7 @@ PARTS = ("mlp", "convnet", "signals", "startup", "statistics", "search")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contestant (default 5)")
+    parser.add_argument("--rounds", type=int, default=4, help="measurements of each contestant (default 4)")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="parts (default: all)")
     parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
     parser.add_argument("--compile", action="store_true", help="torch.compile among the contestants (minutes more)")
@@ -52,7 +52,7 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     if part == "signals":
         from tests.bench import signals
 
-        return signals.measure(rounds=options.rounds, only=options.case)
+        return signals.measure(rounds=2 * options.rounds + 1, only=options.case)
     if part == "startup":
         from tests.bench import startup
 
@@ -63,7 +63,7 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         return statistics.measure()
     from tests.bench import search
 
-    return search.measure()
+    return search.measure(rounds=max(1, options.rounds // 2))
 
 
 def about() -> dict[str, Any]:
