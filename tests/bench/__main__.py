@@ -52,7 +52,7 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     if part == "signals":
         from tests.bench import signals
 
-        return signals.measure(rounds=2 * options.rounds + 1, only=options.case)
+        return signals.measure(budget=10.0 * options.rounds, only=options.case)
     if part == "startup":
         from tests.bench import startup
 
