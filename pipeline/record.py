@@ -22,7 +22,7 @@ _NAMES = ("class_names", "name", "kind", "nonfinite")
 
 
 def write_outcome(folder: Path, content: Mapping[str, Any]) -> None:
-    write_text(folder / OUTCOME, json.dumps(in_words(content), indent=1) + "\n")
+    write_text(folder / OUTCOME, as_json(content, indent=1) + "\n")
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
@@ -31,7 +31,7 @@ def read_outcome(folder: Path) -> dict[str, Any] | None:
 
 
 def write_signals(folder: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
-    write_text(folder / SIGNALS, json.dumps({"schema": SCHEMA, "stages": in_words(stages)}) + "\n")
+    write_text(folder / SIGNALS, as_json({"schema": SCHEMA, "stages": stages}) + "\n")
 
 
 def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
@@ -63,6 +63,14 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """JSON, in which the numbers that JSON does not know are words. Most values have none, and need no copy."""
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(in_words(value), **options)
 
 
 def in_words(value: Any) -> Any:

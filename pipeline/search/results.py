@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
 from pipeline.overrides import CONF
 from pipeline.recipes import as_recipe
-from pipeline.record import in_words
+from pipeline.record import as_json
 from pipeline.rundir import write_text
 from pipeline.search.analysis import is_number
 from pipeline.search.final import Comparison, Retrained
@@ -31,7 +30,7 @@ def write(search: Search, comparison: Comparison | None = None) -> None:
     if (best := chosen(search, comparison)) is not None:
         write_text(folder / BEST, recipe(search, best, comparison))
     if comparison is not None:
-        write_text(folder / FINAL, json.dumps(in_words(comparison.as_dict()), indent=1) + "\n")
+        write_text(folder / FINAL, as_json(comparison.as_dict(), indent=1) + "\n")
 
 
 def chosen(search: Search, comparison: Comparison | None = None) -> Trial | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 from pipeline.assemble import Kept, assemble_plain
 from pipeline.errors import UserError
 from pipeline.parts import Outcome, Parts
-from pipeline.record import OUTCOME, SCHEMA, SIGNALS, in_words
+from pipeline.record import OUTCOME, SCHEMA, SIGNALS, as_json
 from pipeline.search.task import Task
 from pipeline.search.trial import BROKEN, COMPLETE, CRASHED, PRUNED
 from pipeline.workflow import Record, run_stages
@@ -116,7 +115,7 @@ def _leave(parts: Parts, directory: Path, overrides: Sequence[str], outcome: Out
         (".hydra/config.yaml", parts.config),  # JSON is YAML
         (".hydra/overrides.yaml", list(overrides)),
     ]:
-        (beside / name).write_text(json.dumps(in_words(value)) + "\n")
+        (beside / name).write_text(as_json(value) + "\n")
     if directory.exists():  # of a worker that was killed before it could tell
         shutil.rmtree(directory)
     beside.replace(directory)

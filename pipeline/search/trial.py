@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.record import in_numbers, in_words
+from pipeline.record import as_json, in_numbers
 from pipeline.rundir import write_text
 
 SCHEMA = 1
@@ -164,7 +164,7 @@ def ranked(trials: list[Trial], *, direction: str, examples: int) -> list[Trial]
 def write_search(search: Search) -> None:
     """search.json, whole, into the search's directory."""
     content = {"schema": SCHEMA} | dataclasses.asdict(search)
-    write_text(Path(search.directory) / FILE, json.dumps(in_words(content), indent=1) + "\n")
+    write_text(Path(search.directory) / FILE, as_json(content, indent=1) + "\n")
 
 
 def read_search(directory: Path) -> Search:
