@@ -42,7 +42,7 @@ class Batching:
         if not self.fits(size):
             parts = self._parts
             lone = f"has a part (of {parts}) with fewer than two examples" if parts > 1 else "has a single example"
-            larger = range(max(size, 2), self.n // self.engine.accumulate + 1)
+            larger = range(size, self.n // self.engine.accumulate + 1)
             better = next((f"data.batch_size={other} or " for other in larger if self.fits(other)), "")
             raise UserError(
                 f"with {self.n} training examples the last batch {lone}, of which batchnorm cannot take a variance. "
@@ -58,10 +58,11 @@ class Batching:
     def largest(
         self, network: nn.Module, preprocessing: Preprocessing, loss: Loss, train: Images, *, channels_last: bool
     ) -> int:
-        """The size that `largest_batch` finds with passes of this network; an epoch keeps `STEPS` steps at least."""
+        """The size that `largest_batch` finds with passes of this network, which is for that alone; an epoch keeps
+        `STEPS` steps at least."""
         device, processes = self.engine.device, self.engine.devices
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        network = copy.deepcopy(network).to(device).to(memory_format=layout).train()
+        network = network.to(device).to(memory_format=layout).train()
         prepare = copy.deepcopy(preprocessing).to(device)
 
         def loss_of(pixels: Tensor, labels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ FILES = sorted(
 
 FLOORS = [
     {"errors", "menu"},
-    {"fields", "stopping", "plain"},
+    {"fields", "stopping", "plain", "extras"},
     {"verdict", "rundir", "allowed", "checks", "signals", "rule_source"},
     {"data", "record", "pictures", "loggers"},
     {"model"},
@@ -130,11 +130,13 @@ def test_only_one_file_turns_names_into_code(path: Path) -> None:
 
 
 def _metadata(path: Path) -> set[str]:
-    """importlib.metadata reads versions and loads nothing."""
+    """What reads versions, looks for packages or opens files loads nothing."""
     names = {name for name in imports(path) if name.split(".")[0] == "importlib"}
     return (
         {"importlib"}
-        if all(name.startswith(("importlib.metadata", "importlib.resources")) for name in names)
+        if all(
+            name.startswith(("importlib.metadata", "importlib.resources", "importlib.util.find_spec")) for name in names
+        )
         else set()
     )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +14,11 @@ import torch
 from torch import nn
 
 import pipeline
-from pipeline.data import Images
+from pipeline.batching import Batching
+from pipeline.data import Affine, Images
+from pipeline.data.order import batches
 from pipeline.errors import UserError
+from pipeline.model import CrossEntropy
 from pipeline.model import largest_batch as module
 from pipeline.model.largest_batch import free_bytes, largest_batch
 
@@ -87,6 +93,116 @@ def test_what_is_not_allowed_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_free_memory_is_that_of_this_machine() -> None:
     assert 2**20 < free_bytes(CPU) < 2**50
+
+
+def test_free_memory_is_what_the_system_would_give_up_within_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(module, "GROUP", tmp_path)
+    assert 2**20 < free_bytes(CPU) < 2**50  # neither is there: not Linux
+    (tmp_path / "meminfo").write_text("MemFree:  1000 kB\nMemAvailable:  3000 kB\n")
+    assert free_bytes(CPU) == 3000 * 1024
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(CPU) == 3000 * 1024
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert free_bytes(CPU) == 4000
+
+
+# ------------------------------------------------------------------------------------------ what a training can use
+
+
+def engine(accumulate: int, devices: int, **options: Any) -> Any:
+    """What `Batching` asks of an engine, with more devices than this machine may have."""
+    usual = {"device": CPU, "autocast": nullcontext}
+    return SimpleNamespace(accumulate=accumulate, devices=devices, **(usual | options))
+
+
+def refusal(batching: Batching, size: object) -> UserError | None:
+    try:
+        batching.check(size)
+    except UserError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(("accumulate", "devices"), [(1, 1), (1, 3), (2, 1), (3, 2)])
+def test_what_is_refused_is_what_no_step_can_use(accumulate: int, devices: int) -> None:
+    """Against the parts themselves, for all small cases."""
+    for n in range(2, 30):
+        plain, normalized = (Batching(n, engine(accumulate, devices), normalized=needs) for needs in (False, True))
+        for size in range(1, n + 1):
+            steps = batches(torch.arange(n), size * accumulate)
+            parts = [part for step in steps for part in torch.tensor_split(step, accumulate * devices)]
+            too_large = size * accumulate > n
+            assert (refusal(plain, size) is None) == (not too_large)
+            assert (refusal(normalized, size) is None) == (not too_large and min(len(part) for part in parts) >= 2)
+        assert refusal(plain, n + 1)
+        assert refusal(plain, 0)
+
+
+def test_the_next_larger_size_that_fits_is_offered() -> None:
+    for accumulate, devices in [(1, 1), (2, 1), (1, 2)]:
+        for n in range(2, 30):
+            batching = Batching(n, engine(accumulate, devices), normalized=True)
+            for size in range(1, n // accumulate + 1):
+                if refused := refusal(batching, size):
+                    fitting = [s for s in range(size, n + 1) if not refusal(batching, s)]
+                    expected = f"Try data.batch_size={fitting[0]} or batchnorm" if fitting else "Try batchnorm"
+                    assert expected in str(refused)
+
+
+def largest(monkeypatch: pytest.MonkeyPatch, n: int, *, free: float = 1e12, **options: Any) -> int:
+    """By a clock that stands still between passes, so that only rules and memory end the search."""
+    monkeypatch.setattr(module, "free_bytes", lambda device: free)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    monkeypatch.setattr(module, "GAIN", 0.0)
+    data = Images(torch.randint(0, 255, (n, 1, 4, 4), dtype=torch.uint8), torch.arange(n) % 3)
+    flat, drop = nn.Flatten(), nn.Dropout(0.5)
+    network = nn.Sequential(flat, nn.Linear(16, 8), nn.BatchNorm1d(8), drop, nn.Linear(8, 3), Dtype())
+    network.register_parameter("unused", nn.Parameter(torch.ones(1)))
+    prepare = Affine(torch.ones(1, 4, 4), torch.zeros(1, 4, 4))
+    normalized = options.pop("normalized", True)
+    batching = Batching(n, engine(**({"accumulate": 1, "devices": 1} | options)), normalized=normalized)
+    before = torch.get_rng_state()
+    found = batching.largest(network, prepare, CrossEntropy(label_smoothing=0.0), data, channels_last=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    return found
+
+
+class Dtype(nn.Module):
+    """Keeps what kind of numbers came last."""
+
+    last: torch.dtype
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        Dtype.last = logits.dtype
+        return logits
+
+
+def test_an_epoch_keeps_twenty_steps_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert largest(monkeypatch, 1300) == 64
+    assert largest(monkeypatch, 1300, devices=2) == 64
+    assert largest(monkeypatch, 1300, accumulate=2) == 32
+    assert largest(monkeypatch, 1281, normalized=False) == 64
+    with pytest.raises(UserError, match="two examples"):  # one would be left over, whatever power of two
+        largest(monkeypatch, 1281)
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 300 * 2 * 3 * 400  # a pass here keeps some 400 bytes an example
+    alone = largest(monkeypatch, 100_001, free=free, normalized=False)
+    assert 32 < alone < 4096  # as an epoch of twenty steps would allow
+    assert largest(monkeypatch, 100_001, free=free, normalized=False, devices=4) == alone
+    assert largest(monkeypatch, 200_001, free=free, normalized=False) == alone  # images that wait cost a pass nothing
+
+
+def test_passes_are_tried_at_the_precision_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest(monkeypatch, 400, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    assert Dtype.last == torch.bfloat16
+    largest(monkeypatch, 400)
+    assert Dtype.last == torch.float32
 
 
 SMALL = ("data=digits", "model=mlp", "model.width=16", "stages.train.epochs=1")

@@ -40,3 +40,12 @@ def test_bf16_tells_what_full_precision_tells(tmp_path: Path) -> None:
             assert other_row == pytest.approx(row, rel=0.1)
     state = torch.load(half.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert {tensor.dtype for tensor in state.values()} <= {torch.float32, torch.int64, torch.float64}
+
+
+def test_steps_in_one_call_use_the_weights_of_the_step_before(tmp_path: Path) -> None:
+    """Autocast may keep a weight's bf16 copy until it ends, which is after all steps of a call."""
+    (_, one), (_, ten) = (
+        run(tmp_path, "stage=train", "trainer.precision=bf16-mixed", f"trainer.steps_per_call={n}") for n in (1, 10)
+    )
+    assert one["train"]["losses"] == ten["train"]["losses"]
+    assert one["train"]["epochs"]["val_loss"] == ten["train"]["epochs"]["val_loss"]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.extras import require
 from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import LoggedRun, Writer, missing
+from pipeline.loggers.writer import LoggedRun, Writer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,17 +42,14 @@ class MLflow:
                 "longer writes to plain folders), or http://host:port.",
                 field="tracking_uri",
             )
-        try:
-            import mlflow  # noqa: F401
-        except ImportError as error:
-            raise missing("mlflow", error) from error
+        require("mlflow", extra="loggers")
 
     def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
         shared = self.tracking_uri is not None
         uri = str(self.tracking_uri) if shared else f"sqlite:///{run.logs.resolve() / 'mlflow.db'}"
         try:
             return _Store(run, before if shared else None, uri=uri, experiment=str(self.experiment))
-        except Exception as error:
+        except Exception as error:  # MLflow, SQLAlchemy, its drivers, the lock: each raises its own
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"MLflow cannot open {uri!r} ({reason}).", field="logger.mlflow.tracking_uri") from error
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import fields
+from pipeline.extras import require
 from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import FOLDER, LoggedRun, Writer, missing
+from pipeline.loggers.writer import FOLDER, LoggedRun, Writer
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -24,10 +25,7 @@ class TensorBoard:
 
     def __post_init__(self) -> None:
         fields.flag("histograms", self.histograms)
-        try:
-            import tensorboard  # noqa: F401
-        except ImportError as error:
-            raise missing("tensorboard", error) from error
+        require("tensorboard", extra="loggers")
 
     def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
         return _Events(run, before, histograms=self.histograms)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import fields
 from pipeline.errors import UserError
+from pipeline.extras import require
 from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import LoggedRun, Writer, missing
+from pipeline.loggers.writer import LoggedRun, Writer
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -22,7 +23,7 @@ STEP = "trainer/global_step"
 class WandB:
     """<run>/logs/wandb. A resumed run goes on under the same id: `wandb sync` puts both parts into one run."""
 
-    mode: str
+    mode: Literal["offline", "online"]
     project: str
     entity: str | None
     histograms: bool
@@ -30,10 +31,7 @@ class WandB:
     def __post_init__(self) -> None:
         fields.choice("mode", self.mode, ("offline", "online"))
         fields.flag("histograms", self.histograms)
-        try:
-            import wandb  # noqa: F401
-        except ImportError as error:
-            raise missing("wandb", error) from error
+        require("wandb", extra="loggers")
 
     def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
         return _Run(run, before, self)
@@ -53,7 +51,7 @@ class _Run(Writer):
                 project=str(chosen.project),
                 entity=chosen.entity,
                 dir=str(run.logs),
-                mode=chosen.mode,  # type: ignore[arg-type]
+                mode=chosen.mode,
                 id=self.state.get("id"),
                 resume="allow",
                 reinit="create_new",  # a notebook's own run stays what it is

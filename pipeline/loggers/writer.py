@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import UserError
-
 if TYPE_CHECKING:
     from numpy import ndarray
 
@@ -82,12 +80,3 @@ class Logger(Protocol):
         Raises a `UserError` where the log cannot be written to at all.
         """
         ...
-
-
-def missing(package: str, error: ImportError) -> UserError:
-    """The answer where a log's library is not installed."""
-    return UserError(
-        f"needs a package that cannot be imported ({package}: {error}). "
-        "Install it: pip install 'staged-training-pipeline[loggers]'",
-        field="",  # the whole node that is being built
-    )

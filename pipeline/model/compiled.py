@@ -23,7 +23,7 @@ def check_compiler(device: torch.device) -> None:
     numbers = torch.arange(8.0, device=device)
     try:
         worked = torch.equal(compiled(_tiny)(numbers), _tiny(numbers))
-    except Exception as error:
+    except Exception as error:  # of the compiler, its backend, the disk it caches on: each raises its own
         lines = [line for line in str(error).splitlines() if line and not line.startswith("backend=")]
         raise UserError(
             f"torch cannot compile here ({next(iter(lines), type(error).__name__)}). It needs a C++ compiler, such as "

@@ -21,6 +21,9 @@ SHARE = 0.5
 BACKWARD = 3.0
 """A pass needs about so many times what it keeps for its backward half: that, its gradients, what comes and goes."""
 
+MEMORY, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+"""Where Linux says what is free, and what limits this process."""
+
 Step = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -60,7 +63,8 @@ def _try(
     loss_of: Step, images: Images, size: int, device: torch.device, parameters: list[nn.Parameter]
 ) -> tuple[float, float]:
     """Bytes that an example's pass keeps for the backward pass; seconds that a pass over `size` takes undisturbed."""
-    pixels, labels = images.pixels[:size].to(device), images.labels[:size].to(device)
+    batch = images.select(torch.arange(size)).to(device)  # copied, as for a step: what is kept of a view counts whole
+    pixels, labels = batch.pixels, batch.labels
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -87,11 +91,10 @@ def free_bytes(device: torch.device) -> float:
         return float(torch.accelerator.get_memory_info(device)[0])
     free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError):  # counts what the system would give up as free
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = MEMORY.read_text().splitlines()
         free = next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    group = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError):  # "max" is no limit
-        limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
+        limit, used = ((GROUP / name).read_text() for name in ("memory.max", "memory.current"))
         free = min(free, float(int(limit) - int(used)))
     return free
 

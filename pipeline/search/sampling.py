@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.errors import UserError
+from pipeline.extras import require
 from pipeline.search.settings import IN_ADVANCE
 from pipeline.search.trial import Parameter, Value
 
@@ -116,12 +116,7 @@ def _sampler(name: str, *, seed: int) -> optuna.samplers.BaseSampler:
             return optuna.samplers.RandomSampler(seed=seed)
         if name == "tpe":
             return optuna.samplers.TPESampler(seed=seed)
-        try:
-            import scipy  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                f"{name!r} needs scipy: pip install 'staged-training-pipeline[samplers]'.", field="search.sampler"
-            ) from error
+        require("scipy", extra="samplers", field="search.sampler")
         if name == "gp":
             return optuna.samplers.GPSampler(seed=seed)
         return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)

@@ -75,7 +75,7 @@ def together(parts: Parts, train: Any) -> Iterator[Place]:
             followers.append(_Follower(Work(parts.config, asdict(train), resume, asdict(place))))
         _wait_until_ready(followers)
         yield first
-    except Exception as error:
+    except RuntimeError as error:  # as torch raises all that goes wrong between processes
         _explain(error, followers)
         raise
     finally:
@@ -146,13 +146,8 @@ def _wait_until_ready(followers: Sequence[_Follower]) -> None:
             raise RuntimeError("a process of the training could not start")
 
 
-def _explain(error: Exception, followers: Sequence[_Follower]) -> None:
-    """Raise what a follower failed of, where `error` is that it is gone; nothing if all are well.
-
-    A `UserError` is never that, and where both failed of the same, either tells it.
-    """
-    if isinstance(error, UserError):
-        return
+def _explain(error: RuntimeError, followers: Sequence[_Follower]) -> None:
+    """Raise what a follower failed of, where `error` is that it is gone; nothing if all are well."""
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline:  # its traceback may be on its way
         for rank, follower in enumerate(followers, start=1):

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.errors import UserError
+from pipeline.model import compiled as module
+
 ROOT = Path(__file__).parents[2]
 SMALL = ("data=digits", "model=mlp", "model.width=16", "stage=train", "stages.train.epochs=2", "regularization=l2")
 COUNT = """
@@ -58,6 +61,15 @@ def test_without_a_compiler_it_is_refused_before_anything(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "pipeline", f"outputs={tmp_path / 'outputs'}", *SMALL, "compile=true"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": "/nowhere"}, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: compile: torch cannot compile here")
+    assert done.stderr.startswith(
+        "error: compile: torch cannot compile here (InvalidCxxCompiler: No working C++ compiler"
+    )
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_that_gives_wrong_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    module.check_compiler(torch.device("cpu"))
+    monkeypatch.setattr(module, "compiled", lambda forward: lambda numbers: forward(numbers) + 1)
+    with pytest.raises(UserError, match="wrong numbers"):
+        module.check_compiler(torch.device("cpu"))

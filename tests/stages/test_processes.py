@@ -187,6 +187,29 @@ def test_the_death_of_one_is_the_end_of_the_other(program: Program, tmp_path: Pa
     wait_for(lambda: gone(follower), 15)
 
 
+TALKATIVE = """
+import torch
+print("a word when imported")
+class Talkative(torch.nn.Sequential):
+    def __init__(self, input_shape, classes):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(input_shape[0] * input_shape[1] * input_shape[2], classes))
+    def forward(self, pixels):
+        print("a word at every step" * 5_000)
+        return super().forward(pixels)
+"""
+
+
+@pytest.mark.slow
+def test_a_network_may_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the pipe holds through which another process says that it is ready."""
+    (tmp_path / "talkative.py").write_text(TALKATIVE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PIPELINE_ALLOW", "talkative.Talkative")
+    ours = ["data=digits", "stage=train", "stages.train.epochs=1", "checks=off", "batchnorm=none", "trainer.timeout=20"]
+    model = ["model=custom", "model._target_=talkative.Talkative"]
+    assert pipeline.run([f"outputs={tmp_path}", *ours, *model, TWO], quiet=True).status == "passed"
+
+
 # ------------------------------------------------------------------------------------------ threads
 
 
