@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import traceback
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,8 +22,6 @@ from pipeline.errors import Stopped, UserError, did_you_mean
 from pipeline.verdict import Verdict
 
 if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be composed
-    from argparse import Namespace
-
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
@@ -107,16 +106,18 @@ def _warm_up(config: DictConfig) -> None:
         warm_up(threads(settings, workers(settings)))
 
 
-def _flags() -> Namespace:
-    """The command line as Hydra reads it; its complaints are ours."""
-    from hydra._internal.utils import get_args_parser
+class _Flags(ArgumentParser):
+    """Hydra's flags; complaints about them are ours."""
 
-    def refuse(message: str) -> NoReturn:
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. --help lists what there is.")
 
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    arguments, unknown = parser.parse_known_args()
+
+def _flags() -> Namespace:
+    """The command line as Hydra reads it."""
+    from hydra._internal.utils import get_args_parser
+
+    arguments, unknown = _Flags(parents=[get_args_parser()], add_help=False).parse_known_args()
     for flag in unknown:
         meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRAS])
         dashless = f" Options and keys have no dashes: {flag.lstrip('-').partition('=')[0]}=..."

@@ -12,6 +12,8 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pipeline.allowed import build, instantiate
 from pipeline.checks import Checks, Finding
@@ -121,7 +123,7 @@ def _stored_checks(folder: Path) -> DictConfig:
         node = config.checks
         if not isinstance(node.rules, DictConfig):
             raise TypeError("checks.rules is no node")
-    except Exception as error:  # a broken file: yaml, OmegaConf and the file system each have their own kinds
+    except (OSError, ValueError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(
             f"{str(folder)!r} is no run's folder (its .hydra/config.yaml cannot be read: {type(error).__name__})."
         ) from error

@@ -6,6 +6,7 @@ pixels. With x = scale * pixels in [0, 1], every fit is one of two maps: element
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -18,19 +19,20 @@ from pipeline.fields import real, whole
 _LARGEST = 12_288  # 64 x 64 x 3 pixels: a covariance of 1.2 GB
 
 
-class Preprocessing(nn.Module):
+class Preprocessing(nn.Module, ABC):
     """The interface: stored pixels (N, C, H, W) of any type -> float32 (N, *output_shape).
 
     All it knows is in its buffers, their shapes included: a checkpoint restores it without data or configuration.
     """
 
     @property
+    @abstractmethod
     def output_shape(self) -> tuple[int, int, int]:
-        raise NotImplementedError
+        """Of one input, as (channels, height, width)."""
 
+    @abstractmethod
     def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
         """What becomes of the pixels step by step, for people to look at: x in [0, 1] first, the inputs last."""
-        raise NotImplementedError
 
 
 class Affine(Preprocessing):
