@@ -73,9 +73,9 @@ def _compose_and_run() -> None:
     # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
     arguments = _flags()
-    kept = in_force(arguments.overrides, config_dir=arguments.config_dir)
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in arguments.overrides] + kept
-    arguments.overrides = kept
+    typed = arguments.overrides
+    # Hydra composes once more, from these
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in typed] + in_force(typed)
     if not (arguments.hydra_help or arguments.shell_completion):
         config = composed(arguments.overrides, config_dir=arguments.config_dir)
         searching = bool(config.search.rounds) and not config.search.job

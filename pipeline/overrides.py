@@ -42,7 +42,7 @@ def register_resolvers() -> None:
 
 def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
     """The whole configuration that `overrides` describe; raises `UserError` for whatever is not on the menu."""
-    parsed = _parse(in_force(overrides, config_dir=config_dir))
+    parsed = _parse(in_force(overrides))
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"there is no folder {config_dir!r}.", field="--config-dir")
     register_resolvers()
@@ -86,16 +86,17 @@ def _hydra_kept() -> Iterator[None]:
         state.hydra = before
 
 
-def in_force(overrides: Sequence[str], *, config_dir: str | None = None) -> list[str]:
-    """`overrides` without those that a later choice of the same group has made void, so that a remedy can be appended
-    to any command: in `init=small_gaussian init.weight.std=0 init=he` the first two say nothing about he."""
+def in_force(overrides: Sequence[str]) -> list[str]:
+    """`overrides` without those that a later word on the same key has made void, with all below it.
+
+    So a remedy can be appended to any command: in `init=small_gaussian init.weight.std=0 init=he` the first two say
+    nothing about he.
+    """
     keys = [text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides]
     last = {key: place for place, key in enumerate(keys) if keys.count(key) > 1}
-    again = {group: last[group] for group in groups(config_dir) if group in last}
 
     def void(place: int) -> bool:
-        group = keys[place].partition(".")[0]
-        return place < again.get(group, -1)
+        return any(place < again and f"{keys[place]}.".startswith(f"{key}.") for key, again in last.items())
 
     return [text for place, text in enumerate(overrides) if not void(place)]
 
@@ -112,7 +113,7 @@ def _product(a: Any, b: float) -> float | None:
 
 def swept(overrides: Sequence[str]) -> list[str]:
     """Keys that take several values in a multirun."""
-    return [o.key_or_group for o in _parse(overrides) if o.is_sweep_override()]
+    return [o.key_or_group for o in _parse(in_force(overrides)) if o.is_sweep_override()]
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:

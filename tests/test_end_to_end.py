@@ -270,6 +270,12 @@ def test_exit_codes_from_the_shell(typed: str, code: int, outputs: Path) -> None
         assert "init=he" in done.stdout
 
 
+def test_a_remedy_can_be_appended_to_the_command(outputs: Path) -> None:
+    """`he` has no `init.weight.std`, which was typed for another init."""
+    done = shell(outputs, *TINY, "stage=sanity", "init=small_gaussian", "init.weight.std=0", "init=he")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ---------------------------------------------------------------- sweeps
 
 

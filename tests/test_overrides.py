@@ -64,6 +64,7 @@ def test_a_later_choice_of_a_group_makes_void_what_was_typed_about_the_earlier_o
     assert in_force(typed) == ["optimizer.lr=0.5", "init=he", "init.bias=0.1"]
     assert composed(typed) == composed(typed[2:])
     assert in_force(typed[:3]) == typed[:3]
+    assert swept(["init=he,zeros", "init=he"]) == []
     stages = ["stage=[sanity]", "stages.sanity.examples=64", "stage=[sanity,train]"]
     assert in_force(stages) == stages[1:]
 

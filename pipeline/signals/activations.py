@@ -35,14 +35,14 @@ class Layer:
 
 
 Known = Mapping[nn.Module, tuple[str, str]]
-"""Modules that are an activation and nothing else -> their dotted name, the kind of activation."""
+"""Modules whose output is that of an activation -> what it is called, its kind."""
 
 
 class Activations(Watch):
     """Summarizes the output of every activation as it is computed. `limit`: most values looked at per layer; None: all.
 
     Watching every operation costs 0.35 ms a pass of a small MLP, hooks on modules nearly nothing. So the first pass
-    watches, and where it finds (`known`) that all activations are modules of their own, later ones may go by hooks.
+    watches, and where it finds (`known`) that each activation is what some module gives, later ones may go by hooks.
 
     Of a layer with outputs a (N, units, ...), over the values looked at:
     `mean`, `std` = root of mean (a - mean)^2; `unit_std` = root of the mean over units of the variance of that unit
@@ -58,7 +58,8 @@ class Activations(Watch):
         self._given = known
         self._found: dict[nn.Module, tuple[str, str]] = {}
         self._elsewhere = False  # an activation that no module stands for
-        self._latest: tuple[str, str, int] | None = None  # module, kind and address of the latest activation's output
+        # of the latest activation: the module that runs, what it is called and its kind, where its output lies
+        self._latest: tuple[str, tuple[str, str], int] | None = None
 
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
@@ -74,22 +75,20 @@ class Activations(Watch):
                 hook.remove()
 
     def known(self) -> Known | None:
-        """What a later look at the same network may be given; None where activations are not modules of their own."""
+        """What a later look at the same network may be given; None where a module's output is not its activation's."""
         if self._given is not None:
             return self._given
-        return None if self._elsewhere or self._latest is not None else self._found
+        return None if self._elsewhere else self._found
 
     def _hooked(self, name: str, kind: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        with torch.no_grad():
-            self._note(name, kind, output)
+        self._note(name, kind, output.detach())
 
     def left(self, module: nn.Module, name: str, output: Any) -> None:
         if self._latest is None:
             return
-        running, kind, address = self._latest
-        own = isinstance(output, Tensor) and output.data_ptr() == address and not any(module.children())
-        if running == name and own:
-            self._found[module] = (name, kind)
+        running, about, address = self._latest
+        if running == name and isinstance(output, Tensor) and output.data_ptr() == address:
+            self._found[module] = about
         else:
             self._elsewhere = True
         self._latest = None
@@ -103,8 +102,9 @@ class Activations(Watch):
         kind = activation_kind(operation, args, output)
         if kind is None:
             return
-        self._latest = (self.module, kind, output.data_ptr())
-        self._note(self.module or operation, kind, output)
+        about = self.module or operation, kind
+        self._latest = self.module, about, output.data_ptr()
+        self._note(*about, output)
 
     def _note(self, module: str, kind: str, output: Tensor) -> None:
         name = self._unique(module)

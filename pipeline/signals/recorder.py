@@ -87,7 +87,7 @@ class Recorder:
         watch = Activations(limit=None, known=self.known)
         with watch.watching(network):
             yield watch.next_batch
-        self.known, self._probed_at = watch.known(), step
+        self._probed_at = step
         columns = watch.columns()
         self.units |= {key: columns[key] for key in ("name", "kind", "units")}
         self.units["epoch"].append(epoch)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from pipeline.rundir import write_text
 
-PARTS = ("mlp", "convnet", "signals", "startup", "statistics", "search")
+PARTS = ("mlp", "convnet", "signals", "profile", "optimizers", "startup", "statistics", "search")
 
 
 def main() -> None:
@@ -53,6 +53,14 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from tests.bench import signals
 
         return signals.measure(budget=10.0 * options.rounds, only=options.case)
+    if part == "profile":
+        from tests.bench import profile
+
+        return profile.measure()
+    if part == "optimizers":
+        from tests.bench import optimizers
+
+        return optimizers.measure()
     if part == "startup":
         from tests.bench import startup
 

@@ -11,7 +11,7 @@ import yaml
 
 import pipeline.checks
 from pipeline.checks.finding import Rule
-from pipeline.checks.shape import NAMES, shape
+from pipeline.checks.shape import NAMES, Shape, shape
 
 FOLDER = Path(__file__).parents[2]
 MENU = yaml.safe_load((FOLDER / "conf" / "checks" / "default.yaml").read_text())["rules"]
@@ -22,7 +22,7 @@ RULES: dict[str, Rule] = {
     for name, node in MENU.items()
 }
 FIRES = [
-    pytest.param(check, case["signals"], id=f"{check}: {name}")
+    pytest.param(check, case, id=f"{check}: {name}")
     for check in NAMES
     for name, case in yaml.safe_load((FOLDER / "tests/checks/cases" / f"{check}.yaml").read_text())["fires"].items()
     if "epochs" in case["signals"]
@@ -38,19 +38,33 @@ def curve(losses: list[float], **changes: Any) -> dict[str, Any]:
     return about | {"losses": losses, "accuracies": [0.9] * 400, "epochs": columns | rights, "lr": 0.01} | changes
 
 
+PLATEAU = next(case.values[1]["signals"] for case in FIRES if case.values[0] == "loss_plateau")
+"""Any signals for which a rule finds something."""
 GOOD = [0.1 + 2.2 * math.exp(-step / 100) for step in range(400)]
 
 
-@pytest.mark.parametrize(("check", "signals"), FIRES)
-def test_the_first_rule_that_holds_names_the_curve(check: str, signals: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("check", "case"), FIRES)
+def test_the_first_rule_that_holds_names_the_curve(check: str, case: dict[str, Any]) -> None:
+    signals = case["signals"]
     found = shape(signals, RULES)
     assert found is not None
-    firing = [name for name in NAMES if RULES[name](signals) is not None]
-    assert check in firing
-    assert found.name in {NAMES[firing[0]], "flat"}
-    assert (found.name == "flat") == (firing[0] == "loss_plateau" and shape(signals, {}) == found)
+    first, finding = next((name, held) for name in NAMES if (held := RULES[name](signals)) is not None)
+    assert list(NAMES).index(first) <= list(NAMES).index(check)
+    never_left_chance = first == "loss_plateau" and finding.severity == "failure"
+    assert found.name == ("flat" if never_left_chance else NAMES[first])
     assert found.steps
     assert all(1 <= step <= len(signals["losses"]) * signals.get("steps_per_entry", 1) for step in found.steps)
+
+
+def test_a_plateau_is_marked_after_a_quarter_of_the_way_and_at_the_end() -> None:
+    class Plateau:
+        explains = ()
+
+        def __call__(self, signals: Any) -> Any:
+            return RULES["loss_plateau"](PLATEAU)
+
+    assert shape(curve(GOOD), {"loss_plateau": Plateau()}) == Shape("plateau", (100, 400))
+    assert shape(curve(GOOD), {"oscillating_loss": Plateau()}) == Shape("oscillating", (1, 200, 400))
 
 
 def test_an_exponential_is_good_and_marked_where_nine_tenths_of_the_fall_are_done() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, Optimizer
@@ -387,3 +388,49 @@ def test_callbacks_of_lightning_see_each_epochs_numbers_and_steps(tmp_path: Path
     assert len(losses) == worse + 1  # a lower loss is the worse one here
     assert sorted(path.stem for path in tmp_path.glob("*.ckpt")) == [f"step={STEPS * i}" for i in range(1, worse + 2)]
     assert float(trainer.callback_metrics["val_loss"]) == pytest.approx(losses[-1])
+    counted = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+    assert counted.ready == counted.completed == trainer.global_step == STEPS * len(losses)
+
+
+class Scaling(Precision):
+    """Multiplies losses as 16-mixed does, divides gradients again, and skips every third update as if it overflowed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaler, self.updates = object(), 0
+
+    def pre_backward(self, tensor: Tensor, module: pl.LightningModule) -> Tensor:  # type: ignore[override]
+        return super().pre_backward(tensor * 1024, module)
+
+    def optimizer_step(self, optimizer: Any, model: Any, closure: Any, **kwargs: Any) -> Any:
+        self.updates += 1
+        if self.updates % 3 == 0:
+            return closure()
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= 1024
+        return super().optimizer_step(optimizer, model=model, closure=closure, **kwargs)
+
+
+class Seen(pl.Callback):
+    """The losses of all steps."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        self.losses += module.recent_losses.tolist()
+
+
+def test_where_losses_are_scaled_lightning_has_both_halves_of_a_step(tmp_path: Path) -> None:
+    scaling, scaled, plain = Scaling(), Seen(), Seen()
+    lightning(tmp_path, max_epochs=1, plugins=[scaling], callbacks=[scaled]).fit(Case(epochs=1).classifier())
+    lightning(tmp_path, max_epochs=1, callbacks=[plain]).fit(Case(epochs=1).classifier())
+    assert scaling.updates == STEPS
+    same = [a == b for a, b in zip(scaled.losses, plain.losses, strict=True)]
+    assert same == [True, True, True, False]  # the third update was skipped, as is done where gradients overflow
+
+
+def test_indices_go_to_the_device(tmp_path: Path) -> None:
+    moved = Case().classifier().transfer_batch_to_device([(3, torch.arange(2))], torch.device("meta"), 0)
+    assert [(step, index.device.type) for step, index in moved] == [(3, "meta")]

@@ -155,6 +155,31 @@ class Functional(nn.Module):
         return self.function(x)
 
 
+class Wrapped(nn.Module):
+    """A function around a module, or behind it."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], inner: nn.Module, *, behind: bool = False):
+        super().__init__()
+        self.function, self.inner, self.behind = function, inner, behind
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.inner(x)) if self.behind else self.inner(self.function(x))
+
+
+def test_a_function_at_the_end_of_a_module_is_what_the_module_gives() -> None:
+    torch.manual_seed(0)
+    network = Wrapped(F.tanh, Wrapped(F.relu, nn.Linear(3, 3), behind=True), behind=True)
+    first = Activations()
+    with first.watching(network):
+        network(x := torch.randn(4, 3))
+    second = Activations(known=first.known())
+    with second.watching(network):
+        network(x)
+    assert first.columns()["name"] == ["inner", "tanh"]
+    assert repr(second.columns()) == repr(first.columns())
+    assert not any(layer.numbers.requires_grad for layer in second.layers.values())
+
+
 @pytest.mark.parametrize(
     "network",
     [
@@ -162,8 +187,10 @@ class Functional(nn.Module):
         Functional(lambda x: F.relu(x).mul_(2)),
         Functional(lambda x: F.relu(F.tanh(x))),
         Functional(lambda x: x + F.relu(x)),
+        Functional(lambda x: (F.relu(x), x)[1]),
+        Wrapped(F.relu, nn.Identity()),
     ],
-    ids=["beside", "in place", "two", "residual"],
+    ids=["beside", "in place", "two", "residual", "left behind", "outside"],
 )
 def test_activations_that_are_no_modules_of_their_own_are_never_left_to_hooks(network: nn.Module) -> None:
     watch = Activations()

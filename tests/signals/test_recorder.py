@@ -72,6 +72,15 @@ def test_every_step_can_be_looked_at() -> None:
     assert [value is None for value in recorder.samples["gradient_noise"]] == [False] * 4 + [True]
 
 
+def test_the_first_look_finds_out_how_later_ones_may_look() -> None:
+    recorder = Recorder(recording(every=1), total_steps=2)
+    train(recorder, 2)
+    assert recorder.known is not None
+    assert list(recorder.known.values()) == list(
+        zip(recorder.samples["activations"]["name"], recorder.samples["activations"]["kind"], strict=True)
+    )
+
+
 def test_long_runs_are_looked_at_less_often() -> None:
     assert Recorder(recording(every=10, most=50), total_steps=400).every == 10
     assert Recorder(recording(every=10, most=50), total_steps=1001).every == 21
