@@ -6,6 +6,8 @@ groups, keys with `+`, lists) is composed once for each combination that occurs,
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +47,7 @@ class Configurations:
         words = [typed(p, params[p.key]) for p in round.parameters if p.key in params]
         return [*words, f"stages.train.epochs={round.epochs}"]
 
+    @functools.cached_property
     def neutral(self) -> DictConfig:
         """The search's configuration without a trial's values: first options, and a value where there is none."""
         words = [typed(p, middle(p)) for p in self.composing]
@@ -76,8 +79,6 @@ class Configurations:
         return [typed(p, params.get(p.key, middle(p))) for p in self.composing]
 
     def _combinations(self) -> Iterator[list[str]]:
-        import itertools
-
         axes = [[typed(p, value) for value in p.choices or (middle(p),)] for p in self.composing]
         yield from (list(words) for words in itertools.product(*axes))
 

@@ -16,11 +16,12 @@ from typing import Any, Protocol
 from optuna.storages import BaseStorage
 
 from pipeline.errors import Stopped
+from pipeline.search.alive import Me
 from pipeline.search.configurations import Configurations
 from pipeline.search.narrowing import next_round
 from pipeline.search.pool import Asked, Died, Done, Pool
 from pipeline.search.settings import IN_ADVANCE, Settings
-from pipeline.search.study import Claim, Me, RoundStudy
+from pipeline.search.study import Claim, RoundStudy
 from pipeline.search.task import Task
 from pipeline.search.trial import BROKEN, CRASHED, KILLED, Round, Trial
 from pipeline.stopping import Stopper
@@ -77,7 +78,7 @@ class Engine:
         while round is not None:
             study = self._entered(round)
             self.rounds.append(study)
-            self.teller.round_begins(study.index, study.round, self._finished(study), study.budget() or 0)
+            self.teller.round_begins(study.index, study.round, study.count_finished(), study.budget() or 0)
             try:
                 with self.stopper.deferred():
                     self._work(study)
@@ -115,7 +116,7 @@ class Engine:
         RoundStudy.made(self.storage, name, round, direction=self.settings.direction, me=self.me)
         offset = sum(study.budget() or 0 for study in self.rounds)
         study = RoundStudy(self.storage, name, index, round=round, me=self.me, settings=self.settings, offset=offset)
-        study.beat(now=True)
+        study.signs.beat(now=True)
         while study.budget() is None:
             if study.may_fill():
                 study.fill()
@@ -128,7 +129,7 @@ class Engine:
         while True:
             if self.stopper.requested is not None:
                 raise Stopped(self.stopper.requested)
-            study.beat()
+            study.signs.beat()
             self._hand_out(study)
             if not self.pool.busy():
                 if study.finished():
@@ -183,13 +184,10 @@ class Engine:
         """Now and then: who is gone, how far we are, and a copy of it for those who look at the folder."""
         started = time.monotonic()
         study.requeue()
-        self.teller.looked(self._finished(study), study.budget() or 0)
+        self.teller.looked(study.count_finished(), study.budget() or 0)
         self.saved(self)
         took = time.monotonic() - started
         self._look_at = time.monotonic() + max(1.0, 50 * took)
-
-    def _finished(self, study: RoundStudy) -> int:
-        return study.count_finished()
 
 
 def ended_badly(trials: Sequence[Trial]) -> bool:

@@ -23,6 +23,7 @@ from pipeline.record import command_line
 from pipeline.report.terminal import Terminal
 from pipeline.rundir import point_latest
 from pipeline.search import results
+from pipeline.search.alive import Me, living
 from pipeline.search.analysis import gaps
 from pipeline.search.configurations import Configurations
 from pipeline.search.engine import Engine, ended_badly
@@ -32,7 +33,7 @@ from pipeline.search.pool import Pool
 from pipeline.search.settings import Settings, threads, workers
 from pipeline.search.space import typed
 from pipeline.search.storage import JOURNAL, opened
-from pipeline.search.study import Me, RoundStudy, living
+from pipeline.search.study import RoundStudy
 from pipeline.search.task import Task
 from pipeline.search.telling import SearchTeller
 from pipeline.search.trial import Parameter, Round, Search, Value, write_search
@@ -178,7 +179,7 @@ class Part:
         noted = self.storage.get_study_user_attrs(self.id)
         if "examples" in noted:
             return noted["examples"]
-        neutral = self.configurations.neutral()
+        neutral = self.configurations.neutral
         task = Task(
             config=to_plain(neutral),
             overrides=(*self.configurations.base, "stage=sanity"),

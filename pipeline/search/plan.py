@@ -54,7 +54,7 @@ def planned(
     folders = [s.path for s in config.hydra.runtime.config_sources if s.provider == "command-line"]
     plan = Plan(typed, sweeps, next(iter(folders), None))
     configurations = Configurations(plan.base, space, config_dir=plan.config_dir)
-    neutral = configurations.neutral()
+    neutral = configurations.neutral
     configurations.check()
     decisive = [config_hash(to_plain(neutral)), [dataclasses.asdict(p) for p in space], settings.decisive()]
     fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]

@@ -15,9 +15,10 @@ import pytest
 from optuna.storages import BaseStorage
 
 from pipeline.errors import UserError
-from pipeline.search import study as study_module
+from pipeline.search import alive
+from pipeline.search.alive import Me
 from pipeline.search.storage import JOURNAL, opened
-from pipeline.search.study import Me, RoundStudy
+from pipeline.search.study import RoundStudy
 from pipeline.search.trial import COMPLETE, CRASHED, KILLED, Parameter, Round
 from tests.search.test_narrowing import SETTINGS
 
@@ -40,7 +41,7 @@ def joined(folder: Path, me: Me | None = None, *, round: Round = ROUND, sampler:
     settings = dataclasses.replace(SETTINGS, sampler=sampler)
     RoundStudy.made(storage, "s.0", round, direction="maximize", me=me)
     study = RoundStudy(storage, "s.0", 0, round=round, me=me, settings=settings, offset=0)
-    study.beat(now=True)
+    study.signs.beat(now=True)
     if study.budget() is None and study.may_fill():
         study.fill()
     return study
@@ -98,10 +99,10 @@ def test_another_machine_is_gone_after_a_silence(tmp_path: Path, monkeypatch: py
     other = joined(tmp_path, Someone(host="elsewhere"))
     assert other.claim() is not None
     here = joined(tmp_path)
-    monkeypatch.setattr(study_module, "SILENCE", 0.3)
+    monkeypatch.setattr(alive, "SILENCE", 0.3)
     assert here.requeue() == 0
     time.sleep(0.4)
-    other.beat(now=True)
+    other.signs.beat(now=True)
     assert here.requeue() == 0  # it spoke
     time.sleep(0.4)
     assert here.requeue() == 1  # and has been silent since
@@ -126,7 +127,7 @@ def test_whoever_leaves_gives_back_what_it_took(tmp_path: Path) -> None:
     study.claim()
     study.leave()
     assert states(study) == {"waiting": 6}
-    assert not study.others()
+    assert not study.signs.others()
 
 
 def test_rows_that_a_killed_maker_left_out_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
