@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.search.settings import cores
 
-PRELOADED = ["pipeline.search.running", "pytorch_lightning", "pipeline.stages.train", "torch.optim"]
+PRELOADED = ["pipeline.search.preloaded"]
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -194,6 +194,7 @@ def _work(connection: Connection, threads: int) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
     gc.freeze()  # what was imported is never collected: no need to look at it again and again
+    gc.enable()  # the parent of the workers imports without
 
     def ask(epoch: int, score: float) -> bool:
         connection.send(("asks", epoch, score))
