@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
+import threading
 import time
 import warnings
+import weakref
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
@@ -16,37 +22,61 @@ from pipeline.errors import UserError
 JOURNAL = "journal.log"
 PATIENCE = 10
 """Seconds to wait for a data base to answer."""
+SYNC = 1.0
+"""Seconds after which what was written is forced to the disk. Waiting for the disk at each of a trial's four lines, the
+program keeps workers with short trials waiting."""
 
 
-class KernelLock:
-    """A lock that the kernel gives back when its holder is killed: Optuna's own, a file, is waited for 30 seconds.
+class Journal(JournalFileBackend):
+    """Optuna's journal file, with a lock that the kernel gives back when its holder is killed (Optuna's own, a file, is
+    waited for 30 seconds), and with nobody waiting for the disk.
 
-    A line that a kill tore is cut off before the next is written: appended to it, the journal could not be read.
+    What is written survives whatever becomes of the processes; a machine that fails loses the last second (`SYNC`), and
+    the trials of it run again. A line that a kill tore is cut off before the next is written: appended to it, the
+    journal could not be read.
     """
 
-    def __init__(self, journal: Path):
-        self.journal = journal
-        self._handles: list[int] = []
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self._due: threading.Timer | None = None
+        weakref.finalize(self, _force, self._file_path)  # also when the program ends before the second is over
 
-    def acquire(self) -> bool:
-        handle = os.open(self.journal.with_name(self.journal.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        self._handles.append(handle)
-        self._mend()
-        return True
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        with Path(self._file_path).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # a torn line that is replaced meanwhile would be read as half of each
+            logs = list(super().read_logs(log_number_from))
+        yield from logs
 
-    def release(self) -> None:
-        os.close(self._handles.pop())
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with Path(self._file_path).open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+            _cut_torn_line(file)
+            file.write(lines.encode())
+        if self._due is None:
+            self._due = threading.Timer(SYNC, self._sync)
+            self._due.daemon = True
+            self._due.start()
 
-    def _mend(self) -> None:
-        with self.journal.open("rb+") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end == 0:
-                return
-            file.seek(end - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
+    def _sync(self) -> None:
+        self._due = None  # before: what is written meanwhile has a second of its own
+        _force(self._file_path)
+
+
+def _force(path: str) -> None:
+    """To the disk, whichever process wrote it."""
+    with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Leaves the file at its end."""
+    if end := file.seek(0, os.SEEK_END):
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
 
 
 def opened(url: str | None, directory: Path) -> BaseStorage:
@@ -55,7 +85,7 @@ def opened(url: str | None, directory: Path) -> BaseStorage:
         path = Path(url) if url else directory / JOURNAL
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(path), lock_obj=KernelLock(path)))  # type: ignore[arg-type]
+            return JournalStorage(Journal(path))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{str(path)!r} is no journal that can be used: {error}", field="search.storage") from error
     if url.startswith(("postgresql://", "postgres://")):

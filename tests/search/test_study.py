@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -13,9 +16,11 @@ from pathlib import Path
 
 import pytest
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 
 from pipeline.errors import UserError
 from pipeline.search import alive
+from pipeline.search import storage as storage_module
 from pipeline.search.alive import Me
 from pipeline.search.storage import JOURNAL, opened
 from pipeline.search.study import RoundStudy
@@ -175,14 +180,98 @@ def test_a_torn_line_is_cut_off_before_the_next_is_written(tmp_path: Path) -> No
     assert states(joined(tmp_path)) == {"running": 1, "waiting": 5}
 
 
-def test_a_process_killed_while_it_holds_the_lock_stops_nobody(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_writes_stops_nobody_and_loses_no_finished_trial(tmp_path: Path) -> None:
+    study = joined(tmp_path)
+    claim = study.claim()
+    assert claim is not None
+    assert study.finish(claim, result(0.7))
+    killed(
+        tmp_path,
+        """
+        def torn(file):  # it holds the lock
+            file.seek(0, os.SEEK_END)
+            file.write(b'{"op_code": 6, "wor')
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        module._cut_torn_line = torn
+        storage.set_study_user_attr(0, "written", True)
+        """,
+    )
+    here = joined(tmp_path)
+    assert "written" not in here.storage.get_study_user_attrs(here.id)
+    assert here.claim() is not None
+    assert joined(tmp_path).trials(lambda round, params: [])[claim.number].score == 0.7
+
+
+def test_what_is_written_survives_a_kill_at_once(tmp_path: Path) -> None:
+    joined(tmp_path)
+    killed(
+        tmp_path,
+        """
+        storage.set_study_user_attr(0, "written", True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    here = joined(tmp_path)
+    assert here.storage.get_study_user_attrs(here.id)["written"]
+
+
+def killed(folder: Path, end: str) -> None:
+    """Another process has the journal open, and kills itself."""
+    code = (
+        "import os, signal; from pathlib import Path; import pipeline.search.storage as module\n"
+        f"storage = module.opened(None, Path({str(folder)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code + textwrap.dedent(end)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_nobody_reads_while_a_line_is_written(tmp_path: Path) -> None:
+    study = joined(tmp_path)
+    reader = threading.Thread(target=study.count_finished, daemon=True)
+    with (tmp_path / JOURNAL).open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        reader.start()
+        reader.join(0.3)
+        assert reader.is_alive()
+    reader.join(10)
+    assert not reader.is_alive()
+
+
+def test_the_disk_is_waited_for_once_in_a_while_and_after_the_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = opened(None, tmp_path)
+    journal = tmp_path / JOURNAL
+    forced: list[int] = []  # lines that were there
+
+    def fsync(file: int) -> None:
+        if os.path.samestat(os.fstat(file), journal.stat()):  # and not that of a test before
+            forced.append(journal.read_text().count("\n"))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(storage_module, "SYNC", 0.3)
+    for lines in (29, 1):
+        for _ in range(lines):
+            storage.create_new_study([StudyDirection.MAXIMIZE])
+        written, until = journal.read_text().count("\n"), time.monotonic() + 10
+        while forced[-1:] != [written] and time.monotonic() < until:
+            time.sleep(0.05)
+        assert forced[-1] == written
+    assert len(forced) < 10
+
+
+def test_the_last_lines_are_forced_to_the_disk_when_the_program_ends(tmp_path: Path) -> None:
     joined(tmp_path)
     code = (
-        "import os, signal; from pathlib import Path; from pipeline.search.storage import KernelLock; "
-        f"KernelLock(Path({str(tmp_path / JOURNAL)!r})).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os; from pathlib import Path; from pipeline.search.storage import opened\n"
+        f"storage = opened(None, Path({str(tmp_path)!r}))\n"
+        "os.fsync = lambda file: print('forced')\n"
+        "storage.set_study_user_attr(0, 'written', True)"
     )
-    subprocess.run([sys.executable, "-c", code], check=False, env=os.environ)
-    assert joined(tmp_path).claim() is not None
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "forced\n"
 
 
 @pytest.mark.parametrize(
