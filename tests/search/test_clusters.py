@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def searched(outputs: Path, *overrides: str, path: str = "") -> list[dict[str, s
     (folder,) = (outputs / "run").glob("*")
     assert (folder / "best.yaml").exists()
     return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def took_part(outputs: Path) -> int:
+    """How many jobs joined the study, by their signs of life. Who is late on a busy machine may find no trial left."""
+    (journal,) = outputs.glob("run/*/journal.log")
+    program = 1
+    return len({*re.findall(r'"alive/(\w+)"', journal.read_text())}) - program
 
 
 def same(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
@@ -74,7 +82,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, ...]]:
 def test_a_launcher_gives_the_same_trials(launcher: str, alone: list[tuple[str, ...]], tmp_path: Path) -> None:
     rows = searched(tmp_path, f"hydra/launcher={launcher}")
     assert same(rows) == alone
-    assert len({row["worker"] for row in rows}) == 2
+    assert took_part(tmp_path) == 2
     assert not list(tmp_path.glob("run/2*"))  # jobs keep their files in the search's folder
 
 
@@ -83,7 +91,7 @@ def test_a_ray_cluster_gives_the_same_trials(alone: list[tuple[str, ...]], tmp_p
     """On a cluster of this machine with two workers."""
     rows = searched(tmp_path, "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")
     assert same(rows) == alone
-    assert len({row["worker"] for row in rows}) == 2
+    assert took_part(tmp_path) == 2
 
 
 SBATCH = """#!/bin/sh
@@ -125,6 +133,7 @@ def test_slurm_gets_the_jobs_that_it_is_asked_for(alone: list[tuple[str, ...]], 
     recipe = [f"experiment={SLURM}", "hydra.launcher.partition=cpu", "hydra.launcher.cpus_per_task=1"]
     rows = searched(tmp_path / "outputs", *recipe, path=f"{programs}{os.pathsep}")
     assert same(rows) == alone
+    assert took_part(tmp_path / "outputs") == 2
     (script,) = (tmp_path / "outputs").rglob("7_submission.sh")
     text = script.read_text()
     for line in ("--partition=cpu", "--cpus-per-task=1", "--mem=8GB", "--time=240", "--array=0-1%"):

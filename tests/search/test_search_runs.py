@@ -149,7 +149,7 @@ def test_another_space_is_another_folder_and_not_the_same_study(shell: Shell) ->
 
 
 def test_a_second_process_takes_part_on_purpose_only(shell: Shell, tmp_path: Path) -> None:
-    words = [*ONE, "search.trials=300", "search.workers=1", f"search.storage={tmp_path}/shared.log"]
+    words = [*ONE, "search.trials=600", "search.workers=1", f"search.storage={tmp_path}/shared.log"]
     first = shell.begun(*words)
     lines_until(first, "trials/s")
     elsewhere = Shell(tmp_path / "elsewhere")
@@ -162,7 +162,7 @@ def test_a_second_process_takes_part_on_purpose_only(shell: Shell, tmp_path: Pat
         process.communicate(timeout=240)
         assert process.returncode == 0
     search = shell.found()
-    assert states(search) == {"complete": 300}
+    assert states(search) == {"complete": 600}
     assert len({trial.worker.partition("-")[0] for trial in search.trials}) == 2
 
 
@@ -275,14 +275,14 @@ def postgres() -> Iterator[str]:
 
 
 def test_two_processes_share_a_data_base_without_losing_or_doubling_a_trial(tmp_path: Path, postgres: str) -> None:
-    words = [*ONE, "search.trials=60", "search.workers=1", f"search.storage={postgres}", "search.join=true"]
+    words = [*ONE, "search.trials=120", "search.workers=1", f"search.storage={postgres}", "search.join=true"]
     shells = [Shell(tmp_path / name) for name in ("here", "there")]
     processes = [shell.begun(*words) for shell in shells]
     for process in processes:
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
     one, other = (shell.found() for shell in shells)
-    assert states(one) == states(other) == {"complete": 60}
+    assert states(one) == states(other) == {"complete": 120}
     assert [t.score for t in one.trials] == [t.score for t in other.trials]
     assert len({trial.worker.partition("-")[0] for trial in one.trials}) == 2
     folders = [path.name for shell in shells for path in shell.folder.glob("trials/[0-9]*")]
