@@ -80,7 +80,7 @@ def _again(comparison: Comparison | None, best: Trial) -> Retrained | None:
 
 def _status(search: Search, best: Trial | None, weights: Sequence[Importance]) -> str:
     if not search.finished:
-        return "running"
+        return "interrupted"
     return "failed" if best is None else "warning" if _telling_edges(search, weights) else "passed"
 
 
@@ -90,7 +90,8 @@ def _subtitle(search: Search) -> str:
         f"{name} ({sum(t.round == i for t in search.trials)} trials of {about.epochs} epochs)"
         for i, (name, about) in enumerate(zip(round_names(search), search.rounds, strict=True))
     )
-    return f"{done} of {len(search.trials)} trials finished: {rounds}."
+    stopped = "" if search.finished else "Interrupted: the same command goes on. "
+    return f"{stopped}{done} of {len(search.trials)} trials finished: {rounds}."
 
 
 def _top(search: Search, best: Trial | None, comparison: Comparison | None, best_file: str) -> list[Block]:

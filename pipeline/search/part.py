@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from optuna.storages import BaseStorage
 
 from pipeline.checks import Finding
-from pipeline.errors import FAILED, PASSED, UserError
+from pipeline.errors import FAILED, PASSED, Stopped, UserError
 from pipeline.plain import to_plain
 from pipeline.record import command_line
 from pipeline.report.terminal import Terminal
@@ -26,7 +26,7 @@ from pipeline.search import results
 from pipeline.search.alive import Me, living
 from pipeline.search.analysis import gaps
 from pipeline.search.configurations import Configurations
-from pipeline.search.engine import Engine, ended_badly
+from pipeline.search.engine import Ended, Engine, ended_badly
 from pipeline.search.final import Job, compare_winner
 from pipeline.search.plan import Plan
 from pipeline.search.pool import Pool
@@ -79,16 +79,26 @@ class Part:
             point_latest(self.directory, Path(str(self.config.outputs)).resolve())
             engine = self._engine(pool, examples, teller)
             try:
-                if launch is None:
-                    engine.run()
-                else:
-                    engine.begin()
-                    launch([self._job(k) for k in range(among)], str(self.directory))
-                    engine.look_on()
+                self._through(engine, launch, among)
+            except (Stopped, KeyboardInterrupt, Ended):
+                if (found := self._snapshot(engine)).trials:
+                    results.write(found)
+                raise
             finally:
                 teller.close()
                 self._save(engine)
             return self._results(engine, pool, teller)
+
+    def _through(self, engine: Engine, launch: Launch | None, among: int) -> None:
+        """All rounds, by workers of our own or by a launcher's jobs."""
+        if launch is None:
+            engine.run()
+            return
+        try:
+            engine.begin()
+            launch([self._job(k) for k in range(among)], str(self.directory))
+        finally:
+            engine.look_on()
 
     def take_part(self, examples: int, teller: Any) -> None:
         """Take trials until there are none, as one of many."""
@@ -228,13 +238,15 @@ class Part:
         teller.ends(found)
         teller.gaps([gap for gap in gaps(found) if gap.round == len(found.rounds) - 1])
         comparison = None
-        if self.settings.final_seeds and (ranking := found.ranking()):
-            count = min(2, len(ranking)) * self.settings.final_seeds
-            teller.say(f"the best two once more, {count} trainings with other seeds", style="dim")
-            retrain = functools.partial(self._retrained, found, pool)
-            comparison = compare_winner(found, retrain, seeds=self.settings.final_seeds)
-            teller.say(comparison.sentence if comparison else "")
-        results.write(found, comparison)
+        try:
+            if self.settings.final_seeds and (ranking := found.ranking()):
+                count = min(2, len(ranking)) * self.settings.final_seeds
+                teller.say(f"the best two once more, {count} trainings with other seeds", style="dim")
+                retrain = functools.partial(self._retrained, found, pool)
+                comparison = compare_winner(found, retrain, seeds=self.settings.final_seeds)
+                teller.say(comparison.sentence if comparison else "")
+        finally:
+            results.write(found, comparison)
         return FAILED if ended_badly(found.trials) else PASSED
 
     def _retrained(self, found: Search, pool: Pool, jobs: Sequence[Job]) -> list[float | None]:

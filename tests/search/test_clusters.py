@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,22 @@ def test_a_launcher_gives_the_same_trials(launcher: str, alone: list[tuple[str, 
     assert same(rows) == alone
     assert took_part(tmp_path) == 2
     assert not list(tmp_path.glob("run/2*"))  # jobs keep their files in the search's folder
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_the_jobs_have_done(tmp_path: Path) -> None:
+    words = [*SEARCH, "search.trials=2000", f"outputs={tmp_path}", "hydra/launcher=joblib"]
+    begun = subprocess.Popen([sys.executable, "-m", "pipeline", *words], cwd=ROOT, start_new_session=True)
+    until = time.monotonic() + 100
+    while not list(tmp_path.glob("run/*/trials/*")) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(begun.pid, signal.SIGINT)  # as a terminal does: the program and its jobs
+    assert begun.wait(60) == 130
+    (folder,) = (tmp_path / "run").glob("*")
+    rows = csv.DictReader((folder / "trials.csv").read_text().splitlines())
+    assert "complete" in {row["state"] for row in rows}
+    assert "Interrupted" in (folder / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -119,7 +119,8 @@ def test_a_search_that_has_only_begun_has_a_page(search_of: SearchOf, keep: int)
     search = search_of()
     waiting = replace(search.trials[0], state="waiting", score=None, curve=[], number=99, directory="")
     page = search_page(replace(search, trials=(*search.trials[:keep], waiting), finished=False), None, best_file="x")
-    assert '<header class="running">' in page
+    assert '<header class="interrupted">' in page
+    assert "the same command goes on" in words(page)
     assert f"{keep} of {keep + 1} trials finished" in words(page)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import random
 import shutil
@@ -115,6 +116,7 @@ def test_fail_fast_ends_the_search(shell: Shell) -> None:
     done = shell.run(*TINY, "search=coarse", "search.sampler=grid", "optimizer.lr=-1,-2,0.01", "search.fail_fast=true")
     assert done.returncode == 1
     assert "fail_fast" in done.stderr
+    assert (shell.folder / "report.html").exists()
 
 
 def test_sanity_comes_before_the_first_trial(shell: Shell) -> None:
@@ -181,9 +183,27 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(shell: Shell, number: si
     before = {trial.number: trial for trial in shell.found().trials if trial.state == "complete"}
     assert 0 < len(before) < 150
     assert "running" not in states(shell.found())
+    rows = csv.DictReader((shell.folder / "trials.csv").read_text().splitlines())
+    assert {int(row["trial"]) for row in rows if row["state"] == "complete"} == before.keys()
+    assert f"Interrupted: the same command goes on. {len(before)} of 150" in (shell.folder / "report.html").read_text()
+    assert (shell.folder / "best.yaml").exists()
     search = shell.searched(*ONE, "search.trials=150")
     assert states(search) == {"complete": 150}
     assert all(trial == before[trial.number] for trial in search.trials if trial.number in before)
+    assert "Interrupted" not in (shell.folder / "report.html").read_text()
+
+
+def test_results_are_there_though_the_best_two_were_not_trained_again(shell: Shell) -> None:
+    words = [*ONE, "search.trials=2", "search.final_seeds=50", "search.rounds.coarse.epochs=50"]
+    process = shell.begun(*words)
+    lines_until(process, "once more")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert states(shell.found()) == {"complete": 2}
+    left = {path.name for path in shell.folder.iterdir()}
+    assert {"report.html", "trials.csv", "best.yaml"} <= left
+    assert "final.json" not in left
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_runs_again(shell: Shell) -> None:
