@@ -17,6 +17,9 @@ OUTERMOST = 3
 TREND = 1.65
 """... and scores rise towards it: the rank correlation is so many of its standard errors, 1 / sqrt(n - 1). Where a
 parameter does not matter, both happen by chance in about one round of twenty; then a wider range costs trials only."""
+DECADES = 1, 2
+"""By which a range is widened at first, and again to the same side. With more, most of the trials of a round lie where
+every training breaks, and the good rates are few in what is left."""
 MARGIN = 0.1
 """Of the good trials' span, added on both sides."""
 NARROWEST = 0.1
@@ -37,8 +40,8 @@ def next_round(rounds: Sequence[Round], trials: Sequence[Trial], settings: Setti
     if not good:  # where every training broke off, rates are too high
         edges = {p.key: "low" if p.key.endswith("lr") and _room(p, "low") else "" for p in last.parameters}
     if any(edges.values()) and widened < settings.widenings:
-        times = sum(any(move.kind == "widened" for move in round.moves) for round in rounds[same[0] :])
-        moved = [_widen(p, edges[p.key], times) for p in last.parameters]
+        moves = [move for i in same for move in rounds[i].moves]
+        moved = [_widen(p, edges[p.key], again=_widened(p.key, edges[p.key], moves)) for p in last.parameters]
         return _round(Stretch(last.name, last.trials, last.epochs), moved)
     if place + 1 == len(begun) or not good:
         return None
@@ -108,15 +111,21 @@ def _bounds(parameter: Parameter) -> tuple[float, float]:
     return low, 1.0 if share else math.inf
 
 
-def _widen(parameter: Parameter, side: str, times: int) -> tuple[Parameter, Move]:
-    """Beyond the edge: in log space by one decade, then by two, then by four, otherwise by the range's own width; a
-    quarter of the range before stays, so that the good trials have neighbours on both sides."""
+def _widened(key: str, side: str, moves: Sequence[Move]) -> bool:
+    """Whether the range was widened to that side before."""
+    return any((move.key, move.kind, move.edge) == (key, "widened", side) for move in moves)
+
+
+def _widen(parameter: Parameter, side: str, *, again: bool) -> tuple[Parameter, Move]:
+    """Beyond the edge: in log space by `DECADES`, otherwise by the range's own width; a quarter of the range before
+    stays, so that the good trials have neighbours on both sides."""
     if not side:
         return parameter, Move(parameter.key, "kept", "", f"{parameter.key} kept: {_shown(parameter)}")
     width = parameter.high - parameter.low
     least, most = _bounds(parameter)
     if parameter.log:
-        factor = 10.0 ** min(2**times, 4)
+        whole = parameter.kind == "int"  # such as a width: what a trial costs grows with it
+        factor = 10.0 ** DECADES[again and not whole]
         low = parameter.at(0.75) if side == "high" else parameter.low / factor
         high = parameter.high * factor if side == "high" else parameter.at(0.25)
     else:

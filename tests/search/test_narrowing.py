@@ -12,7 +12,7 @@ import pytest
 from pipeline.search.narrowing import next_round
 from pipeline.search.sampling import in_advance
 from pipeline.search.settings import Settings, Stretch
-from pipeline.search.trial import Parameter, Round, Trial
+from pipeline.search.trial import Move, Parameter, Round, Trial
 
 SETTINGS = Settings(
     rounds=(Stretch("coarse", 20, 2), Stretch("fine", 20, 8)), space=(), sampler="random", compare=(), seed=0,
@@ -79,6 +79,37 @@ def test_it_is_found_below_the_range_too() -> None:
     rounds = searched(at_its_best_near(1e-4), dataclasses.replace(LR, low=1e-1, high=1.0))
     fine = of(rounds[-1], "lr")
     assert fine.low < 1e-4 < fine.high
+
+
+def ends(rounds: list[Round], key: str) -> list[float]:
+    """The upper ends of a range, round by round, as powers of ten."""
+    return [round(math.log10(of(r, key).high), 2) for r in rounds if r.name == "coarse"]
+
+
+def test_a_range_is_widened_by_one_decade_then_by_two_each_time() -> None:
+    endless = searched(lambda params: math.log10(params["lr"]), LR)
+    assert ends(endless, "lr") == [-5, -4, -2, 0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("before", "high"),
+    [(Move("lr", "widened", "high", ""), 1e-1), (Move("l2", "widened", "low", ""), 1e-1),
+     (Move("l2", "widened", "high", ""), 1.0)],
+)  # fmt: skip
+def test_a_widening_counts_for_its_own_parameter_and_side(before: Move, high: float) -> None:
+    rounds = [Round("coarse", (LR, L2), 20, 2), Round("coarse", (LR, L2), 20, 2, (before,))]
+    planned = in_advance("random", (LR, L2), 20, seed=0, round=1)
+    assert planned is not None
+    trials = [Trial(i, 1, params, (), "complete", score=math.log10(params["l2"])) for i, params in enumerate(planned)]
+    wider = next_round(rounds, trials, SETTINGS, examples=10_000)
+    assert wider is not None
+    assert of(wider, "l2").high == pytest.approx(high)
+
+
+def test_whole_numbers_are_widened_by_a_decade_at_most() -> None:
+    width = Parameter("width", "int", low=4, high=16, log=True)
+    rounds = searched(lambda params: params["width"], width, settings=dataclasses.replace(SETTINGS, widenings=3))
+    assert [of(r, "width").high for r in rounds if r.name == "coarse"] == [16, 160, 1600, 16000]
 
 
 def test_a_parameter_that_does_not_matter_is_rarely_widened() -> None:
