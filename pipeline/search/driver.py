@@ -16,7 +16,7 @@ from pipeline.plain import to_plain
 from pipeline.search.configurations import Configurations
 from pipeline.search.engine import Ended
 from pipeline.search.part import Launch, Part
-from pipeline.search.plan import Plan, parsed, planned
+from pipeline.search.plan import parsed, plan_from, planned
 from pipeline.search.pool import cool_down
 from pipeline.search.sampling import in_advance
 from pipeline.search.settings import Settings, read_settings
@@ -48,8 +48,7 @@ def work(config: DictConfig) -> int:
         wish = config.search
         storage = opened(wish.storage, Path())
         noted = storage.get_study_user_attrs(storage.get_study_id_from_name(f"{wish.study}.0"))
-        lists = {key: tuple(noted["plan"][key]) for key in ("typed", "sweeps")}
-        plan = Plan(**noted["plan"] | lists)
+        plan = plan_from(noted["plan"])
         joined = composed(plan.typed, config_dir=plan.config_dir)
         settings = dataclasses.replace(read_settings(to_plain(joined.search)), storage=wish.storage, study=wish.study)
         space = parameters(parsed(plan.sweeps))

@@ -1,4 +1,4 @@
-"""One process's part in a search: whose study it is, sanity, rounds, results."""
+"""One process's part in a search: sanity, rounds, results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,21 +18,20 @@ from optuna.storages import BaseStorage
 from pipeline.checks import Finding
 from pipeline.errors import FAILED, PASSED, Stopped, UserError
 from pipeline.plain import to_plain
-from pipeline.record import command_line
 from pipeline.report.terminal import Terminal
 from pipeline.rundir import point_latest
 from pipeline.search import results
-from pipeline.search.alive import Me, living
+from pipeline.search.alive import Me
 from pipeline.search.analysis import gaps
 from pipeline.search.configurations import Configurations
 from pipeline.search.engine import Ended, Engine, ended_badly
 from pipeline.search.final import Job, compare_winner
+from pipeline.search.joining import forget, joined
 from pipeline.search.plan import Plan
 from pipeline.search.pool import Pool
 from pipeline.search.settings import Settings, threads, workers
 from pipeline.search.space import typed
 from pipeline.search.storage import JOURNAL, opened
-from pipeline.search.study import RoundStudy
 from pipeline.search.task import Task
 from pipeline.search.telling import SearchTeller
 from pipeline.search.trial import Parameter, Round, Search, Value, write_search
@@ -66,12 +64,13 @@ class Part:
             verbose=int(self.config.verbose),
         )
         self.storage = opened(self.settings.storage, self.directory)
-        self._take(self._made())
+        self.id = joined(self.storage, self.study, self.first, self.plan, settings=self.settings, me=self.me)
         with self.stopper.listening(), _closing(Pool(among if launch is None else 1, threads=self._threads())) as pool:
             try:
                 examples = self._sanity(pool)
             except UserError:
-                self._forget(new)
+                if new:
+                    forget(self.storage, self.id, self.directory)
                 raise
             if examples is None:
                 return FAILED
@@ -136,51 +135,6 @@ class Part:
         ]
         return [*self.plan.typed, *(typed(Parameter(key, "choice"), value) for key, value in where)]
 
-    # ------------------------------------------------------------------ whose study it is
-
-    def _made(self) -> bool:
-        name = f"{self.study}.0"
-        made = RoundStudy.made(self.storage, name, self.first, direction=self.settings.direction, me=self.me)
-        self.id = self.storage.get_study_id_from_name(name)
-        if made:
-            self.storage.set_study_user_attr(self.id, "plan", dataclasses.asdict(self.plan) | {"host": self.me.host})
-        return made
-
-    def _take(self, made: bool) -> None:
-        """Refuse a study that is another search's, or that others work on, unless `search.join` says so."""
-        plan = self.storage.get_study_user_attrs(self.id).get("plan")
-        if made or plan is None:
-            return
-        if plan["fingerprint"] != self.plan.fingerprint:
-            raise UserError(
-                f"the study {self.study!r} is another search's: {command_line([*plan['typed'], *plan['sweeps']])}. "
-                "Choose another name, or leave it out.",
-                field="search.study",
-            )
-        if self.settings.join:
-            return
-        if (plan["directory"], plan["host"]) != (self.plan.directory, self.me.host):
-            raise UserError(
-                f"the study {self.study!r} is kept in {plan['directory']!r} on {plan['host']!r}. Go on there, or take "
-                "part from here with search.join=true.",
-                field="search.storage",
-            )
-        if others := living(self.storage, self.study, self.me):
-            raise UserError(
-                f"process {others[0]['pid']} on {others[0]['host']!r} works on this search. "
-                "Wait for it, or take part with search.join=true.",
-                field="search.join",
-            )
-
-    def _forget(self, new: bool) -> None:
-        """Leave nothing of a search that could not begin."""
-        if new:
-            self.storage.delete_study(self.id)
-            shutil.rmtree(self.directory, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                for parent in list(self.directory.parents)[:2]:
-                    parent.rmdir()
-
     # ------------------------------------------------------------------ before the first trial, and after the last
 
     def _sanity(self, pool: Pool) -> int | None:
@@ -214,13 +168,11 @@ class Part:
         write_search(self._snapshot(engine))
 
     def _snapshot(self, engine: Engine, *, finished: bool = False) -> Search:
-        words = (
-            [*self.config.hydra.overrides.hydra, *self.plan.typed, *self.plan.sweeps] if "hydra" in self.config else []
-        )
+        hydra = self.config.hydra.overrides.hydra if "hydra" in self.config else ()
         return Search(
             name=self.study,
             directory=str(self.directory),
-            command=command_line(words),
+            command=self.plan.command(hydra),
             base=self.plan.base,
             direction=self.settings.direction,
             metric=self.settings.metric,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from pipeline.plain import to_plain
-from pipeline.record import config_hash
+from pipeline.record import command_line, config_hash
 from pipeline.search.configurations import Configurations
 from pipeline.search.settings import Settings
 from pipeline.search.space import parameters
@@ -21,6 +22,8 @@ from pipeline.search.trial import Parameter
 
 NOT_TRIALS = ("search", "hydra", "verbose", "outputs", "name", "resume")
 """Keys that say how the search is run, or where, and nothing about a trial."""
+MULTIRUN = "hydra.mode=MULTIRUN"
+"""What Hydra makes of --multirun, which a search implies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,17 @@ class Plan:
     def base(self) -> tuple[str, ...]:
         """What all trials share."""
         return tuple(word for word in self.typed if _key(word).split(".")[0].split("/")[0] not in NOT_TRIALS)
+
+    def command(self, hydra: Sequence[str] = ()) -> str:
+        """That starts the search again, or goes on; `hydra`: overrides of Hydra's own configuration."""
+        own = [word for word in hydra if word != MULTIRUN]
+        return command_line([*own, *self.typed, *self.sweeps])
+
+
+def plan_from(noted: Mapping[str, Any]) -> Plan:
+    """As it was kept in the storage, where tuples are lists."""
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()}
+    return Plan(**fields)
 
 
 def planned(

@@ -105,6 +105,7 @@ def test_what_breaks_and_crashes_is_told_and_the_search_goes_on(shell: Shell) ->
     assert done.returncode == 0, done.stderr
     search = shell.found()
     assert states(search) == {"complete": 1, "broken": 1, "crashed": 1}
+    assert search.command.startswith("python -m pipeline outputs=")  # as it was typed
     by_rate = {trial.params["optimizer.lr"]: trial for trial in search.trials}
     assert "cost" in by_rate[500].reason
     assert "optimizer.lr" in by_rate[-1].reason

@@ -1,0 +1,20 @@
+"""What was typed, kept in the storage for others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from pipeline.search.plan import Plan, plan_from
+
+PLAN = Plan(("search=coarse", "data=digits"), ("optimizer.lr=interval(0.1,1)",), None, "/outputs/run/search_1", "1")
+
+
+def test_a_plan_is_read_back_from_the_storage() -> None:
+    assert plan_from(json.loads(json.dumps(dataclasses.asdict(PLAN)))) == PLAN
+
+
+def test_the_command_is_what_was_typed() -> None:
+    told = PLAN.command(["hydra.mode=MULTIRUN", "hydra/launcher=joblib"])
+    words = "hydra/launcher=joblib search=coarse data=digits 'optimizer.lr=interval(0.1,1)'"
+    assert told == f"python -m pipeline {words}"
