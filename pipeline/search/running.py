@@ -51,10 +51,12 @@ class Runner:
         """What a `Trial` has beside its place; never raises for what went wrong in the trial."""
         started = time.perf_counter()
         curve: list[float] = []
+        epochs = task.config["stages"]["train"]["epochs"]
 
         def epoch_ended(row: dict[str, float]) -> None:
             curve.append(row[task.metric])
-            if task.report and math.isfinite(curve[-1]) and self.ask(len(curve) - 1, curve[-1]):
+            ask = task.report and len(curve) < epochs  # after the last nothing is left to save
+            if ask and math.isfinite(curve[-1]) and self.ask(len(curve) - 1, curve[-1]):
                 raise Hopeless
 
         result: dict[str, Any] = {"curve": curve}

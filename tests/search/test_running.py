@@ -1,0 +1,43 @@
+"""A trial as a worker runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.runner import quiet_libraries
+from pipeline.search.configurations import Configurations
+from pipeline.search.running import Runner
+from pipeline.search.task import Task
+from pipeline.search.trial import COMPLETE, PRUNED, Parameter, Round
+from tests.search.shell import TINY
+
+LR = Parameter("optimizer.lr", "float", low=1e-3, high=1e-1, log=True)
+
+
+def run(ask: Callable[[int, float], bool], *, epochs: int, report: bool = True) -> dict[str, Any]:
+    round = Round("coarse", (LR,), 1, epochs)
+    config = Configurations(TINY, (LR,)).plain(round, {"optimizer.lr": 0.01})
+    task = Task(config=config, overrides=(), directory=None, metric="val_accuracy", report=report)
+    with quiet_libraries():
+        return Runner(ask).run(task)
+
+
+def test_whether_a_trial_is_hopeless_is_asked_while_something_can_be_saved() -> None:
+    asked: list[int] = []
+
+    def ask(epoch: int, score: float) -> bool:
+        asked.append(epoch)
+        return False
+
+    assert run(ask, epochs=3)["state"] == COMPLETE
+    assert asked == [0, 1]
+    run(ask, epochs=3, report=False)
+    assert asked == [0, 1]
+
+
+def test_a_hopeless_trial_is_stopped() -> None:
+    result = run(lambda epoch, score: epoch == 1, epochs=5)
+    assert result["state"] == PRUNED
+    assert len(result["curve"]) == 2
+    assert result["reason"].startswith("hopeless after 2 epochs")
