@@ -29,6 +29,9 @@ class Settings:
     """Steps between two that are logged and drawn; 1: every step logs its loss and accuracy."""
 
 
+SMOOTHING = 0.1
+"""Label smoothing of all contestants; the pipeline's default."""
+
 USUAL = Settings(in_memory=False, log_every=1)
 BEST = Settings(in_memory=True, log_every=50)
 
@@ -37,7 +40,7 @@ class Module(pl.LightningModule):
     def __init__(self, network: nn.Module, epochs: int, settings: Settings):
         super().__init__()
         self.network, self.epochs, self.settings = network, epochs, settings
-        self.loss = nn.CrossEntropyLoss()
+        self.loss = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
         self.train_accuracy, self.val_accuracy = MulticlassAccuracy(10), MulticlassAccuracy(10)
 
     def training_step(self, batch: Any, number: int) -> Tensor:
