@@ -8,13 +8,38 @@ before torch, since how OpenMP's threads wait is settled then.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before torch is imported: OpenMP threads that spin for long while they wait make steps ten times slower beside other
-# work. 10,000 turns are short enough for that; 1,000 cost 15 % on a quiet machine (docs/LOG.md).
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+TURNS = 10_000
+"""On a quiet machine 1,000 make a step of a small network a quarter slower, 3,000 sometimes."""
+
+
+def _turns(loadavg: Path = Path("/proc/loadavg")) -> int:
+    """How often a thread of OpenMP that waits for another looks again before it sleeps.
+
+    Enough for the gaps between operations while there is a core for each thread. Beside other work the one that it
+    waits for has no core, and looking takes it from both: a small step took ten times as long with 10,000 turns, twice
+    as long with none, which is its share (docs/LOG.md). Linux says how many threads run; elsewhere OpenMP is another.
+    """
+    cores = os.cpu_count() or 1
+    typed = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(typed) if typed.isdecimal() else cores
+    for _ in range(5):  # another thread that only flits by is no work
+        try:
+            running = int(loadavg.read_text().split()[3].partition("/")[0])
+        except (OSError, ValueError, IndexError):
+            return TURNS
+        if running - 1 + threads <= cores:  # this thread is one of the running
+            return TURNS
+        time.sleep(0.001)
+    return 0
+
+
+if "GOMP_SPINCOUNT" not in os.environ:
+    os.environ["GOMP_SPINCOUNT"] = str(_turns())  # before torch is imported, which settles it
 
 if TYPE_CHECKING:
     from pipeline.predictor import Predictor
