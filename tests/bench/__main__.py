@@ -24,7 +24,7 @@ PARTS = ("mlp", "convnet", "signals", "profile", "optimizers", "startup", "stati
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4, help="measurements of each contestant (default 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each contestant (default 3)")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="parts (default: all)")
     parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
     parser.add_argument("--compile", action="store_true", help="torch.compile among the contestants (minutes more)")
