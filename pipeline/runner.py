@@ -121,7 +121,7 @@ def _report(folder: Path) -> None:
 
     try:
         write_report(folder)
-    except Exception as error:  # noqa: BLE001 - see above: nothing about a page may cost a finished run
+    except Exception as error:  # noqa: BLE001 - whatever a page trips over, the run is finished
         print(f"report.html could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
 

@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.rundir import write_text
+from tests.bench import waiting
 
-PARTS = ("mlp", "convnet", "signals", "profile", "optimizers", "startup", "statistics", "search")
+PARTS = ("mlp", "convnet", "signals", "profile", "optimizers", "startup", "statistics", "search", "waiting")
 
 
 def main() -> None:
@@ -27,9 +30,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each contestant (default 3)")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="parts (default: all)")
     parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
+    parser.add_argument("--busy", action="store_true", help="beside one other busy process")
     parser.add_argument("--compile", action="store_true", help="torch.compile among the contestants (minutes more)")
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"))
     options = parser.parse_args()
+    if options.busy:  # before the process that measures begins: importing `pipeline` looks for free cores
+        with waiting.busy():
+            words = [word for word in sys.argv[1:] if word != "--busy"]
+            sys.exit(subprocess.run([sys.executable, "-m", "tests.bench", *words]).returncode)
     console, found, started = Console(), {}, time.perf_counter()
     for part in options.only:
         began = time.perf_counter()
@@ -59,6 +67,8 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from tests.bench import optimizers
 
         return optimizers.measure()
+    if part == "waiting":
+        return waiting.measure()
     if part == "startup":
         from tests.bench import startup
 
@@ -113,10 +123,18 @@ def _plain(part: str, numbers: dict[str, Any]) -> Table:
     return table
 
 
+def _profile(part: str, numbers: dict[str, dict[str, float]]) -> Table:
+    table = Table("us a step", "pipeline", "bare loop")
+    for name, ours in numbers["pipeline"].items():
+        table.add_row(name, f"{ours:.0f}", f"{numbers['bare loop'][name]:.0f}" if name in numbers["bare loop"] else "")
+    return table
+
+
 _TABLES: dict[str, Callable[[str, dict[str, Any]], Table]] = {
     "mlp": _contest,
     "convnet": _contest,
     "signals": _signals,
+    "profile": _profile,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where a training step's microseconds go: the pieces of the train stage, wrapped in clocks.
 
-The smallest network of the contest on one thread, all signals, checks, bar and checkpoints on. Pieces lie within one
-another where they are indented; each call is counted on the steps of the run.
+The smallest network of the contest, all signals, checks, bar and checkpoints on; beside it what a bare loop has of the
+same pieces. They lie within one another where they are indented; each call is counted on the steps of the run.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from pipeline.assemble import assemble
 from pipeline.data import Affine
 from pipeline.model import classifier
 from pipeline.model.classifier import Classifier
 from pipeline.model.mlp import MLP
+from pipeline.overrides import composed
 from pipeline.stages import checkpoints, early_break, train
 from tests.bench import contest
 
@@ -35,7 +37,8 @@ PIECES: dict[str, tuple[Any, str]] = {
     "        preprocessing": (Affine, "forward"),
     "        the network's forward pass": (MLP, "forward"),
     "        the backward pass": (torch.Tensor, "backward"),
-    "      the update": (classifier, "_counted_step"),
+    "        the loss": (torch.nn.functional, "cross_entropy"),
+    "      the update": (torch.optim.SGD, "step"),
     "    early break, losses, progress": (early_break.EarlyBreak, "on_train_batch_end"),
     "    validation": (Classifier, "validation_step"),
     "    probe": (Classifier, "_probe"),
@@ -72,20 +75,27 @@ def clocks(seconds: dict[str, float]) -> Iterator[None]:
             setattr(place, attribute, before[name])
 
 
-def measure(rounds: int = 3) -> dict[str, float]:
-    """Microseconds per optimizer step of each piece: the least of some runs."""
+def measure(rounds: int = 4) -> dict[str, dict[str, float]]:
+    """Who -> microseconds per optimizer step of each piece: the least of some runs, in turns."""
     os.environ["FORCE_COLOR"] = "1"  # Rich draws the bar though nobody looks
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         case, data = contest.MLP, contest.made_images(Path(folder), contest.MLP.train)
+        parts = assemble(composed(contest.overrides(case, data)))
+        runs: dict[str, tuple[Callable[[], float], int]] = {
+            "pipeline": (lambda: contest.ours(case, data), case.epochs * case.steps),
+            "bare loop": (lambda: contest.bare(parts), case.steps),
+        }
+        found: dict[str, list[dict[str, float]]] = {who: [] for who in runs}
         for _ in range(rounds + 1):
-            seconds: dict[str, float] = {}
-            with clocks(seconds):
-                contest.ours(case, data)
-            for name, value in seconds.items():
-                found.setdefault(name, []).append(1e6 * value / case.epochs / case.steps)
-    torch.set_num_threads(threads)
+            for who, (run, steps) in runs.items():
+                seconds: dict[str, float] = {}
+                with clocks(seconds):
+                    epoch = run()
+                seconds["an epoch, all in all"] = epoch * steps / case.steps
+                found[who].append({name: 1e6 * value / steps for name, value in seconds.items()})
     del os.environ["FORCE_COLOR"]
-    return {name: round(min(found[name][1:]), 1) for name in PIECES if name in found}  # the first run warms up
+    names = ["an epoch, all in all", *PIECES]
+    return {  # the first run warms up
+        who: {name: min(run[name] for run in all_[1:]) for name in names if name in all_[0]}
+        for who, all_ in found.items()
+    }

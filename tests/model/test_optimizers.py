@@ -124,6 +124,7 @@ def test_the_fields_of_every_rule_pass(name: str) -> None:
         ("nesterov", ["yes", 1]),
         ("centered", [1]),
         ("amsgrad", ["no"]),
+        ("fused", ["yes", 1]),
     ],
 )
 def test_values_out_of_range_are_named(field: str, values: list[object]) -> None:

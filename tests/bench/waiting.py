@@ -1,0 +1,94 @@
+"""How long OpenMP's threads should spin while they wait for each other: milliseconds a step by `GOMP_SPINCOUNT`, on the
+machine as it is and beside one busy process. (`pipeline/__init__.py` chooses.)
+
+torch reads the variable when it is imported, so each measurement is a process of its own, in turns:
+`python -m tests.bench.waiting` prints those of one.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TURNS = (0, 300, 1000, 3000, 10_000)
+REPEATS = 5
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """One other process that never waits."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
+
+
+def measure(rounds: int = 2) -> dict[str, str]:
+    """`quiet, 0 turns` -> the medians for a small MLP and a small convnet."""
+    quiet = _in_turns(rounds)
+    with busy():
+        beside = _in_turns(rounds)
+    return {
+        f"{name}, {turns} turns": f"MLP {mlp:.2f} ms, convnet {convnet:.1f} ms"
+        for name, found in (("quiet", quiet), ("busy", beside))
+        for turns, (mlp, convnet) in found.items()
+    }
+
+
+def _in_turns(rounds: int) -> dict[int, tuple[float, float]]:
+    found: dict[int, list[tuple[float, float]]] = {turns: [] for turns in TURNS}
+    for _ in range(rounds):
+        for turns in TURNS:
+            found[turns].append(_steps(turns))
+    return {
+        turns: (statistics.median(mlp for mlp, _ in pairs), statistics.median(convnet for _, convnet in pairs))
+        for turns, pairs in found.items()
+    }
+
+
+def _steps(turns: int) -> tuple[float, float]:
+    environment = os.environ | {"GOMP_SPINCOUNT": str(turns)}
+    said = subprocess.check_output([sys.executable, "-m", "tests.bench.waiting"], env=environment, text=True)
+    mlp, convnet = map(float, said.split())
+    return mlp, convnet
+
+
+def main() -> None:
+    import torch
+    from torch import Tensor, nn
+
+    def stepped(network: nn.Module, x: Tensor, steps: int) -> float:
+        y = torch.randint(0, 10, (len(x),))
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
+        took = []
+        for _ in range(REPEATS + 1):
+            started = time.perf_counter()
+            for _ in range(steps):
+                nn.functional.cross_entropy(network(x), y).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            took.append(1000 * (time.perf_counter() - started) / steps)
+        return statistics.median(took[1:])  # the first warms up
+
+    def dense(fan_in: int) -> list[nn.Module]:
+        return [nn.Linear(fan_in, 100), nn.BatchNorm1d(100), nn.ReLU()]
+
+    def conv(before: int, after: int) -> list[nn.Module]:
+        return [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+
+    mlp = nn.Sequential(nn.Flatten(), *dense(3072), *dense(100), nn.Linear(100, 10))
+    body = [*conv(1, 16), *conv(16, 16), nn.MaxPool2d(2), *conv(16, 32), *conv(32, 32), nn.AdaptiveAvgPool2d(1)]
+    convnet = nn.Sequential(*body, nn.Flatten(), nn.Linear(32, 10)).to(memory_format=torch.channels_last)
+    images = torch.randn(64, 1, 28, 28).to(memory_format=torch.channels_last)
+    print(stepped(mlp, torch.randn(128, 3, 32, 32), 50), stepped(convnet, images, 10))
+
+
+if __name__ == "__main__":
+    main()
