@@ -20,6 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from pipeline.errors import UserError
 
 JOURNAL = "journal.log"
+BEGINNING = b'{"op_code"'
+"""Of each line of Optuna's journals."""
 PATIENCE = 10
 """Seconds to wait for a data base to answer."""
 SYNC = 1.0
@@ -79,12 +81,20 @@ def _cut_torn_line(file: BinaryIO) -> None:
             file.seek(0, os.SEEK_END)
 
 
+def _may_be_a_journal(path: Path) -> bool:
+    """Another file must not lose a last line that has no end. Empty, or torn by a kill in its first line, it may be."""
+    with path.open("rb") as file:
+        return BEGINNING.startswith(file.read(len(BEGINNING)))
+
+
 def opened(url: str | None, directory: Path) -> BaseStorage:
     """The storage behind `search.storage`; raises `UserError` where it cannot be reached."""
     if url is None or "://" not in url:
         path = Path(url) if url else directory / JOURNAL
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not _may_be_a_journal(path):
+                raise ValueError("it holds something else")
             return JournalStorage(Journal(path))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{str(path)!r} is no journal that can be used: {error}", field="search.storage") from error

@@ -286,3 +286,18 @@ def test_a_storage_that_cannot_be_reached(tmp_path: Path, url: str, told: str) -
     with pytest.raises(UserError, match=told) as error:
         opened(url, tmp_path)
     assert error.value.field == "search.storage"
+
+
+@pytest.mark.parametrize("text", ["dear diary", '{"seed": 0}', "a\nb"])
+def test_a_file_that_is_no_journal_is_left_as_it_is(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text(text)
+    with pytest.raises(UserError, match="no journal") as error:
+        opened(str(tmp_path / "mine"), tmp_path)
+    assert error.value.field == "search.storage"
+    assert (tmp_path / "mine").read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", '{"op', '{"op_code": 0, "wor'])
+def test_a_journal_that_a_kill_left_without_a_whole_line_is_begun_again(text: str, tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text(text)
+    assert states(joined(tmp_path)) == {"waiting": ROUND.trials}
