@@ -22,15 +22,17 @@ from rich.table import Table
 from pipeline.rundir import write_text
 from tests.bench import waiting
 
-PARTS = ("mlp", "convnet", "signals", "profile", "optimizers", "startup", "statistics", "search")
-MORE = ("waiting",)
-"""Three minutes for one constant: by name only."""
+PARTS = ("mlp", "convnet", "signals", "startup", "statistics", "search")
+MORE = ("profile", "optimizers", "waiting")
+"""What explains a figure or a constant of ours: by name only."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each contestant (default 3)")
-    parser.add_argument("--only", nargs="*", choices=PARTS + MORE, default=PARTS, help="parts (all but waiting)")
+    parser.add_argument(
+        "--only", nargs="*", choices=PARTS + MORE, default=PARTS, help="parts (those but the last three)"
+    )
     parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
     parser.add_argument("--busy", action="store_true", help="beside one other busy process")
     parser.add_argument("--compile", action="store_true", help="torch.compile among the contestants (minutes more)")

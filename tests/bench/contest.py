@@ -10,6 +10,7 @@ looks at once, at the end, takes 0.2 s of the convnet. Augmentation and dropout 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -162,7 +163,8 @@ def measure(case: Case, *, rounds: int, compiled: bool = False) -> dict[str, Any
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = Path(name)
-        todo = contestants(case, made_images(folder, case.train), folder, compiled=compiled)
+        data = made_images(folder, case.train)
+        todo = contestants(case, data, folder, compiled=compiled)
         loop = todo.pop("bare loop")
 
         def bare_loop() -> float:
@@ -170,7 +172,8 @@ def measure(case: Case, *, rounds: int, compiled: bool = False) -> dict[str, Any
 
         seconds: dict[str, list[float]] = {who: [] for who in todo}
         bares: dict[str, list[float]] = {who: [] for who in todo}
-        for train in todo.values():
+        short = dataclasses.replace(case, epochs=1)
+        for train in contestants(short, data, folder, compiled=compiled).values():
             train()  # imports, caches, compiled code
         names = list(todo)
         before = bare_loop()
