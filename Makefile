@@ -76,7 +76,7 @@ test-all: setup  ## every test
 faults: setup  ## the benchmark of faulty and healthy runs, against its targets (ARGS="--only NAME --seeds 2 --jobs 2")
 	@$(bin)/python -m tests.faults $(ARGS)
 
-bench: setup  ## speed beside a bare loop, the usual template and others; what looking costs (ARGS="--only mlp --rounds 5")
+bench: setup  ## speed beside a bare loop, the usual template and others; what looking costs (ARGS="--minutes 30 --only mlp")
 	@$(bin)/python -m tests.bench $(ARGS)
 
 lint: setup  ## ruff and mypy

@@ -48,7 +48,7 @@ _OURS = {
                         "FrozenWeights", "OverRegularized", "RateTooHigh", "RateTooLow", "LateStart",
                         "OscillatingLoss", "TrainEvalMismatch", "LossPlateau", "Overfitting", "UpdateRatioHigh",
                         "UpdateRatioLow", "Undertrained", "Underfitting", "Overtrained", "RedundantBias",
-                        "ValidationAboveTraining"),
+                        "ValidationAboveTraining", "SlowPrecision"),
 }  # fmt: skip
 ALLOWED = frozenset(f"{module}.{name}" for room in (_TORCH, _OURS) for module, names in room.items() for name in names)
 

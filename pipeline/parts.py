@@ -133,10 +133,14 @@ class Engine:
     def device(self) -> torch.device:
         return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[self._chosen])
 
+    @property
+    def reduced(self) -> torch.dtype | None:
+        """What passes are computed in, where that is not float32."""
+        return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+
     def autocast(self) -> Any:
         """As Lightning runs a pass at this precision."""
-        reduced = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
-        return torch.autocast(self.device.type, dtype=reduced, enabled=reduced is not None)
+        return torch.autocast(self.device.type, dtype=self.reduced, enabled=self.reduced is not None)
 
     def trainer(self, *, place: Place | None = None, **options: Any) -> pl.Trainer:
         """A Lightning trainer without anything that was not asked for; on one device, unless it has its `place` among
@@ -270,6 +274,7 @@ def _one_of_many() -> bool:
     return (copies.isdigit() and int(copies) > 1) or (place.isdigit() and int(place) > 0)
 
 
+@functools.cache
 def _accelerators() -> dict[str, int]:
     """Kinds of device found here, fastest first, with their number. CPU processes are limited to the cores."""
     import os

@@ -35,6 +35,7 @@ from pipeline.checks.redundant_bias import RedundantBias
 from pipeline.checks.regularization_raises_loss import RegularizationRaisesLoss
 from pipeline.checks.saturated_units import SaturatedUnits
 from pipeline.checks.shared_weights import SharedWeights
+from pipeline.checks.slow_precision import SlowPrecision
 from pipeline.checks.small_batch_batchnorm import SmallBatchBatchnorm
 from pipeline.checks.split_shift import SplitShift
 from pipeline.checks.symmetric_units import SymmetricUnits
@@ -90,6 +91,7 @@ __all__ = [
     "Severity",
     "SharedWeights",
     "Signals",
+    "SlowPrecision",
     "SmallBatchBatchnorm",
     "SplitShift",
     "SymmetricUnits",

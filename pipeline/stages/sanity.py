@@ -20,6 +20,7 @@ from pipeline.parts import Outcome, Parts, findings_of
 from pipeline.signals import structure
 from pipeline.signals.data import data_signals
 from pipeline.signals.initial import batch_leak, descent, first_loss, gradients, parameters, short_fit
+from pipeline.signals.speed import reduced_pass
 from pipeline.stages import pictures
 from pipeline.stages.training_signals import configured, spread
 
@@ -92,6 +93,8 @@ class Sanity:
         another = self._fresh(parts)  # since the update changes it
         with without_dropout(another):
             signals |= descent(another, parts.loss, inputs, labels, parts.optimizer)
+        if parts.engine.reduced:
+            signals |= self._reduced_pass(parts, inputs, labels)
         parts.progress(2, 4, unit="")
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
         if learns and not signals["nonfinite"]:
@@ -126,6 +129,14 @@ class Sanity:
             "fit_accuracy": accuracy,
             "zero_gradients": asleep,
         }
+
+    def _reduced_pass(self, parts: Parts, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+        layout = torch.channels_last if parts.channels_last else torch.contiguous_format
+        network = self._fresh(parts).to(memory_format=layout)  # type: ignore[call-overload]
+        timed = reduced_pass(
+            network, parts.loss, inputs.contiguous(memory_format=layout), labels, autocast=parts.engine.autocast
+        )
+        return {"precision": parts.engine.precision} | timed
 
     def _fresh(self, parts: Parts) -> nn.Module:
         return parts.network().to(parts.engine.device).train()

@@ -22,16 +22,19 @@ from rich.table import Table
 from pipeline.rundir import write_text
 from tests.bench import waiting
 
-PARTS = ("mlp", "convnet", "signals", "startup", "statistics", "search")
+PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}
+"""Name -> minutes of ten. Those that are left out leave their time to nobody."""
 MORE = ("profile", "optimizers", "waiting")
 """What explains a figure or a constant of ours: by name only."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each contestant (default 3)")
     parser.add_argument(
-        "--only", nargs="*", choices=PARTS + MORE, default=PARTS, help="parts (those but the last three)"
+        "--minutes", type=float, default=10.0, help="for all parts, of which each has its share (default 10)"
+    )
+    parser.add_argument(
+        "--only", nargs="*", choices=[*PARTS, *MORE], default=[*PARTS], help="parts (those but the last three)"
     )
     parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
     parser.add_argument("--busy", action="store_true", help="beside one other busy process")
@@ -55,15 +58,16 @@ def main() -> None:
 
 def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """A part's numbers; each is imported only where it is wanted."""
+    seconds = 60 * options.minutes / 10 * PARTS.get(part, 1.0)
     if part in ("mlp", "convnet"):
         from tests.bench import contest
 
         case = contest.MLP if part == "mlp" else contest.CONVNET
-        return contest.measure(case, rounds=options.rounds, compiled=options.compile)
+        return contest.measure(case, seconds=seconds, compiled=options.compile)
     if part == "signals":
         from tests.bench import signals
 
-        return signals.measure(budget=10.0 * options.rounds, only=options.case)
+        return signals.measure(seconds=seconds, only=options.case)
     if part == "profile":
         from tests.bench import profile
 
@@ -77,14 +81,14 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     if part == "startup":
         from tests.bench import startup
 
-        return startup.measure()
+        return startup.measure(seconds=seconds)
     if part == "statistics":
         from tests.bench import statistics
 
         return statistics.measure()
     from tests.bench import search
 
-    return search.measure(rounds=max(1, options.rounds // 2))
+    return search.measure(seconds=seconds)
 
 
 def about() -> dict[str, Any]:

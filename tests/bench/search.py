@@ -14,6 +14,8 @@ import tempfile
 import time
 from typing import Any
 
+from tests.bench.budget import rounds
+
 FEW, MANY = 5, 35
 JOBS = (2, 10)
 """Of the opponent, which takes longer."""
@@ -22,7 +24,7 @@ SEARCH = ["search=coarse", "search.rounds.coarse.epochs=1", "search.widenings=0"
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 
 
-def seconds(*command: str) -> float:
+def took(*command: str) -> float:
     started = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, env=environment)
@@ -32,19 +34,19 @@ def seconds(*command: str) -> float:
 def searching(workers: int, trials: int) -> float:
     with tempfile.TemporaryDirectory() as outputs:
         where = [f"outputs={outputs}", f"search.workers={workers}", f"search.trials={trials}"]
-        return seconds("-m", "pipeline", *TRIAL, *SEARCH, "stage=[train]", *where)
+        return took("-m", "pipeline", *TRIAL, *SEARCH, "stage=[train]", *where)
 
 
 def multirun(jobs: int) -> float:
     with tempfile.TemporaryDirectory() as outputs:
         rates = ",".join(f"{0.001 * (1 + i):g}" for i in range(jobs))
-        return seconds("-m", "tests.bench.multirun", "-m", f"optimizer.lr={rates}", f"outputs={outputs}")
+        return took("-m", "tests.bench.multirun", "-m", f"optimizer.lr={rates}", f"outputs={outputs}")
 
 
-def measure(rounds: int = 3) -> dict[str, Any]:
-    """Medians over rounds; `ratio`: of the opponent's milliseconds a trial to ours from one worker."""
+def measure(*, seconds: float) -> dict[str, Any]:
+    """Medians over as many rounds as the seconds allow; `ratio`: of the opponent's milliseconds a trial to ours."""
     found: dict[str, list[float]] = {}
-    for _ in range(rounds):
+    for _ in rounds(seconds, least=1):
         few, many = multirun(JOBS[0]), multirun(JOBS[1])
         theirs = (many - few) / (JOBS[1] - JOBS[0])
         found.setdefault("multirun_ms_a_trial", []).append(1000 * theirs)
@@ -54,11 +56,11 @@ def measure(rounds: int = 3) -> dict[str, Any]:
             found.setdefault(f"ms_a_trial_{workers}_worker{'s' * (workers > 1)}", []).append(1000 * ours)
             found.setdefault(f"ratio_{workers}", []).append(theirs / ours)
             if workers == 1:
-                start, imports = few - FEW * ours, seconds("-c", IMPORTS)
+                start, imports = few - FEW * ours, took("-c", IMPORTS)
                 found.setdefault("start_seconds", []).append(start)
                 found.setdefault("start_to_imports", []).append(start / imports)
-    return {name: statistics.median(values) for name, values in found.items()} | {"rounds": rounds}
+    return {name: statistics.median(values) for name, values in found.items()} | {"rounds": len(found["ratio_1"])}
 
 
 if __name__ == "__main__":
-    print(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 3))
+    print(measure(seconds=60 * float(sys.argv[1]) if len(sys.argv) > 1 else 180))

@@ -12,36 +12,35 @@ from typing import Any
 import torch
 
 import pipeline
+from tests.bench.budget import rounds
 
 CASES = {
     "MLP 100-100, batch 64": ["model=mlp", "stages.train.epochs=12"],
     "MLP 512-512, batch 128": ["model=mlp", "model.width=512", "data.batch_size=128", "stages.train.epochs=12"],
     "convnet, batch 64": ["stages.train.epochs=12"],
 }
-SECONDS = {"MLP 100-100, batch 64": 1.5, "MLP 512-512, batch 128": 4.0, "convnet, batch 64": 15.0}
-"""About what one takes, for as many pairs as time allows."""
 
 
-def seconds(overrides: list[str], outputs: str) -> float:
+def trained(overrides: list[str], outputs: str) -> float:
+    """Seconds of the train stage."""
     result = pipeline.run([f"outputs={outputs}", "stage=train", "checks=off", *overrides], quiet=True)
     return result.outcomes[0].seconds
 
 
-def measure(*, budget: float, only: str = "") -> dict[str, Any]:
-    """Seconds of the train stage with signals / without: median of pairs, quartiles. `budget`: seconds for each case;
-    three pairs at least. `only`: a word of its name."""
+def measure(*, seconds: float, only: str = "") -> dict[str, Any]:
+    """Seconds of the train stage with signals / without: median of pairs, quartiles; as many pairs as the seconds
+    allow, three at least. `only`: cases with this word in their name."""
     threads = torch.get_num_threads()
     found = {}
+    chosen = {name: overrides for name, overrides in CASES.items() if only.lower() in name.lower()}
     with tempfile.TemporaryDirectory() as folder:
-        for name, overrides in CASES.items():
-            if only.lower() not in name.lower():
-                continue
+        for name, overrides in chosen.items():
             torch.set_num_threads(1 if "model=mlp" in overrides else threads)
-            seconds([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
+            trained([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
             pairs = []
-            for i in range(max(3, round(budget / SECONDS[name] / 2))):
+            for i in rounds(seconds / len(chosen), least=3):
                 order = ("default", "off") if i % 2 else ("off", "default")
-                took = {signals: seconds([*overrides, f"signals={signals}"], folder) for signals in order}
+                took = {signals: trained([*overrides, f"signals={signals}"], folder) for signals in order}
                 pairs.append((took["default"], took["off"]))
             low, middle, high = statistics.quantiles([on / off for on, off in pairs], n=4)
             off = statistics.median(off for _, off in pairs)

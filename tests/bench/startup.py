@@ -10,6 +10,8 @@ import tempfile
 import time
 from typing import Any
 
+from tests.bench.budget import rounds
+
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 FIRST_STEP = """
 import os, sys
@@ -34,14 +36,14 @@ def took(code: str, *arguments: str) -> tuple[float, float]:
     return time.perf_counter() - started, used
 
 
-def measure(rounds: int = 5, *, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def measure(*, seconds: float = 50.0, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """Interleaved pairs, after one that fills the caches: medians of first step / imports, with quartiles.
 
     `ratio` by the clock; `processor_ratio` of processor time, which other work on the machine changes less.
     """
     pairs = []
     with tempfile.TemporaryDirectory() as outputs:
-        for i in range(rounds + 1):
+        for i in rounds(seconds, least=4):
             codes = [(IMPORTS, ()), (FIRST_STEP, (f"outputs={outputs}", *overrides))]
             times = {code: took(code, *arguments) for code, arguments in (codes if i % 2 else codes[::-1])}
             if i:

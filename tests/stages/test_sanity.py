@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,24 @@ def test_healthy_networks_raise_no_alarm_with_other_inits_and_without_batchnorm(
         if not (outcome := twin(parts_of(), network, activation, init, batchnorm)).passed or outcome.findings
     }
     assert alarms == {}
+
+
+class Imitated(Net):
+    """Slow where it computes in reduced precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            time.sleep(0.05)
+        return super().forward(x)
+
+
+def test_reduced_precision_that_is_slower_is_named(parts_of: PartsOf) -> None:
+    reduced, full = (of(parts_of(f"trainer.precision={p}"), Imitated) for p in ("bf16-mixed", "32-true"))
+    assert checks(reduced) == ["slow_precision"]
+    assert "bf16-mixed" in reduced.findings[0].message
+    assert reduced.passed
+    assert not full.findings
+    assert "full_pass_seconds" not in full.signals
 
 
 def test_a_network_by_hand_raises_no_alarm(parts_of: PartsOf) -> None:
