@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
@@ -18,8 +19,9 @@ from torch import Tensor
 _CHUNK = 1 << 22  # pixel values per chunk: small enough for caches, 32 MB in float64
 _COUNTABLE = 1 << 17  # widest range of pixel values for which each value is counted
 _INT8_ROWS = 1 << 14  # examples per int8 product: |sum| <= 2^14 * 2^14 fits int32
-_INT8_SIZE = 16  # fewer dimensions gain nothing; and torch 2.14's int8 product of a row with a column is wrong
-_BLOCKS = 4  # strips of the covariance, each computed from its diagonal on: 10/16 of the work
+_FLOAT_ROWS = 1 << 10  # examples per float32 product: |sum| <= 2^14 * 2^10, up to which it holds every whole number
+_SMALLEST = 16  # fewer dimensions gain nothing; and torch 2.14's int8 product of a row with a column is wrong
+_BLOCKS = 8
 
 
 def channel_moments(pixels: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -49,13 +51,15 @@ def mean_image(pixels: Tensor, scale: float) -> Tensor:
 def covariance(pixels: Tensor, scale: float) -> Tensor:
     """E[(x - E x)(x - E x)^T] over examples (1/N), (D, D) float64, D = C*H*W; x = scale * pixels, flattened.
 
-    On the CPU bytes go through int8 products with int32 sums: with b = pixels - 128 and S = sum b b^T, s = sum b, it
+    On the CPU bytes go through products of whole numbers: with b = pixels - 128 and S = sum b b^T, s = sum b, it
     is scale^2 (N S - s s^T) / N^2, in which all but the last factor is exact (up to N = 741,000).
     """
     flat = pixels.flatten(1)
-    bytes_on_cpu = pixels.dtype == torch.uint8 and pixels.device.type == "cpu"
-    if bytes_on_cpu and flat.shape[1] >= _INT8_SIZE and _int8_product_is_exact():
-        return _byte_covariance(flat, scale)
+    if pixels.dtype == torch.uint8 and pixels.device.type == "cpu" and flat.shape[1] >= _SMALLEST:
+        if _int8_product_is_exact_and_fast():
+            return _byte_covariance(flat, scale, _int8_product, _INT8_ROWS)
+        if _is_exact(_float_product, _FLOAT_ROWS):
+            return _byte_covariance(flat, scale, _float_product, _FLOAT_ROWS)
     result = torch.zeros((flat.shape[1], flat.shape[1]), dtype=torch.float64, device=pixels.device)
     mean = mean_image(pixels, 1.0).flatten()
     for chunk in _chunks(flat):
@@ -82,29 +86,53 @@ def _counted_moments(pixels: Tensor, scale: float, low: int, high: int) -> tuple
     return moments[0], moments[1]
 
 
-def _byte_covariance(flat: Tensor, scale: float) -> Tensor:
+def _byte_covariance(flat: Tensor, scale: float, product: Callable[[Tensor, Tensor], Tensor], most: int) -> Tensor:
+    """With `product` of at most `most` rows at once."""
     n, size = flat.shape
     result = torch.zeros((size, size), dtype=torch.float64)
     total = torch.zeros(size, dtype=torch.float64)
     edges = [size * i // _BLOCKS for i in range(_BLOCKS + 1)]
     strips = list(itertools.pairwise(edges))
-    for rows in flat.split(max(1, min(_INT8_ROWS, (1 << 26) // size))):
+    for rows in flat.split(max(1, min(most, (1 << 26) // size))):
         shifted = rows.view(torch.int8) ^ -128  # flips the top bit: the byte minus 128
         for chunk in _chunks(shifted):
             total += chunk.sum(0, dtype=torch.float64)
         for start, end in strips:
-            result[start:end, start:] += torch._int_mm(shifted[:, start:end].T, shifted[:, start:])
+            result[start:end, start:] += product(shifted[:, start:end], shifted[:, start:])
     for start, end in strips:
         result[end:, start:end] = result[start:end, end:].T
     return result.addr_(total, total, beta=n, alpha=-1).mul_(scale**2 / n**2)
 
 
+def _int8_product(a: Tensor, b: Tensor) -> Tensor:
+    return torch._int_mm(a.T, b)
+
+
+def _float_product(a: Tensor, b: Tensor) -> Tensor:
+    return a.T.float() @ b.float()
+
+
 @lru_cache(maxsize=1)
-def _int8_product_is_exact() -> bool:
-    """Whether int8 products keep all bits: on CPUs without VNNI instructions pairs of products may saturate in 16."""
+def _int8_product_is_exact_and_fast() -> bool:
+    """On CPUs without VNNI instructions torch takes 40 times as long as for floats, and others let pairs of products
+    saturate in 16 bits. Which of two exact ways is taken changes no digit."""
+    if not _is_exact(_int8_product, 64):
+        return False
+    some = torch.ones(256, 256, dtype=torch.int8)
+
+    def seconds(product: Callable[[Tensor, Tensor], Tensor]) -> float:
+        started = time.perf_counter()
+        product(some, some)
+        return time.perf_counter() - started
+
+    return min(seconds(_int8_product) for _ in range(5)) < min(seconds(_float_product) for _ in range(5))
+
+
+def _is_exact(product: Callable[[Tensor, Tensor], Tensor], rows: int) -> bool:
+    """Whether it keeps all bits of so many rows; float32 may have been allowed to round on its way."""
     ends = torch.tensor([-128, 127], dtype=torch.int8)
-    extreme = ends[torch.randint(2, (64, 64), generator=torch.Generator().manual_seed(0))]
-    return torch.equal(torch._int_mm(extreme.T, extreme).long(), extreme.long().T @ extreme.long())
+    extreme = ends[torch.randint(2, (rows, 64), generator=torch.Generator().manual_seed(0))]
+    return torch.equal(product(extreme, extreme).long(), extreme.long().T @ extreme.long())
 
 
 def _chunks(pixels: Tensor) -> Iterator[Tensor]:

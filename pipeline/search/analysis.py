@@ -97,7 +97,7 @@ def untried(search: Search) -> dict[str, list[str]]:
     """Choices that no trial of the first round took, by key; a later round may have dropped some on purpose."""
     missing = {}
     for parameter in search.rounds[0].parameters if search.rounds else ():
-        seen = [t.params.get(parameter.key) for t in explored(search, round=0)]
+        seen = [t.params[parameter.key] for t in explored(search, round=0) if parameter.key in t.params]
         if rest := [str(choice) for choice in parameter.choices if choice not in seen]:
             missing[parameter.key] = rest
     return missing
@@ -130,7 +130,7 @@ def samplers(search: Search) -> list[Sampled]:
                 sampler=sampler,
                 trials=len(own),
                 best=so_far[-1] if so_far else None,
-                distinct={p.key: len({t.params.get(p.key) for t in own}) for p in parameters},
+                distinct={p.key: len({t.params[p.key] for t in own if p.key in t.params}) for p in parameters},
                 gaps={p.key: gap.share for p in parameters if (gap := gap_of(p, own, round=0))},
                 so_far=tuple(so_far),
             )

@@ -1,13 +1,15 @@
 """The configuration of every trial: composed once, a trial's values put into it.
 
 Composing takes Hydra a third of a second, putting a value in its place microseconds. What only Hydra can do (options of
-groups, keys with `+`, lists) is composed once for each combination that occurs, and kept.
+groups, keys with `+`, lists) is composed once for each combination that occurs, and kept. A key that only some options
+have, such as the momentum of some optimizers, is a parameter of the trials with those options.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +27,13 @@ MOST_COMBINATIONS = 32
 
 @dataclass
 class _Composed:
-    """One combination: the configuration, the same as plain data, and the places that depend on others."""
+    """One combination: the configuration, the same as plain data, the places that depend on others, and the parameters
+    whose place it has."""
 
     config: DictConfig
     plain: dict[str, Any]
     interpolated: list[str]
+    valued: list[Parameter]
 
 
 class Configurations:
@@ -41,6 +45,15 @@ class Configurations:
         self.composing = [p for p in self.parameters if p.key in menu or p.sign or any(map(_structured, p.choices))]
         self.valued = [p for p in self.parameters if p not in self.composing]
         self._kept: dict[tuple[str, ...], _Composed] = {}
+
+    def applying(self, parameters: Sequence[Parameter], params: Mapping[str, Value]) -> tuple[Parameter, ...]:
+        """Those of the parameters that a trial with these options has; while options are open, they alone."""
+        composing = {p.key for p in self.composing}
+        options = tuple(p for p in parameters if p.key in composing)
+        if any(p.key not in params for p in options):
+            return options
+        there = composing | {p.key for p in self._has(self._words(params))}
+        return tuple(p for p in parameters if p.key in there)
 
     def overrides(self, round: Round, params: Mapping[str, Value]) -> list[str]:
         """What is appended to the base overrides for a trial with these values."""
@@ -57,17 +70,18 @@ class Configurations:
         return config
 
     def check(self) -> None:
-        """Compose what can occur, so that options that do not fit together are found before the first trial."""
-        choices = [len(p.choices) or 1 for p in self.composing]
-        total = 1
-        for count in choices:
-            total *= count
-        for words in self._combinations() if total <= MOST_COMBINATIONS else [self._words({})]:
-            self._composition(tuple(words))
+        """Compose what can occur, so that options that do not fit together, and keys that none of them has, are found
+        before the first trial."""
+        few = math.prod(len(p.choices) or 1 for p in self.composing) <= MOST_COMBINATIONS
+        there = {p.key for words in (self._combinations() if few else self._one_by_one()) for p in self._has(words)}
+        if nowhere := [typed(p, middle(p)) for p in self.valued if p.key not in there]:
+            composed([*self.base, *self._words({}), *nowhere], config_dir=self.config_dir)  # says what is wrong
+            raise AssertionError(f"composed with {nowhere}, but not found")
 
     def plain(self, round: Round, params: Mapping[str, Value]) -> dict[str, Any]:
         made = self._composition(tuple(self._words(params)))
-        values = {p.key: params[p.key] for p in self.valued} | {"stages.train.epochs": round.epochs}
+        values = {p.key: params[p.key] for p in made.valued if p.key in params}
+        values |= {"stages.train.epochs": round.epochs}
         for key, value in values.items():
             OmegaConf.update(made.config, key, value)
             _put(made.plain, key, value)
@@ -82,16 +96,36 @@ class Configurations:
         axes = [[typed(p, value) for value in p.choices or (middle(p),)] for p in self.composing]
         yield from (list(words) for words in itertools.product(*axes))
 
+    def _one_by_one(self) -> Iterator[list[str]]:
+        """Each choice with the first of all others."""
+        first = self._words({})
+        yield first
+        for i, p in enumerate(self.composing):
+            for value in p.choices[1:]:
+                yield [*first[:i], typed(p, value), *first[i + 1 :]]
+
+    def _has(self, words: Sequence[str]) -> list[Parameter]:
+        return self._composition(tuple(words)).valued
+
     def _composition(self, words: tuple[str, ...]) -> _Composed:
         if words not in self._kept:
-            values = [typed(p, middle(p)) for p in self.valued]
-            config = composed([*self.base, *words, *values], config_dir=self.config_dir)
+            config = composed([*self.base, *words], config_dir=self.config_dir)
             with open_dict(config):
                 config.stages = {"train": config.stages.train}
+            valued = [p for p in self.valued if _has_place(config, p.key)]
+            for p in valued:
+                OmegaConf.update(config, p.key, middle(p))
             plain: Any = OmegaConf.to_container(config, resolve=True)
             places = list(_interpolated(OmegaConf.to_container(config, resolve=False), ""))
-            self._kept[words] = _Composed(config, plain, places)
+            self._kept[words] = _Composed(config, plain, places, valued)
         return self._kept[words]
+
+
+def _has_place(config: DictConfig, key: str) -> bool:
+    """Whether the key exists, with or without a value."""
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118 - `in` asks for a value
 
 
 def _structured(value: Value) -> bool:

@@ -86,7 +86,9 @@ def _told() -> Iterator[_Ended]:
 def _list(first: Round, settings: Settings, configurations: Configurations) -> None:
     """The trials of the first round, one a line, as they would be typed."""
     for sampler in settings.samplers(0):
-        planned = in_advance(sampler, first.parameters, first.trials, seed=settings.seed, round=0)
+        planned = in_advance(
+            sampler, first.parameters, first.trials, seed=settings.seed, round=0, applying=configurations.applying
+        )
         if planned is None:
             print(f"# {sampler}: {first.trials} trials, each chosen when the scores of those before are known")
         for params in planned or []:

@@ -99,7 +99,7 @@ class Engine:
             self.rounds.append(
                 RoundStudy(
                     self.storage, name, len(self.rounds), round=self.first, me=self.me, settings=self.settings,
-                    offset=offset,
+                    offset=offset, applying=self.configurations.applying,
                 )
             )  # fmt: skip
 
@@ -115,7 +115,16 @@ class Engine:
         name = f"{self.study}.{index}"
         RoundStudy.made(self.storage, name, round, direction=self.settings.direction, me=self.me)
         offset = sum(study.budget() or 0 for study in self.rounds)
-        study = RoundStudy(self.storage, name, index, round=round, me=self.me, settings=self.settings, offset=offset)
+        study = RoundStudy(
+            self.storage,
+            name,
+            index,
+            round=round,
+            me=self.me,
+            settings=self.settings,
+            offset=offset,
+            applying=self.configurations.applying,
+        )
         study.signs.beat(now=True)
         while study.budget() is None:
             if study.may_fill():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 from optuna.storages import BaseStorage
 
-from pipeline.search.sampling import led, suggested
+from pipeline.search.sampling import Applying, led, suggested
 from pipeline.search.settings import Settings
 from pipeline.search.trial import Round, Value
 
@@ -13,15 +13,21 @@ from pipeline.search.trial import Round, Value
 class Asking:
     """A round's rows as Optuna's running trials, which its samplers and pruners know."""
 
-    def __init__(self, storage: BaseStorage, study: str, *, round: Round, index: int, settings: Settings):
+    def __init__(
+        self, storage: BaseStorage, study: str, *, round: Round, index: int, settings: Settings, applying: Applying
+    ):
         self.storage, self.study, self.round, self.index, self.settings = storage, study, round, index, settings
+        self.applying = applying
         self._studies: dict[str, optuna.Study] = {}
         self._trials: dict[int, optuna.Trial] = {}
 
     def values(self, id_: int, sampler: str) -> dict[str, Value]:
         """Of the row's parameters, chosen by the sampler."""
         trial = self._trial(id_, sampler)
-        return {p.key: suggested(trial, p) for p in self.round.parameters}
+        params: dict[str, Value] = {}
+        while todo := [p for p in self.applying(self.round.parameters, params) if p.key not in params]:
+            params |= {p.key: suggested(trial, p) for p in todo}
+        return {p.key: params[p.key] for p in self.round.parameters if p.key in params}
 
     def hopeless(self, id_: int, sampler: str, *, epoch: int, score: float) -> bool:
         """Whether the pruner would stop the trial; notes its score."""

@@ -65,6 +65,7 @@ def edge(parameter: Parameter, pool: Sequence[Trial], whole: Parameter, settings
     """`low` or `high` where the best of the trials lie at an edge beyond which nothing was tried; otherwise empty."""
     if parameter.kind == "choice":
         return ""
+    pool = [trial for trial in pool if parameter.key in trial.params]
     at = {t.number: parameter.position(t.params[parameter.key]) for t in pool}
     inside = [trial for trial in pool if -1e-6 <= at[trial.number] <= 1 + 1e-6]
     order = ranked(inside, direction=settings.direction, examples=examples)
@@ -138,7 +139,9 @@ def _widen(parameter: Parameter, side: str, *, again: bool) -> tuple[Parameter, 
 
 
 def _narrow(parameter: Parameter, good: Sequence[Trial], whole: Parameter) -> tuple[Parameter, Move]:
-    values = [trial.params[parameter.key] for trial in good]
+    values = [trial.params[parameter.key] for trial in good if parameter.key in trial.params]
+    if not values:  # of options that no good trial has, and that are gone from the next round
+        return parameter, Move(parameter.key, "kept", "", f"{parameter.key} kept: no good trial has it")
     if parameter.kind == "choice":
         kept = tuple(choice for choice in parameter.choices if choice in values)
         kind = "narrowed" if len(kept) < len(parameter.choices) else "kept"

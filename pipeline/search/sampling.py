@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -17,8 +18,17 @@ from pipeline.search.trial import Parameter, Value
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
+Applying = Callable[[Sequence[Parameter], Mapping[str, Value]], Sequence[Parameter]]
+"""Which of the parameters a trial with these values has, since an option may have keys that others have not; while
+options are open, they alone."""
+
 DIGITS = 6
 """Of a sampled number: enough to tell trials apart, few enough to be read and typed."""
+
+
+def every(parameters: Sequence[Parameter], params: Mapping[str, Value]) -> Sequence[Parameter]:
+    """All of them, where no parameter depends on another."""
+    return parameters
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -42,14 +52,25 @@ def suggested(trial: optuna.Trial, parameter: Parameter) -> Value:
 
 
 def in_advance(
-    sampler: str, parameters: tuple[Parameter, ...], n: int, *, seed: int, round: int
+    sampler: str, parameters: tuple[Parameter, ...], n: int, *, seed: int, round: int, applying: Applying = every
 ) -> list[dict[str, Value]] | None:
     """The parameters of a round's trials: a function of (seed, round, i) alone, whoever runs them; None where they
-    depend on scores. A grid may have less than `n` points."""
+    depend on scores. Every parameter is drawn for every trial, so that one more changes none, and those that do not
+    apply are left out. A grid may have less than `n` points."""
     if sampler not in IN_ADVANCE:
         return None
-    if sampler == "grid":
-        return grid(parameters, n)
+    drawn = grid(parameters, n) if sampler == "grid" else _drawn(sampler, parameters, n, seed=seed, round=round)
+    kept = [{p.key: params[p.key] for p in applying(parameters, params)} for params in drawn]
+    return _once(kept) if sampler == "grid" else kept
+
+
+def _once(trials: list[dict[str, Value]]) -> list[dict[str, Value]]:
+    return list(
+        {tuple((key, type(value), value) for key, value in params.items()): params for params in trials}.values()
+    )
+
+
+def _drawn(sampler: str, parameters: tuple[Parameter, ...], n: int, *, seed: int, round: int) -> list[dict[str, Value]]:
     asked = optuna.create_study(sampler=_sampler(sampler, seed=_mixed(seed, round)))
     distributions = {p.key: distribution(p) for p in parameters}
     trials = []

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pipeline.record import in_numbers, in_words
 from pipeline.search.alive import Me, Signs
 from pipeline.search.led import Asking
-from pipeline.search.sampling import distribution, in_advance
+from pipeline.search.sampling import Applying, distribution, every, in_advance
 from pipeline.search.settings import Settings
 from pipeline.search.trial import COMPLETE, KILLED, PRUNED, RUNNING, WAITING, Round, Trial, Value, round_from, round_to
 
@@ -43,8 +43,9 @@ class RoundStudy:
     """The rows of one round."""
 
     def __init__(
-        self, storage: BaseStorage, name: str, index: int, *, round: Round, me: Me, settings: Settings, offset: int
-    ):
+        self, storage: BaseStorage, name: str, index: int, *, round: Round, me: Me, settings: Settings, offset: int,
+        applying: Applying = every,
+    ):  # fmt: skip
         self.storage, self.name, self.index, self.me, self.settings = storage, name, index, me, settings
         self.offset = offset
         """Trials of the rounds before."""
@@ -52,7 +53,8 @@ class RoundStudy:
         self.round = self._asked_for(round)
         self.samplers = settings.samplers(index)
         self.signs = Signs(storage, self.id, me)
-        self._asking = Asking(storage, name, round=self.round, index=index, settings=settings)
+        self._applying = applying
+        self._asking = Asking(storage, name, round=self.round, index=index, settings=settings, applying=applying)
 
     def _asked_for(self, round: Round) -> Round:
         """The round as its maker noted it. All come to the same one; a maker who was killed noted none."""
@@ -89,7 +91,7 @@ class RoundStudy:
             template = create_trial(
                 state=TrialState.WAITING,
                 params=params or {},
-                distributions=distributions if params else {},
+                distributions={key: distributions[key] for key in params or {}},
                 user_attrs={"sampler": sampler},
             )
             self.storage.create_new_trial(self.id, template_trial=template)
@@ -97,7 +99,7 @@ class RoundStudy:
 
     def _planned(self, sampler: str) -> list[tuple[str, dict[str, Value] | None]]:
         seed, n = self.settings.seed, self.round.trials
-        planned = in_advance(sampler, self.round.parameters, n, seed=seed, round=self.index)
+        planned = in_advance(sampler, self.round.parameters, n, seed=seed, round=self.index, applying=self._applying)
         return [(sampler, params) for params in planned] if planned is not None else [(sampler, None)] * n
 
     def budget(self) -> int | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -17,6 +18,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small tensors, too, come in several chunks, the last one shorter."""
     monkeypatch.setattr(statistics, "_CHUNK", 1000)
     monkeypatch.setattr(statistics, "_INT8_ROWS", 30)
+    monkeypatch.setattr(statistics, "_FLOAT_ROWS", 30)
 
 
 def random_pixels(dtype: torch.dtype, *shape: int) -> Tensor:
@@ -82,9 +84,11 @@ def test_covariance(dtype: torch.dtype) -> None:
     torch.testing.assert_close(covariance(pixels, SCALE), oracle, rtol=1e-11, atol=1e-14 * oracle.max().item())
 
 
+@pytest.mark.parametrize("int8", [True, False])
 @pytest.mark.parametrize("shape", [(64, 1, 4, 4), (1, 1, 1, 17), (61, 1, 1, 19), (90, 2, 3, 3), (70, 3, 8, 8)])
-def test_byte_covariance_is_exact(shape: tuple[int, ...]) -> None:
-    """Against integers."""
+def test_byte_covariance_is_exact(shape: tuple[int, ...], int8: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against integers, by either product."""
+    monkeypatch.setattr(statistics, "_int8_product_is_exact_and_fast", lambda: int8)
     pixels = random_pixels(torch.uint8, *shape)
     pixels[: shape[0] // 2] = pixels[: shape[0] // 2] // 128 * 255  # extremes: the largest products
     rows = pixels.flatten(1).long()
@@ -100,21 +104,45 @@ def test_covariance_of_few_dimensions(size: int) -> None:
     torch.testing.assert_close(covariance(pixels, 1.0), oracle, rtol=1e-11, atol=1e-9)
 
 
-def test_both_ways_to_the_covariance_of_bytes_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_rows_as_are_multiplied_at_once_keep_all_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real numbers of rows
+    assert statistics._is_exact(statistics._float_product, statistics._FLOAT_ROWS)
+    assert not statistics._is_exact(statistics._float_product, 4 * statistics._FLOAT_ROWS)
+    ones = torch.ones(statistics._INT8_ROWS + 1, 16, 1, 1, dtype=torch.uint8)  # -127 each: large, and not even
+    for int8 in (True, False):
+        monkeypatch.setattr(statistics, "_int8_product_is_exact_and_fast", lambda int8=int8: int8)
+        assert torch.equal(covariance(ones, 1.0), torch.zeros(16, 16, dtype=torch.float64))
+
+
+def test_without_exact_products_bytes_are_summed_as_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = random_pixels(torch.uint8, 101, 3, 5, 4)
     fast = covariance(pixels, SCALE)
-    monkeypatch.setattr(statistics, "_int8_product_is_exact", lambda: False)
+    monkeypatch.setattr(statistics, "_int8_product_is_exact_and_fast", lambda: False)
+    monkeypatch.setattr(statistics, "_float_product", lambda a, b: (a.T.bfloat16() @ b.bfloat16()).float())
     torch.testing.assert_close(covariance(pixels, SCALE), fast, rtol=1e-11, atol=1e-16)
 
 
-def test_saturating_int8_products_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saturating_int8_products_are_noticed() -> None:
     def saturating(a: Tensor, b: Tensor) -> Tensor:
         """Pairs of (byte + 128) * byte in 16 bits, as without VNNI; then the shift is taken back."""
-        pairs = ((a.int() + 128)[:, :, None] * b.int()[None]).unflatten(1, (-1, 2)).sum(2)
+        pairs = ((a.T.int() + 128)[:, :, None] * b.int()[None]).unflatten(1, (-1, 2)).sum(2)
         return pairs.clamp(-(2**15), 2**15 - 1).sum(1) - 128 * b.int().sum(0)
 
-    exact = statistics._int8_product_is_exact.__wrapped__
-    monkeypatch.setattr(torch, "_int_mm", saturating)
-    assert not exact()
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: a.int() @ b.int())
-    assert exact()
+    assert not statistics._is_exact(saturating, 64)
+    assert statistics._is_exact(lambda a, b: a.T.int() @ b.int(), 64)
+
+
+def test_int8_products_that_take_longer_than_floats_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(a: Tensor, b: Tensor) -> Tensor:
+        time.sleep(0.01 * (len(a) == 256))
+        return a.T.int() @ b.int()
+
+    def slower(a: Tensor, b: Tensor) -> Tensor:
+        time.sleep(0.05 * (len(a) == 256))
+        return a.T.float() @ b.float()
+
+    asked = statistics._int8_product_is_exact_and_fast.__wrapped__
+    monkeypatch.setattr(statistics, "_int8_product", slow)
+    assert not asked()
+    monkeypatch.setattr(statistics, "_float_product", slower)
+    assert asked()
