@@ -64,6 +64,9 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
             _check_hydra(whole)
             with open_dict(whole):
                 del whole["hydra"]
+            if whole.search.rounds and any(o.is_sweep_override() for o in chosen):
+                # of another option than the first: the search looks at all of them
+                values = [o for o in values if not o.is_sweep_override() or exists(whole, o.key_or_group)]
             for override in values:
                 _check_key(override, whole, menu, stages, logs)
             _check_sampled(values, whole)
@@ -193,7 +196,7 @@ def _check_key(
     key = override.key_or_group
     if override.is_delete():
         raise UserError("keys cannot be removed; give it another value.", field=key)
-    if OmegaConf.select(config, key, throw_on_missing=False, default=_ABSENT) is not _ABSENT or _exists(config, key):
+    if OmegaConf.select(config, key, throw_on_missing=False, default=_ABSENT) is not _ABSENT or exists(config, key):
         if override.is_add() and not override.is_force_add():
             raise UserError(f"exists already; without '+': {key}={override.get_value_element_as_str()}", field=key)
         return
@@ -231,7 +234,7 @@ def _check_sampled(overrides: Sequence[Override], config: DictConfig) -> None:
 _ABSENT = object()
 
 
-def _exists(config: DictConfig, key: str) -> bool:
+def exists(config: DictConfig, key: str) -> bool:
     """Whether the key stands in the configuration, be its value null or missing (`???`)."""
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config

@@ -73,10 +73,11 @@ def gaps(search: Search) -> list[Gap]:
 
 
 def gap_of(parameter: Parameter, trials: Sequence[Trial], *, round: int) -> Gap | None:
-    """The widest stretch between neighbouring values of the trials, ends of the range included; None for choices."""
-    if parameter.kind == "choice" or parameter.low >= parameter.high:
-        return None
+    """The widest stretch between neighbouring values of the trials, ends of the range included; None for choices, and
+    where no trial has the parameter."""
     values = [v for t in trials if is_number(v := t.params.get(parameter.key))]
+    if parameter.kind == "choice" or parameter.low >= parameter.high or not values:
+        return None
     inside = sorted({v for v in values if parameter.low <= v <= parameter.high})
     ends = [parameter.low, *inside, parameter.high]
     places = [parameter.position(value) for value in ends]

@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
-from pipeline.overrides import composed, groups
+from pipeline.overrides import composed, exists, groups
 from pipeline.search.space import middle, typed
 from pipeline.search.trial import Parameter, Round, Value
 
@@ -27,13 +27,13 @@ MOST_COMBINATIONS = 32
 
 @dataclass
 class _Composed:
-    """One combination: the configuration, the same as plain data, the places that depend on others, and the parameters
-    whose place it has."""
+    """One combination: the configuration, the same as plain data, the places that depend on others, and those of
+    parameters, with what stands there."""
 
     config: DictConfig
     plain: dict[str, Any]
     interpolated: list[str]
-    valued: list[Parameter]
+    valued: dict[str, Any]
 
 
 class Configurations:
@@ -52,7 +52,7 @@ class Configurations:
         options = tuple(p for p in parameters if p.key in composing)
         if any(p.key not in params for p in options):
             return options
-        there = composing | {p.key for p in self._has(self._words(params))}
+        there = composing | self._has(self._words(params))
         return tuple(p for p in parameters if p.key in there)
 
     def overrides(self, round: Round, params: Mapping[str, Value]) -> list[str]:
@@ -73,15 +73,14 @@ class Configurations:
         """Compose what can occur, so that options that do not fit together, and keys that none of them has, are found
         before the first trial."""
         few = math.prod(len(p.choices) or 1 for p in self.composing) <= MOST_COMBINATIONS
-        there = {p.key for words in (self._combinations() if few else self._one_by_one()) for p in self._has(words)}
+        there = {key for words in (self._combinations() if few else self._one_by_one()) for key in self._has(words)}
         if nowhere := [typed(p, middle(p)) for p in self.valued if p.key not in there]:
             composed([*self.base, *self._words({}), *nowhere], config_dir=self.config_dir)  # says what is wrong
             raise AssertionError(f"composed with {nowhere}, but not found")
 
     def plain(self, round: Round, params: Mapping[str, Value]) -> dict[str, Any]:
         made = self._composition(tuple(self._words(params)))
-        values = {p.key: params[p.key] for p in made.valued if p.key in params}
-        values |= {"stages.train.epochs": round.epochs}
+        values = {key: params.get(key, own) for key, own in made.valued.items()} | {"stages.train.epochs": round.epochs}
         for key, value in values.items():
             OmegaConf.update(made.config, key, value)
             _put(made.plain, key, value)
@@ -104,28 +103,19 @@ class Configurations:
             for value in p.choices[1:]:
                 yield [*first[:i], typed(p, value), *first[i + 1 :]]
 
-    def _has(self, words: Sequence[str]) -> list[Parameter]:
-        return self._composition(tuple(words)).valued
+    def _has(self, words: Sequence[str]) -> set[str]:
+        return set(self._composition(tuple(words)).valued)
 
     def _composition(self, words: tuple[str, ...]) -> _Composed:
         if words not in self._kept:
             config = composed([*self.base, *words], config_dir=self.config_dir)
             with open_dict(config):
                 config.stages = {"train": config.stages.train}
-            valued = [p for p in self.valued if _has_place(config, p.key)]
-            for p in valued:
-                OmegaConf.update(config, p.key, middle(p))
+            valued = {p.key: OmegaConf.select(config, p.key) for p in self.valued if exists(config, p.key)}
             plain: Any = OmegaConf.to_container(config, resolve=True)
             places = list(_interpolated(OmegaConf.to_container(config, resolve=False), ""))
             self._kept[words] = _Composed(config, plain, places, valued)
         return self._kept[words]
-
-
-def _has_place(config: DictConfig, key: str) -> bool:
-    """Whether the key exists, with or without a value."""
-    parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    return isinstance(node, DictConfig) and last in node.keys()  # noqa: SIM118 - `in` asks for a value
 
 
 def _structured(value: Value) -> bool:

@@ -41,12 +41,12 @@ def next_round(rounds: Sequence[Round], trials: Sequence[Trial], settings: Setti
         edges = {p.key: "low" if p.key.endswith("lr") and _room(p, "low") else "" for p in last.parameters}
     if any(edges.values()) and widened < settings.widenings:
         moves = [move for i in same for move in rounds[i].moves]
-        moved = [_widen(p, edges[p.key], again=_widened(p.key, edges[p.key], moves)) for p in last.parameters]
-        return _round(Stretch(last.name, last.trials, last.epochs), moved)
+        wider = [_widen(p, edges[p.key], again=_widened(p.key, edges[p.key], moves)) for p in last.parameters]
+        return _round(Stretch(last.name, last.trials, last.epochs), wider)
     if place + 1 == len(begun) or not good:
         return None
-    moved = [_narrow(p, good, explored(p.key, rounds)) for p in last.parameters]
-    return _round(settings.rounds[place + 1], moved)
+    narrower = [_narrow(p, good, explored(p.key, rounds)) for p in last.parameters]
+    return _round(settings.rounds[place + 1], narrower)
 
 
 def good_trials(pool: Sequence[Trial], settings: Settings, *, n: int, examples: int) -> list[Trial]:
@@ -138,10 +138,11 @@ def _widen(parameter: Parameter, side: str, *, again: bool) -> tuple[Parameter, 
     return wide, Move(parameter.key, "widened", side, said)
 
 
-def _narrow(parameter: Parameter, good: Sequence[Trial], whole: Parameter) -> tuple[Parameter, Move]:
+def _narrow(parameter: Parameter, good: Sequence[Trial], whole: Parameter) -> tuple[Parameter | None, Move]:
+    """None where nothing is left to vary."""
     values = [trial.params[parameter.key] for trial in good if parameter.key in trial.params]
-    if not values:  # of options that no good trial has, and that are gone from the next round
-        return parameter, Move(parameter.key, "kept", "", f"{parameter.key} kept: no good trial has it")
+    if not values:  # a key of options that no good trial has, and the next round neither
+        return None, Move(parameter.key, "dropped", "", f"{parameter.key} dropped: no good trial has it")
     if parameter.kind == "choice":
         kept = tuple(choice for choice in parameter.choices if choice in values)
         kind = "narrowed" if len(kept) < len(parameter.choices) else "kept"
@@ -184,6 +185,6 @@ def _shown(parameter: Parameter) -> str:
     return f"{parameter.low:.3g} .. {parameter.high:.3g}"
 
 
-def _round(stretch: Stretch, moved: Sequence[tuple[Parameter, Move]]) -> Round:
-    parameters, moves = zip(*moved, strict=True)
-    return Round(stretch.name, tuple(parameters), stretch.trials, stretch.epochs, tuple(moves))
+def _round(stretch: Stretch, moved: Sequence[tuple[Parameter | None, Move]]) -> Round:
+    parameters = tuple(parameter for parameter, _ in moved if parameter is not None)
+    return Round(stretch.name, parameters, stretch.trials, stretch.epochs, tuple(move for _, move in moved))

@@ -69,7 +69,7 @@ class Move:
 
     key: str
     kind: str
-    """`narrowed`, `widened` or `kept`."""
+    """`narrowed`, `widened`, `kept`, or `dropped`: none of the good trials has it."""
     edge: str
     """`low`, `high` or empty: the edge at which the good trials lay."""
     message: str

@@ -132,7 +132,7 @@ class Sanity:
 
     def _reduced_pass(self, parts: Parts, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
         layout = torch.channels_last if parts.channels_last else torch.contiguous_format
-        network = self._fresh(parts).to(memory_format=layout)  # type: ignore[call-overload]
+        network = self._fresh(parts).to(memory_format=layout)
         timed = reduced_pass(
             network, parts.loss, inputs.contiguous(memory_format=layout), labels, autocast=parts.engine.autocast
         )

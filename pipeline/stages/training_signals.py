@@ -109,6 +109,8 @@ def spread(parts: Parts, network: nn.Module, inputs: Tensor) -> dict[str, Any]:
 
 
 def spread_after(parts: Parts, classifier: Classifier) -> dict[str, Any]:
+    if not parts.pictures:
+        return {}
     few = first(parts.data.train, len(parts.data.classes), min(LOOKED_AT, len(parts.data.train)))
     pixels = few.pixels.to(parts.engine.device)
     return spread(parts, classifier.network, classifier.to(pixels.device).preprocessing(pixels))

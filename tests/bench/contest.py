@@ -59,8 +59,8 @@ class Case:
         return self.train // BATCH
 
 
-MLP = Case("MLP 100-100", ("model=mlp",), train=25_600, epochs=10, bare_epochs=4)
-CONVNET = Case("convnet", ("model=convnet",), train=6_400, epochs=6, bare_epochs=1)
+MLP = Case("MLP 100-100", ("model=mlp",), train=19_200, epochs=10, bare_epochs=4)
+CONVNET = Case("convnet", ("model=convnet",), train=5_120, epochs=7, bare_epochs=1)
 
 
 def made_images(folder: Path, train: int) -> Path:

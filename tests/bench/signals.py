@@ -17,7 +17,7 @@ from tests.bench.budget import rounds
 CASES = {
     "MLP 100-100, batch 64": ["model=mlp", "stages.train.epochs=12"],
     "MLP 512-512, batch 128": ["model=mlp", "model.width=512", "data.batch_size=128", "stages.train.epochs=12"],
-    "convnet, batch 64": ["stages.train.epochs=12"],
+    "convnet, batch 64": ["data.limit=3000", "stages.train.epochs=12"],
 }
 
 
@@ -29,7 +29,7 @@ def trained(overrides: list[str], outputs: str) -> float:
 
 def measure(*, seconds: float, only: str = "") -> dict[str, Any]:
     """Seconds of the train stage with signals / without: median of pairs, quartiles; as many pairs as the seconds
-    allow, three at least. `only`: cases with this word in their name."""
+    allow, two at least. `only`: cases with this word in their name."""
     threads = torch.get_num_threads()
     found = {}
     chosen = {name: overrides for name, overrides in CASES.items() if only.lower() in name.lower()}
@@ -38,7 +38,7 @@ def measure(*, seconds: float, only: str = "") -> dict[str, Any]:
             torch.set_num_threads(1 if "model=mlp" in overrides else threads)
             trained([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
             pairs = []
-            for i in rounds(seconds / len(chosen), least=3):
+            for i in rounds(seconds / len(chosen), least=2):
                 order = ("default", "off") if i % 2 else ("off", "default")
                 took = {signals: trained([*overrides, f"signals={signals}"], folder) for signals in order}
                 pairs.append((took["default"], took["off"]))

@@ -104,3 +104,12 @@ def test_the_best_so_far_never_gets_worse(search_of: SearchOf, direction: str) -
     assert all(better(a, b) for a, b in pairwise(line))
     scores = [t.score for t in search.trials if t.score is not None]
     assert line[-1] == (max if direction == "maximize" else min)(scores)
+
+
+def test_a_parameter_that_some_trials_have_is_measured_by_those(search_of: SearchOf) -> None:
+    search = with_rates(search_of(), 1e-3, 1e-2)
+    other = replace(search.trials[0], number=2, params={})
+    assert gaps(replace(search, trials=(*search.trials, other))) == gaps(search)
+    assert gaps(replace(search, trials=(other,))) == []
+    (sampled,) = samplers(replace(search, trials=(*search.trials, other)))
+    assert sampled.distinct == {"optimizer.lr": 2}

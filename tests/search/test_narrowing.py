@@ -151,3 +151,43 @@ def test_whole_numbers_stay_whole() -> None:
     for round in searched(lambda params: -abs(params["width"] - 100), width):
         assert isinstance(of(round, "width").low, int)
         assert isinstance(of(round, "width").high, int)
+
+
+# ---------------------------------------------------------------- a parameter that some trials have
+
+OPTIMIZER = Parameter("optimizer", "choice", choices=("sgd", "momentum"))
+MOMENTUM = Parameter("momentum", "float", low=0.5, high=0.99)
+
+
+def after_one_round(score: Score) -> Round:
+    """The round behind twenty trials, of which every second is momentum's."""
+    planned = in_advance("random", (LR, OPTIMIZER, MOMENTUM), 20, seed=0, round=0) or []
+    trials = []
+    for i, params in enumerate(planned):
+        params["optimizer"] = ("sgd", "momentum")[i % 2]
+        if params["optimizer"] == "sgd":
+            del params["momentum"]
+        trials.append(Trial(i, 0, params, (), "complete", score=score(params), metrics={"val_loss": 1.0}))
+    following = next_round([Round("coarse", (LR, OPTIMIZER, MOMENTUM), 20, 2)], trials, SETTINGS, examples=10_000)
+    assert following is not None
+    return following
+
+
+def test_it_is_narrowed_around_those_that_have_it() -> None:
+    fine = after_one_round(lambda p: 0.5 + (0.4 - abs(p["momentum"] - 0.7) if "momentum" in p else 0))
+    assert fine.name == "fine"
+    assert of(fine, "optimizer").choices == ("momentum",)
+    assert 0.5 < of(fine, "momentum").low < 0.7 < of(fine, "momentum").high < 0.99
+
+
+def test_it_is_dropped_where_no_good_trial_has_it() -> None:
+    fine = after_one_round(lambda p: 0.2 if "momentum" in p else 0.8 - abs(math.log10(p["lr"]) + 5.5) / 10)
+    assert of(fine, "optimizer").choices == ("sgd",)
+    assert [p.key for p in fine.parameters] == ["lr", "optimizer"]
+    assert next(move for move in fine.moves if move.key == "momentum").kind == "dropped"
+
+
+def test_it_is_widened_by_the_trials_that_have_it() -> None:
+    coarse = after_one_round(lambda p: 0.5 + (p["momentum"] / 10 if "momentum" in p else 0))
+    assert coarse.name == "coarse"
+    assert [(move.key, move.edge) for move in coarse.moves if move.kind == "widened"] == [("momentum", "high")]

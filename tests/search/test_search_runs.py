@@ -141,6 +141,24 @@ def test_samplers_side_by_side(shell: Shell) -> None:
     assert Counter(trial.sampler for trial in search.trials) == {"random": 4, "grid": 4}
 
 
+@pytest.mark.parametrize(
+    "how", ["search.sampler=tpe", "search.sampler=gp", "search.sampler=quasi_random", "search.pruner=hyperband"]
+)
+def test_every_sampler_and_pruner_takes_a_space_whose_keys_depend_on_options(shell: Shell, how: str) -> None:
+    words = [
+        "optimizer=choice(sgd,momentum)", "optimizer.momentum=interval(0.5,0.95)", "search.trials=12",
+        "search.rounds.coarse.epochs=3", "search.rounds.fine.epochs=4", "search.widenings=0",
+    ]  # fmt: skip
+    search = shell.searched(*TINY, "search=[coarse,fine]", LR, *words, how)
+    assert len(search.trials) == 24
+    assert {t.round for t in search.trials} == {0, 1}
+    assert states(search).keys() <= {"complete", "pruned", "broken"}
+    assert states(search)["complete"] >= 1
+    assert ("pruned" in states(search)) == ("pruner" in how)
+    assert all(("optimizer.momentum" in t.params) == (t.params["optimizer"] == "momentum") for t in search.trials)
+    assert {t.params["optimizer"] for t in search.trials if t.round == 0} == {"sgd", "momentum"}
+
+
 # ---------------------------------------------------------------- whose search it is
 
 

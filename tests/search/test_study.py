@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,10 @@ from pipeline.errors import UserError
 from pipeline.search import alive
 from pipeline.search import storage as storage_module
 from pipeline.search.alive import Me
+from pipeline.search.sampling import Applying, every
 from pipeline.search.storage import JOURNAL, opened
 from pipeline.search.study import RoundStudy
-from pipeline.search.trial import COMPLETE, CRASHED, KILLED, Parameter, Round
+from pipeline.search.trial import COMPLETE, CRASHED, KILLED, Parameter, Round, Value
 from tests.search.test_narrowing import SETTINGS
 
 ROUND = Round("coarse", (Parameter("lr", "float", low=1e-4, high=1.0, log=True),), 6, 2)
@@ -39,13 +41,15 @@ class Someone(Me):
         self.since = self.since if alive else "long ago"
 
 
-def joined(folder: Path, me: Me | None = None, *, round: Round = ROUND, sampler: str = "random") -> RoundStudy:
+def joined(
+    folder: Path, me: Me | None = None, *, round: Round = ROUND, sampler: str = "random", applying: Applying = every
+) -> RoundStudy:
     """The study as a process with its own connection sees it; made and filled by the first."""
     me = me or Me()
     storage: BaseStorage = opened(None, folder)
     settings = dataclasses.replace(SETTINGS, sampler=sampler)
     RoundStudy.made(storage, "s.0", round, direction="maximize", me=me)
-    study = RoundStudy(storage, "s.0", 0, round=round, me=me, settings=settings, offset=0)
+    study = RoundStudy(storage, "s.0", 0, round=round, me=me, settings=settings, offset=0, applying=applying)
     study.signs.beat(now=True)
     if study.budget() is None and study.may_fill():
         study.fill()
@@ -170,6 +174,24 @@ def test_a_sampler_that_learns_chooses_when_a_row_is_taken(tmp_path: Path) -> No
         assert 1e-4 <= float(claim.params["lr"]) <= 1.0  # type: ignore[arg-type]
         assert study.finish(claim, result(1 - float(claim.params["lr"])))  # type: ignore[arg-type]
     assert states(study) == {"complete": 6}
+
+
+def test_a_sampler_that_learns_is_asked_for_what_a_trial_has(tmp_path: Path) -> None:
+    """The option first, though it stands last, then what comes with it; the storage knows of no more."""
+    momentum = Parameter("momentum", "float", low=0.5, high=0.9)
+    optimizer = Parameter("optimizer", "choice", choices=("sgd", "momentum"))
+
+    def applying(parameters: Sequence[Parameter], params: Mapping[str, Value]) -> Sequence[Parameter]:
+        if "optimizer" not in params:
+            return [optimizer]
+        return [p for p in parameters if p.key != "momentum" or params["optimizer"] == "momentum"]
+
+    study = joined(tmp_path, round=Round("coarse", (momentum, optimizer), 12, 2), sampler="tpe", applying=applying)
+    while (claim := study.claim()) is not None:
+        assert ("momentum" in claim.params) == (claim.params["optimizer"] == "momentum")
+        assert study.finish(claim, result())
+    found = [trial.params for trial in study.trials(lambda round, params: [])]
+    assert {tuple(params) for params in found} == {("optimizer",), ("optimizer", "momentum")}
 
 
 def test_a_torn_line_is_cut_off_before_the_next_is_written(tmp_path: Path) -> None:
