@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be co
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
+    from pipeline.overrides import Composition
+
 
 def main() -> None:
     """The program. Exit codes: 0 passed, 1 crash, 2 the user's mistake, 3 a stage failed, 128 + n ended by signal n."""
@@ -65,8 +67,9 @@ def _nobody_reads() -> bool:
 
 def _compose_and_run() -> None:
     import hydra
+    from hydra.types import RunMode
 
-    from pipeline.overrides import CONF, composed, in_force, register_resolvers, swept
+    from pipeline.overrides import CONF, composition, in_force, register_resolvers, swept
     from pipeline.rundir import check_name, check_working_folder, check_writable
 
     check_working_folder()
@@ -74,10 +77,10 @@ def _compose_and_run() -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
     arguments = _flags()
     typed = arguments.overrides
-    # Hydra composes once more, from these
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in typed] + in_force(typed)
     if not (arguments.hydra_help or arguments.shell_completion):
-        config = composed(arguments.overrides, config_dir=arguments.config_dir)
+        made = composition(arguments.overrides, config_dir=arguments.config_dir)
+        config = made.config
         searching = bool(config.search.rounds) and not config.search.job
         if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg or searching):
             raise UserError("takes one value; to sweep over several add --multirun.", field=keys[0])
@@ -90,9 +93,35 @@ def _compose_and_run() -> None:
             check_writable(Path(str(config.outputs)))
             if searching:
                 _warm_up(config)
+            elif not arguments.multirun and made.hydra.mode in (None, RunMode.RUN):
+                return _run(made)
     os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
     register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+
+
+def _run(made: Composition) -> None:
+    """The job, as Hydra's launchers start one. hydra.main would compose the same twice more, half of what comes before
+    the first step beside imports."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra._internal.utils import run_and_report
+    from hydra.core.utils import run_job
+    from hydra.types import HydraContext, RunMode
+
+    config = made.whole()
+    config.hydra.mode = RunMode.RUN
+    context = HydraContext(config_loader=made.loader, callbacks=Callbacks())
+    run_and_report(
+        lambda: (
+            run_job(
+                task_function=_job,
+                config=config,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
+                hydra_context=context,
+            ).return_value
+        )
+    )
 
 
 def _warm_up(config: DictConfig) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -40,17 +41,38 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("times", _product, replace=True)
 
 
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra has made of overrides."""
+
+    config: DictConfig
+    hydra: DictConfig
+    """Its own node, which `config` has not."""
+    loader: ConfigLoaderImpl
+
+    def whole(self) -> DictConfig:
+        """The configuration with Hydra's node, as a job of Hydra gets it."""
+        with open_dict(self.config):
+            self.config.hydra = self.hydra
+        return self.config
+
+
 def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
     """The whole configuration that `overrides` describe; raises `UserError` for whatever is not on the menu."""
+    return composition(overrides, config_dir=config_dir).config
+
+
+def composition(overrides: Sequence[str], *, config_dir: str | None = None) -> Composition:
+    """The same, with all that a job of Hydra needs."""
     parsed = _parse(in_force(overrides))
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"there is no folder {config_dir!r}.", field="--config-dir")
     register_resolvers()
     with _hydra_kept(), initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
-        loader = GlobalHydra.instance().config_loader()
+        loader: Any = GlobalHydra.instance().config_loader()
         if config_dir:
             loader.get_search_path().prepend("command-line", f"file://{Path(config_dir).resolve()}", "schema")
-            loader.repository.initialize_sources(loader.get_search_path())  # type: ignore[attr-defined]
+            loader.repository.initialize_sources(loader.get_search_path())
         menu = [g for g in loader.list_groups("") if g != "hydra"]
         stages, logs = (loader.get_group_options(g, results_filter=ObjectType.CONFIG) for g in ("stage", "logger"))
         chosen = [o for o in parsed if o.key_or_group in menu]
@@ -62,6 +84,7 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
         try:
             whole = compose("config", [*words, *(str(o.input_line) for o in hydras)], return_hydra_config=True)
             _check_hydra(whole)
+            hydra = whole.hydra
             with open_dict(whole):
                 del whole["hydra"]
             if whole.search.rounds and any(o.is_sweep_override() for o in chosen):
@@ -72,7 +95,10 @@ def composed(overrides: Sequence[str], *, config_dir: str | None = None) -> Dict
             _check_sampled(values, whole)
             # as `compose` would do with them; to compose a second time takes 0.2 s
             ConfigLoaderImpl._apply_overrides_to_config(_parse([_first(o) for o in values]), whole)
-            return whole
+            typed = [o for o in parsed if o not in hydras]
+            hydra.overrides.task = [str(o.input_line) for o in typed]
+            hydra.job.override_dirname = get_overrides_dirname(typed, **hydra.job.config.override_dirname)
+            return Composition(whole, hydra, loader)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).strip()) from error
 

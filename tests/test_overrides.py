@@ -277,3 +277,24 @@ def test_composing_leaves_no_trace() -> None:
 
 def test_the_menu_is_found_beside_the_package() -> None:
     assert (CONF / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["activation=elu", "optimizer.lr=0.3", "stage=[sanity,train]", "+optimizer.dampening=0.1"],
+        [
+            "hydra.run.dir=here/${hydra.job.override_dirname}",
+            "name=mine",
+            "experiment=five_seeds",
+            "hydra.verbose=true",
+        ],
+    ],
+)
+def test_a_job_gets_what_hydra_itself_would_give_it(words: list[str]) -> None:
+    ours = pipeline.overrides.composition(words).whole()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
+        theirs = hydra.compose("config", words, return_hydra_config=True)
+    for ours_, theirs_ in ((ours, theirs), (ours.hydra, theirs.hydra)):
+        assert OmegaConf.to_container(ours_, resolve=False) == OmegaConf.to_container(theirs_, resolve=False)

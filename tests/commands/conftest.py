@@ -25,6 +25,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def make_run(outputs: Path) -> Made:
     """A run of some age in seconds, whose files were last written when it started."""
+    now = datetime.datetime.now()  # of all runs: jobs of one multirun began in one second
 
     def make(
         tail: str,
@@ -39,7 +40,7 @@ def make_run(outputs: Path) -> Made:
         words: str = "",
         config: dict[str, Any] | None = None,
     ) -> Path:
-        started = datetime.datetime.now() - datetime.timedelta(seconds=age)
+        started = now - datetime.timedelta(seconds=age)
         folder = outputs / name / f"{started:%Y-%m-%d_%H-%M-%S}_{tail}" / job
         stages: list[dict[str, Any]] = [{"name": "sanity", "status": "passed", "metrics": {"first_loss": 2.3}}]
         stages += [] if val is None else [{"name": "train", "status": "passed", "metrics": {"val_accuracy": val}}]

@@ -1,4 +1,4 @@
-"""What answers at once: everything that runs no stage. Under 0.7 s, without torch, and nothing left behind."""
+"""What answers at once: everything that runs no stage. Without torch, nothing left behind, and in little time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 0.7
+LIMIT = 2.0
+"""Times what Hydra alone needs to compose the menu: 0.35 s on one machine, 0.9 s on another."""
+FAST = 0.5
+"""Seconds, of which no machine needs to be asked."""
+COMPOSE = """
+from hydra import compose, initialize_config_dir
+with initialize_config_dir({conf!r}, version_base="1.3"):
+    compose("config")
+"""
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "numpy", "optuna", "plotly"}
 
 
-def program(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-    """`python -m pipeline` with every import on standard error, and its processor time in seconds: other work on the
-    machine stretches the wall's."""
+def run(*words: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Python with every import on standard error, and its processor time in seconds: other work on the machine
+    stretches the wall's."""
     before = os.times()
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pipeline", *arguments],
+        [sys.executable, "-X", "importtime", *words],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -71,28 +79,32 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
 )
 def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
     for _ in range(3):  # the processor is slower, too, while others use it
-        done, seconds = program(*arguments, folder=tmp_path)
+        done, seconds = run("-m", "pipeline", *arguments, folder=tmp_path)
         assert done.returncode == code
         assert said in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         assert not HEAVY & imported(done)
         assert list(tmp_path.iterdir()) == []
-        if seconds < LIMIT:
+        if seconds < FAST:
             return
-    pytest.fail(f"{seconds:.2f} s")
+        alone, composing = run("-c", COMPOSE.format(conf=str(ROOT / "conf")), folder=tmp_path)
+        assert alone.returncode == 0
+        if seconds < LIMIT * composing:
+            return
+    pytest.fail(f"{seconds:.2f} s, and Hydra alone takes {composing:.2f} s")
 
 
 def test_what_is_only_read_needs_no_hydra(tmp_path: Path) -> None:
     for arguments in (["--help"], ["completion", "--answer", "pipeline data=dig"], ["--version"], ["runs"]):
-        done, _ = program(*arguments, folder=tmp_path)
+        done, _ = run("-m", "pipeline", *arguments, folder=tmp_path)
         assert not {"hydra", "omegaconf"} & imported(done)
 
 
 @pytest.mark.parametrize("words", [[], ["optimizer=adam", "optimizer.lr=0.5", "+optimizer.maximize=true", "tags=[a]"]])
 def test_the_configuration_is_shown_as_hydra_shows_it(words: list[str], tmp_path: Path) -> None:
     for flags in (["--cfg", "job"], ["--cfg", "job", "--resolve"]):
-        ours, _ = program(*flags, *words, folder=tmp_path)
-        hydras, _ = program(*flags, "--package", "_global_", *words, folder=tmp_path)
+        ours, _ = run("-m", "pipeline", *flags, *words, folder=tmp_path)
+        hydras, _ = run("-m", "pipeline", *flags, "--package", "_global_", *words, folder=tmp_path)
         assert ours.stdout == hydras.stdout
         assert ours.returncode == hydras.returncode == 0
 
