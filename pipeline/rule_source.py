@@ -17,7 +17,7 @@ KEYS = {
         fit_loss fit_loss_zeroed fit_steps fit_first_accuracy fit_accuracy doubled_loss_ratio bias_before_batchnorm
         perfect_probability_loss output_log_probabilities output_operations
         output_sums_to_one linear_pairs weight_pairs activations gradients data
-        examples update_direction""",
+        examples update_direction precision reduced_pass_seconds full_pass_seconds""",
     "overfit": """overfit_reached overfit_steps overfit_first_loss overfit_loss overfit_best_loss overfit_wrong
         overfit_examples overfit_target""",
     "train": """train_examples val_examples steps_per_epoch epochs_planned schedule augmentation chance_loss

@@ -23,7 +23,7 @@ class SlowPrecision:
 
     def __call__(self, signals: Signals) -> Finding | None:
         reduced, full = signals.get("reduced_pass_seconds"), signals.get("full_pass_seconds")
-        if reduced is None or full is None or reduced <= self.slower * full:
+        if reduced is None or not full or not reduced > self.slower * full:
             return None
         return Finding(
             check="slow_precision",

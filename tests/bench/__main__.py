@@ -85,7 +85,7 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     if part == "statistics":
         from tests.bench import statistics
 
-        return statistics.measure()
+        return statistics.measure(seconds=seconds)
     from tests.bench import search
 
     return search.measure(seconds=seconds)

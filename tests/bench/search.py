@@ -1,6 +1,6 @@
 """What a trial of a search costs, and what comes before the first, beside Hydra's basic multirun.
 
-An MLP with two layers of 100, 1000 images, one epoch. Each contestant is run with few and with many trials: the slope
+An MLP with two layers of 100, the same for both, 1000 images, one epoch. Each contestant is run with few and with many trials: the slope
 is the cost of a trial, the rest is the start. In turns, one thread a worker.
 """
 
@@ -19,7 +19,7 @@ from tests.bench.budget import rounds
 FEW, MANY = 5, 35
 JOBS = (2, 10)
 """Of the opponent, which takes longer."""
-TRIAL = ["model=mlp", "data.limit=1000", "trainer=cpu"]
+TRIAL = ["model=mlp", "batchnorm=none", "regularization=l2", "data.limit=1000", "trainer=cpu"]
 SEARCH = ["search=coarse", "search.rounds.coarse.epochs=1", "search.widenings=0", "search.final_seeds=0", "verbose=0"]
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 

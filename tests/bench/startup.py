@@ -43,7 +43,7 @@ def measure(*, seconds: float = 50.0, overrides: tuple[str, ...] = ()) -> dict[s
     """
     pairs = []
     with tempfile.TemporaryDirectory() as outputs:
-        for i in rounds(seconds, least=4):
+        for i in rounds(seconds, least=3):
             codes = [(IMPORTS, ()), (FIRST_STEP, (f"outputs={outputs}", *overrides))]
             times = {code: took(code, *arguments) for code, arguments in (codes if i % 2 else codes[::-1])}
             if i:

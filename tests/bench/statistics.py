@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pipeline.data.statistics import channel_moments, covariance, mean_image
+from tests.bench.budget import rounds
 
 SCALE = 1 / 255
 
 
-def measure(n: int = 50_000, rounds: int = 3, *, size: int = 32) -> dict[str, Any]:
+def measure(n: int = 50_000, *, seconds: float = 20.0, size: int = 32) -> dict[str, Any]:
     """Of n random images (3, size, size) of bytes with neighbours that resemble each other: per statistic the median
     of seconds, and the largest relative error (of the covariance: of its largest entry).
 
@@ -35,9 +36,9 @@ def measure(n: int = 50_000, rounds: int = 3, *, size: int = 32) -> dict[str, An
         for channel, mean in zip(wide, exact_mean, strict=True)
     ]
     found = {
-        "mean_and_std": _timed(lambda: torch.stack(channel_moments(pixels, SCALE)), rounds),
-        "mean_image": _timed(lambda: mean_image(pixels, SCALE), rounds),
-        "covariance": _timed(lambda: covariance(pixels, SCALE), rounds),
+        "mean_and_std": _timed(lambda: torch.stack(channel_moments(pixels, SCALE)), seconds / 6),
+        "mean_image": _timed(lambda: mean_image(pixels, SCALE), seconds / 6),
+        "covariance": _timed(lambda: covariance(pixels, SCALE), seconds / 3),
     }
     oracles = {
         "mean_and_std": torch.tensor([exact_mean, exact_std], dtype=torch.float64) * SCALE,
@@ -53,13 +54,13 @@ def measure(n: int = 50_000, rounds: int = 3, *, size: int = 32) -> dict[str, An
     } | {"images": n, "threads": torch.get_num_threads()}
 
 
-def _timed(compute: Callable[[], Tensor], rounds: int) -> tuple[float, Tensor]:
-    seconds = []
-    for _ in range(rounds):
+def _timed(compute: Callable[[], Tensor], seconds: float) -> tuple[float, Tensor]:
+    took = []
+    for _ in rounds(seconds, least=1):
         started = time.perf_counter()
         result = compute()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds), result
+        took.append(time.perf_counter() - started)
+    return statistics.median(took), result
 
 
 def _covariance(flat: np.ndarray) -> Tensor:

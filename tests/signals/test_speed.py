@@ -42,7 +42,7 @@ def bf16() -> Iterator[None]:
 def test_both_are_measured_and_as_often_as_is_needed(full: float, reduced: float, rounds: int) -> None:
     network = Net(full=full, reduced=reduced)
     found = reduced_pass(network, nn.functional.cross_entropy, INPUTS, LABELS, autocast=bf16)
-    assert found["full_pass_seconds"] == pytest.approx(full, rel=0.4)
-    assert found["reduced_pass_seconds"] == pytest.approx(reduced, rel=0.4)
+    assert full <= found["full_pass_seconds"] < full + 0.04  # a sleep is never shorter
+    assert reduced <= found["reduced_pass_seconds"] < reduced + 0.04
     assert network.passes == [(2, False), (2, True)] + [(8, False), (8, True)] * rounds  # the first two warm up
     assert network.layer.weight.grad is None
