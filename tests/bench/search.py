@@ -1,7 +1,7 @@
 """What a trial of a search costs, and what comes before the first, beside Hydra's basic multirun.
 
-An MLP with two layers of 100, the same for both, 1000 images, one epoch. Each contestant is run with few and with many trials: the slope
-is the cost of a trial, the rest is the start. In turns, one thread a worker.
+An MLP with two layers of 100, the same for both, 1000 images, one epoch. Each contestant is run with few and with many
+trials: the slope is the cost of a trial, the rest is the start. In turns, one thread a worker.
 """
 
 from __future__ import annotations
