@@ -93,7 +93,7 @@ def _compose_and_run() -> None:
             check_writable(Path(str(config.outputs)))
             if searching:
                 _warm_up(config)
-            elif not arguments.multirun and made.hydra.mode in (None, RunMode.RUN):
+            elif not (arguments.multirun or arguments.experimental_rerun) and made.hydra.mode in (None, RunMode.RUN):
                 return _run(made)
     os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
     register_resolvers()
@@ -151,6 +151,12 @@ def _flags() -> Namespace:
         meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRAS])
         dashless = f" Options and keys have no dashes: {flag.lstrip('-').partition('=')[0]}=..."
         raise UserError(f"there is no flag {flag!r}.{meant or dashless} --help lists what there is.")
+    for flag in ("config_name", "config_path"):
+        if getattr(arguments, flag):
+            raise UserError(
+                "the configuration is the program's own; --config-dir adds options of yours, experiment=FILE a recipe.",
+                field=f"--{flag.replace('_', '-')}",
+            )
     return arguments
 
 

@@ -74,6 +74,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
         (["optimizer.lr=1,2"], 2, "--multirun"),
         (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
         (["--config-dir", "nowhere"], 2, "nowhere"),
+        (["--config-name", "mine"], 2, "error: --config-name: the configuration is the program's own"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
