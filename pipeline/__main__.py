@@ -93,7 +93,7 @@ def _compose_and_run() -> None:
             check_writable(Path(str(config.outputs)))
             if searching:
                 _warm_up(config)
-            elif not (arguments.multirun or arguments.experimental_rerun) and made.hydra.mode in (None, RunMode.RUN):
+            elif not arguments.multirun and made.hydra.mode in (None, RunMode.RUN):
                 return _run(made)
     os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
     register_resolvers()
@@ -106,10 +106,9 @@ def _run(made: Composition) -> None:
     from hydra._internal.callbacks import Callbacks
     from hydra._internal.utils import run_and_report
     from hydra.core.utils import run_job
-    from hydra.types import HydraContext, RunMode
+    from hydra.types import HydraContext
 
     config = made.whole()
-    config.hydra.mode = RunMode.RUN
     context = HydraContext(config_loader=made.loader, callbacks=Callbacks())
     run_and_report(
         lambda: (
@@ -151,7 +150,7 @@ def _flags() -> Namespace:
         meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRAS])
         dashless = f" Options and keys have no dashes: {flag.lstrip('-').partition('=')[0]}=..."
         raise UserError(f"there is no flag {flag!r}.{meant or dashless} --help lists what there is.")
-    for flag in ("config_name", "config_path"):
+    for flag in ("config_name", "config_path", "experimental_rerun"):  # past what is checked here
         if getattr(arguments, flag):
             raise UserError(
                 "the configuration is the program's own; --config-dir adds options of yours, experiment=FILE a recipe.",

@@ -298,3 +298,11 @@ def test_a_job_gets_what_hydra_itself_would_give_it(words: list[str]) -> None:
         theirs = hydra.compose("config", words, return_hydra_config=True)
     for ours_, theirs_ in ((ours, theirs), (ours.hydra, theirs.hydra)):
         assert OmegaConf.to_container(ours_, resolve=False) == OmegaConf.to_container(theirs_, resolve=False)
+
+
+def test_a_search_may_range_over_keys_of_other_options_than_the_first() -> None:
+    words = ["optimizer=choice(sgd,momentum)", "optimizer.momentum=choice(0.5,0.9)"]
+    assert composed(["search=coarse", *words]).optimizer["_target_"] == "torch.optim.SGD"
+    assert refused(*words).field == "optimizer.momentum"  # a plain multirun has it in every job
+    assert refused("search=coarse", "optimizer=choice(sgd,momentum)", "optimizer.momentum=0.9").field
+    assert refused("search=coarse", "optimizer=sgd", words[1]).field == "optimizer.momentum"

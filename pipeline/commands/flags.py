@@ -10,7 +10,7 @@ FLAGS = {
     "--config-dir": "a folder of your own options, laid out as conf/ is: FOLDER/optimizer/slow.yaml",
     "--version": "versions of this program and of what it stands on",
 }
-HYDRAS = ("--hydra-help", "--package", "--run", "--info", "--experimental-rerun")
+HYDRAS = ("--hydra-help", "--package", "--run", "--info")
 
 
 def print_versions() -> int:

@@ -75,6 +75,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
         (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
         (["--config-dir", "nowhere"], 2, "nowhere"),
         (["--config-name", "mine"], 2, "error: --config-name: the configuration is the program's own"),
+        (["--experimental-rerun", "config.pickle"], 2, "error: --experimental-rerun: the configuration is"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -146,3 +146,5 @@ def test_int8_products_that_take_longer_than_floats_are_not_used(monkeypatch: py
     assert not asked()
     monkeypatch.setattr(statistics, "_float_product", slower)
     assert asked()
+    monkeypatch.setattr(statistics, "_int8_product", lambda a, b: (a.T.int() @ b.int()).clamp(-(2**15), 2**15 - 1))
+    assert not asked()  # fast, and wrong
