@@ -24,7 +24,7 @@ from tests.bench import waiting
 
 PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}
 """Name -> minutes of ten. Those that are left out leave their time to nobody."""
-MORE = ("profile", "optimizers", "waiting")
+MORE = ("profile", "operators", "optimizers", "waiting")
 """What explains a figure or a constant of ours: by name only."""
 
 
@@ -34,7 +34,7 @@ def main() -> None:
         "--minutes", type=float, default=10.0, help="for all parts, of which each has its share (default 10)"
     )
     parser.add_argument(
-        "--only", nargs="*", choices=[*PARTS, *MORE], default=[*PARTS], help="parts (those but the last three)"
+        "--only", nargs="*", choices=[*PARTS, *MORE], default=[*PARTS], help="parts (those but the last four)"
     )
     parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
     parser.add_argument("--busy", action="store_true", help="beside one other busy process")
@@ -72,6 +72,10 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from tests.bench import profile
 
         return profile.measure()
+    if part == "operators":
+        from tests.bench import operators
+
+        return operators.measure()
     if part == "optimizers":
         from tests.bench import optimizers
 
