@@ -110,6 +110,7 @@ def samplers_chart(search: Search, found: Sequence[Sampled]) -> Chart | None:
     scores = [t.score for t in explored(search, round=0) if is_number(t.score)]
     for i, sampled in enumerate(found):
         own = [t for t in explored(search, round=0) if t.sampler == sampled.sampler]
+        own = [t for t in own if all(p.key in t.params for p in (x, y) if p)]
         tail = "" if i == 0 else str(i + 1)
         data += _spread(search, own, x, y, tail, scores)
         layout[f"xaxis{tail}"] = axis(x, pad=RUG) | {

@@ -36,7 +36,7 @@ def _parameter_chart(search: Search, parameter: Parameter, best: Trial | None, i
     broken = [t for t in trials if t.state != COMPLETE]
     if broken:
         data.append(_points(search, parameter, broken, name="broken or pruned", marker=CROSS, y=floor))
-    if best is not None:
+    if best is not None and parameter.key in best.params:
         data.append(_points(search, parameter, [best], name="best", marker=RING))
     layout: dict[str, Any] = {
         "xaxis": axis(parameter) | {"anchor": "free", "position": 0},

@@ -124,6 +124,25 @@ def test_a_search_that_has_only_begun_has_a_page(search_of: SearchOf, keep: int)
     assert f"{keep} of {keep + 1} trials finished" in words(page)
 
 
+@pytest.mark.parametrize("best_has_it", [True, False])
+def test_a_parameter_that_some_trials_have_is_drawn_for_those(search_of: SearchOf, best_has_it: bool) -> None:
+    momentum = Parameter(key="optimizer.momentum", kind="float", low=0.5, high=0.99)
+    rate = Parameter(key="optimizer.lr", kind="float", low=1e-4, high=0.1, log=True)
+    search = search_of(momentum, rate, samplers=("random", "grid"), trials=16)
+    best = search.ranking()[0].number
+    without = [t.number for t in search.trials if (t.number - best) % 2 == best_has_it]
+    trials = tuple(
+        replace(t, params={"optimizer.lr": t.params["optimizer.lr"]}) if t.number in without else t
+        for t in search.trials
+    )
+    drawn = charts(search_page(replace(search, trials=trials), None, best_file="x"))
+    data = {trace["name"]: trace for trace in drawn["parameter-0"]["data"]}
+    assert len(data["coarse"]["x"]) == len(trials) - len(without)
+    assert ("best" in data) == best_has_it
+    assert sum(len(trace["x"]) for trace in drawn["samplers"]["data"][::3]) == len(trials) - len(without)
+    assert len(drawn["parameter-1"]["data"][0]["x"]) == len(trials)
+
+
 def test_a_parameter_of_one_value_or_whole_numbers_has_an_axis() -> None:
     assert "range" not in axis(Parameter(key="a", kind="float", low=0.1, high=0.1, log=True))
     assert axis(Parameter(key="a", kind="int", low=1, high=9))["range"] == [1, 9]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
+from pipeline import assemble
+from pipeline.assemble import load_data
+from pipeline.data import Images, Splits
 from pipeline.runner import quiet_libraries
 from pipeline.search.configurations import Configurations
 from pipeline.search.running import Runner
@@ -41,3 +47,17 @@ def test_a_hopeless_trial_is_stopped() -> None:
     assert result["state"] == PRUNED
     assert len(result["curve"]) == 2
     assert result["reason"].startswith("hopeless after 2 epochs")
+
+
+def test_a_trial_does_not_know_the_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_another(node: Mapping[str, Any]) -> Splits:
+        data = load_data(node)
+        return dataclasses.replace(data, test=Images(255 - data.test.pixels, data.test.labels.flip(0)))
+
+    def learned() -> dict[str, Any]:
+        result = run(lambda epoch, score: False, epochs=2)
+        return {key: result[key] for key in ("state", "score", "curve", "metrics")}
+
+    before = learned()
+    monkeypatch.setattr(assemble, "load_data", with_another)
+    assert learned() == before
