@@ -73,8 +73,8 @@ def gaps(search: Search) -> list[Gap]:
 
 
 def gap_of(parameter: Parameter, trials: Sequence[Trial], *, round: int) -> Gap | None:
-    """The widest stretch between neighbouring values of the trials, ends of the range included; None for choices, and
-    where no trial has the parameter."""
+    """The widest stretch between neighbouring values of the trials, ends of the range included; None for choices,
+    where no trial has the parameter, and where no value is left between."""
     values = [v for t in trials if is_number(v := t.params.get(parameter.key))]
     if parameter.kind == "choice" or parameter.low >= parameter.high or not values:
         return None
@@ -83,6 +83,8 @@ def gap_of(parameter: Parameter, trials: Sequence[Trial], *, round: int) -> Gap 
     places = [parameter.position(value) for value in ends]
     widest = max(range(len(ends) - 1), key=lambda i: places[i + 1] - places[i])
     low, high, pieces = ends[widest], ends[widest + 1], len(values) + 1
+    if low in inside and high in inside and high - low <= (parameter.step or (parameter.kind == "int")) * (1 + 1e-9):
+        return None  # neighbours, with no value between them
     return Gap(
         key=parameter.key,
         round=round,

@@ -113,3 +113,15 @@ def test_a_parameter_that_some_trials_have_is_measured_by_those(search_of: Searc
     assert gaps(replace(search, trials=(other,))) == []
     (sampled,) = samplers(replace(search, trials=(*search.trials, other)))
     assert sampled.distinct == {"optimizer.lr": 2}
+
+
+def test_neighbouring_whole_numbers_and_steps_have_no_gap_between(search_of: SearchOf) -> None:
+    depth = Parameter(key="model.depth", kind="int", low=1, high=3, step=1)
+    assert gaps(with_rates(search_of(), 1, 2, 3, parameter=depth)) == []
+    assert gaps(with_rates(search_of(), 1, 2, 3, parameter=replace(depth, step=None))) == []
+    (untried_end,) = gaps(with_rates(search_of(), 2, 3, parameter=depth))
+    assert (untried_end.low, untried_end.high) == (1, 2)
+    steps = Parameter(key="dropout", kind="float", low=0.1, high=0.3, step=0.1)
+    assert gaps(with_rates(search_of(), 0.1, 0.2, 0.3, parameter=steps)) == []
+    (hole,) = gaps(with_rates(search_of(), 0.1, 0.3, parameter=steps))
+    assert (hole.low, hole.high) == (0.1, 0.3)
