@@ -13,33 +13,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-TURNS = 10_000
-"""On a quiet machine 1,000 make a step of a small network a quarter slower, 3,000 sometimes."""
 
-
-def _turns(loadavg: Path = Path("/proc/loadavg")) -> int:
-    """How often a thread of OpenMP that waits for another looks again before it sleeps.
-
-    Enough for the gaps between operations while there is a core for each thread. Beside other work the one that it
-    waits for has no core, and looking takes it from both: a small step took ten times as long with 10,000 turns, twice
-    as long with none, which is its share (docs/LOG.md). Linux says how many threads run; elsewhere OpenMP is another.
-    """
+def _busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
+    """Whether other work leaves too few cores for OpenMP's threads. Linux says how many threads run; elsewhere OpenMP
+    is another."""
     cores = os.cpu_count() or 1
     typed = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(typed) if typed.isdecimal() else cores
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    threads = int(typed) if typed.isdecimal() else allowed
     for _ in range(5):  # another thread that only flits by is no work
         try:
             running = int(loadavg.read_text().split()[3].partition("/")[0])
         except (OSError, ValueError, IndexError):
-            return TURNS
+            return False
         if running - 1 + threads <= cores:  # this thread is one of the running
-            return TURNS
+            return False
         time.sleep(0.001)
-    return 0
+    return True
 
 
-if "GOMP_SPINCOUNT" not in os.environ:
-    os.environ["GOMP_SPINCOUNT"] = str(_turns())  # before torch is imported, which settles it
+# A thread of OpenMP that waits for another looks again, 300,000 times unless told otherwise, before it sleeps. Beside
+# other work the one that it waits for has no core, and looking takes it from both: a small step takes eight times as
+# long, and half of that if it sleeps at once (docs/LOG.md). On a quiet machine fewer turns only make it slower.
+if "GOMP_SPINCOUNT" not in os.environ and _busy():
+    os.environ["GOMP_SPINCOUNT"] = "0"  # before torch is imported, which settles it
 
 if TYPE_CHECKING:
     from pipeline.predictor import Predictor

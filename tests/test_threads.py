@@ -9,45 +9,71 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import TURNS, _turns
+from pipeline import _busy
 
 
 @pytest.fixture(autouse=True)
 def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 @pytest.mark.parametrize(
-    ("running", "threads", "turns"),
-    [(1, None, TURNS), (2, None, 0), (9, None, 0), (2, "3", TURNS), (3, "3", 0), (4, "1", TURNS), (2, "many", 0)],
-)
-def test_threads_wait_asleep_where_other_work_wants_their_cores(
-    running: int, threads: str | None, turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ("running", "threads", "busy"),
+    [
+        (1, None, False), (2, None, True), (9, None, True), (2, "3", False), (3, "3", True), (4, "1", False),
+        (2, "many", True),
+    ],
+)  # fmt: skip
+def test_a_machine_is_busy_where_other_work_wants_the_threads_cores(
+    running: int, threads: str | None, busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "loadavg").write_text(f"0.00 0.01 0.05 {running}/812 4711\n")
     if threads:
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert _turns(tmp_path / "loadavg") == turns
+    assert _busy(tmp_path / "loadavg") == busy
+
+
+def test_there_are_as_many_threads_as_cores_that_the_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loadavg").write_text("0.00 0.01 0.05 3/812 4711\n")
+    assert _busy(tmp_path / "loadavg")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert not _busy(tmp_path / "loadavg")
 
 
 @pytest.mark.parametrize("text", ["", "0.0 0.0 0.0\n", "0.0 0.0 0.0 none 1\n"])
-def test_where_the_system_does_not_say_they_look_for_a_while(text: str, tmp_path: Path) -> None:
+def test_where_the_system_does_not_say_it_is_quiet(text: str, tmp_path: Path) -> None:
     (tmp_path / "loadavg").write_text(text)
-    assert _turns(tmp_path / "loadavg") == _turns(tmp_path / "absent") == TURNS
+    assert not _busy(tmp_path / "loadavg")
+    assert not _busy(tmp_path / "absent")
 
 
 def test_one_that_flits_by_is_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "loadavg"
     path.write_text("0 0 0 2/9 1\n")
     monkeypatch.setattr("time.sleep", lambda _: path.write_text("0 0 0 1/9 1\n"))
-    assert _turns(path) == TURNS
+    assert not _busy(path)
 
 
-def test_what_the_user_says_stands() -> None:
-    says = "import pipeline, os; print(os.environ['GOMP_SPINCOUNT'])"
-    environment = os.environ | {"GOMP_SPINCOUNT": "77"}
-    assert subprocess.check_output([sys.executable, "-c", says], env=environment, text=True).strip() == "77"
-    del environment["GOMP_SPINCOUNT"]
-    found = subprocess.check_output([sys.executable, "-c", says], env=environment, text=True).strip()
-    assert found in ("0", str(TURNS))
+IMPORT = """
+import os, pathlib, sys
+read = pathlib.Path.read_text
+pathlib.Path.read_text = lambda path, *a: f"0 0 0 {sys.argv[1]}/99 1" if path.name == "loadavg" else read(path, *a)
+import pipeline
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("running", "typed", "found"), [(1000, None, "0"), (1000, "77", "77"), (0, None, "None"), (0, "77", "77")]
+)
+def test_beside_other_work_threads_wait_asleep_unless_the_user_says_otherwise(
+    running: int, typed: str | None, found: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment |= {"GOMP_SPINCOUNT": typed} if typed else {}
+    said = subprocess.check_output([sys.executable, "-c", IMPORT, str(running)], env=environment, text=True)
+    assert said.strip() == found

@@ -60,9 +60,9 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """A part's numbers; each is imported only where it is wanted."""
     seconds = 60 * options.minutes / 10 * PARTS.get(part, 1.0)
     if part in ("mlp", "convnet"):
-        from tests.bench import contest
+        from tests.bench import contest, contestants
 
-        case = contest.MLP if part == "mlp" else contest.CONVNET
+        case = contestants.MLP if part == "mlp" else contestants.CONVNET
         return contest.measure(case, seconds=seconds, compiled=options.compile)
     if part == "signals":
         from tests.bench import signals

@@ -1,211 +1,90 @@
-"""The pipeline as users get it (signals, bar, checkpoints, checks on) beside what people would write instead, in one
-process, in turns: steps per second as a ratio to a bare loop over tensors in memory.
+"""The pipeline as users get it (signals, bar, checkpoints, checks on) beside what people would write instead, in turns:
+steps per second as a ratio to a bare loop over tensors in memory.
 
-The same network on the same made images of CIFAR's shape, batches of 128, SGD with momentum and weight decay, smoothed
-labels, a rate that moves with every step, one validation pass an epoch: the default recipe, written by hand. The
-pipeline's time is that of its whole train stage; its run is longer than the others', as real ones are, since what it
-looks at once, at the end, takes 0.2 s of the convnet. Augmentation and dropout are off, since the bare loop has none.
+Two processes take turns, and one sleeps meanwhile. In one, threads and memory are as torch and glibc have them: what a
+script of anybody's gets. In the other `pipeline` was imported first, as its command does, and has made its choices.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import io
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from pipeline.assemble import assemble
-from pipeline.overrides import composed
-from pipeline.parts import Parts
-from pipeline.runner import run_config
-from pipeline.signals.speed import reduced_pass
-from tests.bench import peers
 from tests.bench.budget import rounds
-from tests.bench.template import BEST, SMOOTHING, USUAL, template
+from tests.bench.contestants import BARE, Case, made_images
 
-BATCH = 128
-IMITATED = 1.5
-"""Times slower than full precision: as in the check slow_precision."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, and how long it is trained for one measurement."""
-
-    name: str
-    overrides: tuple[str, ...]
-    train: int
-    """Training images; a tenth of them more for validation."""
-    epochs: int
-    """Of the pipeline; the others make one."""
-    bare_epochs: int
-    """Bare loops before and after each contestant: some seconds of them, since machines have spells."""
-
-    @property
-    def steps(self) -> int:
-        """In an epoch."""
-        return self.train // BATCH
+MODULE = "tests.bench.contestants"
+AS_TORCH_HAS_IT = ("-m", MODULE)
+AS_THE_PIPELINE_HAS_IT = ("-c", f"import pipeline, runpy; runpy.run_module({MODULE!r}, run_name='__main__')")
 
 
-MLP = Case("MLP 100-100", ("model=mlp",), train=19_200, epochs=10, bare_epochs=4)
-CONVNET = Case("convnet", ("model=convnet",), train=5_120, epochs=7, bare_epochs=1)
+class Process:
+    """One in which contestants train when they are named; it has trained each of them once."""
+
+    def __init__(self, process: subprocess.Popen[str]):
+        self._process = process
+        about = json.loads(self._answer())
+        self.names: list[str] = about["names"]
+        self.threads: int = about["threads"]
+
+    def seconds(self, who: str) -> float:
+        """Of an epoch."""
+        assert self._process.stdin is not None
+        print(who, file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        if line := self._process.stdout.readline():
+            return line
+        raise RuntimeError(f"ended with code {self._process.wait()}: {self._process.args}")
 
 
-def made_images(folder: Path, train: int) -> Path:
-    """uint8 images of ten classes, each a fixed pattern under noise."""
-    rng = np.random.default_rng(0)
-    patterns = rng.integers(64, 192, (10, 3, 32, 32))
-
-    def some(n: int) -> tuple[Any, Any]:
-        labels = np.arange(n) % 10
-        pixels = patterns[labels] + rng.normal(0, 60, (n, 3, 32, 32))
-        return pixels.clip(0, 255).astype(np.uint8), labels
-
-    path = folder / "made.npz"
-    arrays = {}
-    for split, n in [("train", train), ("val", train // 10), ("test", 100)]:
-        arrays[f"x_{split}"], arrays[f"y_{split}"] = some(n)
-    np.savez(path, **arrays)
-    return path
-
-
-def overrides(case: Case, data: Path, *more: str) -> list[str]:
-    return [
-        "data=npz", f"data.path={data}", f"data.batch_size={BATCH}", "stage=train", "regularization=l2",
-        f"stages.train.epochs={case.epochs}", f"outputs={data.parent}/outputs", *case.overrides, *more,
-    ]  # fmt: skip
-
-
-def ours(case: Case, data: Path, *more: str) -> float:
-    """Seconds an epoch of the train stage, with the bar drawn (to nowhere)."""
-    typed = overrides(case, data, *more)
-    with contextlib.redirect_stdout(io.StringIO()):
-        result = run_config(composed(typed), overrides=typed)
-    assert len(result.outcomes[0].metrics["history"]) == case.epochs
-    return result.outcomes[0].seconds / case.epochs
-
-
-def bare(parts: Parts, *, channels_last: bool = False, bf16: bool = False, compiled: bool = False) -> float:
-    """Seconds of an epoch as everybody can write it: nothing is looked at but the validation loss at its end."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    network: Any = parts.network().to(memory_format=layout)
-    x, y = _inputs(parts, layout)
-    x_val, y_val = parts.preprocessing(parts.data.val.pixels).contiguous(memory_format=layout), parts.data.val.labels
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    batches = torch.randperm(len(x)).split(BATCH)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=len(batches))
-    if compiled:
-        network = torch.compile(network)
-        _loss(network, x[:BATCH], y[:BATCH], bf16).backward()
-        optimizer.zero_grad()
-    started = time.perf_counter()
-    network.train()
-    for index in batches:
-        loss = _loss(network, x[index], y[index], bf16)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-    network.eval()
-    with torch.no_grad():
-        _loss(network, x_val, y_val, bf16).item()
-    return time.perf_counter() - started
-
-
-def _inputs(parts: Parts, layout: torch.memory_format) -> tuple[Tensor, Tensor]:
-    return parts.preprocessing(parts.data.train.pixels).contiguous(memory_format=layout), parts.data.train.labels
-
-
-def _loss(network: nn.Module, x: Tensor, y: Tensor, bf16: bool) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        return nn.functional.cross_entropy(network(x), y, label_smoothing=SMOOTHING)
-
-
-def contestants(case: Case, data: Path, folder: Path, *, compiled: bool) -> dict[str, Callable[[], float]]:
-    """Name -> a function that trains once and gives the seconds of an epoch."""
-    parts = assemble(composed(overrides(case, data)))
-    images = (parts.data.train.pixels, parts.data.train.labels, parts.data.val.pixels, parts.data.val.labels)
-    found: dict[str, Callable[[], float]] = {
-        "bare loop": lambda: bare(parts),
-        "pipeline": lambda: ours(case, data),
-        "usual template": lambda: template(parts.network(), *images, 1, BATCH, folder, USUAL),
-        "usual template, at its best": lambda: template(parts.network(), *images, 1, BATCH, folder, BEST),
-    }
-    convolutions = case.name == CONVNET.name
-    if convolutions:
-        found["bare loop, channels_last"] = lambda: bare(parts, channels_last=True)
-    if _has_bf16(parts, channels_last=convolutions):
-        found["bare loop, bf16"] = lambda: bare(parts, bf16=True)
-        found["pipeline, bf16"] = lambda: ours(case, data, "trainer.precision=bf16-mixed")
-        if convolutions:
-            found["bare loop, channels_last, bf16"] = lambda: bare(parts, channels_last=True, bf16=True)
-    if compiled:
-        found["bare loop, compiled"] = lambda: bare(parts, channels_last=convolutions, compiled=True)
-    inputs, labels = _inputs(parts, torch.contiguous_format)
-    for name, train in (("skorch", peers.skorch), ("keras", peers.keras)):
-        if find_spec(name):
-            found[name] = functools.partial(train, parts.network, inputs, labels, 1, BATCH)
-    return found
-
-
-def _has_bf16(parts: Parts, *, channels_last: bool) -> bool:
-    """Whether this processor has instructions for it: where it imitates them, a pass takes up to ten times as long."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    x, y = parts.preprocessing(parts.data.train.pixels[:BATCH]), parts.data.train.labels[:BATCH]
-    network: Any = parts.network().to(memory_format=layout)
-    took = reduced_pass(
-        network,
-        nn.functional.cross_entropy,
-        x.contiguous(memory_format=layout),
-        y,
-        autocast=lambda: torch.autocast("cpu", torch.bfloat16),
-    )
-    return took["reduced_pass_seconds"] <= IMITATED * took["full_pass_seconds"]
+@contextmanager
+def training(start: tuple[str, str], *words: str) -> Iterator[Process]:
+    """This process's choice for waiting threads is not handed on: each makes its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    pipe, command = subprocess.PIPE, [sys.executable, *start, *words]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
 
 
 def measure(case: Case, *, seconds: float, compiled: bool = False) -> dict[str, Any]:
     """Each contestant once a round, between two bare loops, the order turned by one place each time; two rounds at
     least, which give quartiles."""
     ends = time.perf_counter() + seconds
-    os.environ["FORCE_COLOR"] = "1"  # Rich draws the bar though nobody looks
-    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        folder = Path(name)
-        data = made_images(folder, case.train)
-        todo = contestants(case, data, folder, compiled=compiled)
-        loop = todo.pop("bare loop")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        words = [case.name, str(made_images(Path(folder), case.train))]
+        others = stack.enter_context(training(AS_TORCH_HAS_IT, *words, "others", *["compiled"] * compiled))
+        # after the other is ready: it looks whether the machine is busy
+        pipeline = stack.enter_context(training(AS_THE_PIPELINE_HAS_IT, *words, "pipeline"))
+        todo = {who: process for process in (others, pipeline) for who in process.names if who != BARE}
 
         def bare_loop() -> float:
-            return statistics.mean(loop() for _ in range(case.bare_epochs))
+            return statistics.mean(others.seconds(BARE) for _ in range(case.bare_epochs))
 
         took: dict[str, list[float]] = {who: [] for who in todo}
         bares: dict[str, list[float]] = {who: [] for who in todo}
-        short = dataclasses.replace(case, epochs=1)
-        for train in contestants(short, data, folder, compiled=compiled).values():
-            train()  # imports, caches, compiled code
         names = list(todo)
         before = bare_loop()
         for i in rounds(ends - time.perf_counter(), least=2):
             for who in names[i % len(names) :] + names[: i % len(names)]:
-                took[who].append(todo[who]())
+                took[who].append(todo[who].seconds(who))
                 after = bare_loop()
                 bares[who].append((before + after) / 2)
                 before = after
-    del os.environ["FORCE_COLOR"]
     table = {}
     for who, times in took.items():
         low, middle, high = statistics.quantiles((b / a for a, b in zip(times, bares[who], strict=True)), n=4)
@@ -218,6 +97,6 @@ def measure(case: Case, *, seconds: float, compiled: bool = False) -> dict[str, 
         "steps": case.steps,
         "rounds": i + 1,
         "bf16": "pipeline, bf16" in todo,
-        "threads": torch.get_num_threads(),
+        "threads": others.threads,
         "contestants": table,
     }

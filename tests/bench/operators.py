@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pipeline.assemble import assemble
 from pipeline.overrides import composed
-from tests.bench import contest
+from tests.bench import contestants
 
 STEPS = 40
 SHOWN = 8
@@ -23,11 +23,11 @@ def measure() -> dict[str, str]:
     """Operator -> its milliseconds in a step of the bare loop with channels_last; convolutions and one large float32
     product also in GFLOPS, 2 for a multiplication and an addition."""
     with tempfile.TemporaryDirectory() as folder:
-        data = contest.made_images(Path(folder), STEPS * contest.BATCH)
-        parts = assemble(composed(contest.overrides(contest.CONVNET, data)))
-    contest.bare(parts, channels_last=True)
+        data = contestants.made_images(Path(folder), STEPS * contestants.BATCH)
+        parts = assemble(composed(contestants.overrides(contestants.CONVNET, data)))
+    contestants.bare(parts, channels_last=True)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        contest.bare(parts, channels_last=True)
+        contestants.bare(parts, channels_last=True)
     averages = sorted(seen.key_averages(), key=lambda row: -row.self_cpu_time_total)
     forward = _operations(parts.network(), parts.preprocessing(parts.data.train.pixels[:1]))
     passes = 1 + len(parts.data.val) / len(parts.data.train)  # forward, over the validation images as well
@@ -36,7 +36,7 @@ def measure() -> dict[str, str]:
     found = {}
     for row in averages[:SHOWN]:
         ms = row.self_cpu_time_total / 1e3 / STEPS
-        rate = f", {work[PASSES[row.key]] * contest.BATCH / ms / 1e6:.0f} GFLOPS" if row.key in PASSES else ""
+        rate = f", {work[PASSES[row.key]] * contestants.BATCH / ms / 1e6:.0f} GFLOPS" if row.key in PASSES else ""
         found[row.key] = f"{ms:.2f} ms{rate}"
     return found | {"a 1024 x 1024 x 1024 product": f"{_product():.0f} GFLOPS"}
 

@@ -25,7 +25,7 @@ from pipeline.model.classifier import Classifier
 from pipeline.model.mlp import MLP
 from pipeline.overrides import composed
 from pipeline.stages import checkpoints, early_break, train
-from tests.bench import contest
+from tests.bench import contestants
 
 PIECES: dict[str, tuple[Any, str]] = {
     "the whole stage": (train.Train, "__call__"),
@@ -79,11 +79,11 @@ def measure(rounds: int = 4) -> dict[str, dict[str, float]]:
     """Who -> microseconds per optimizer step of each piece: the least of some runs, in turns."""
     os.environ["FORCE_COLOR"] = "1"  # Rich draws the bar though nobody looks
     with tempfile.TemporaryDirectory() as folder:
-        case, data = contest.MLP, contest.made_images(Path(folder), contest.MLP.train)
-        parts = assemble(composed(contest.overrides(case, data)))
+        case, data = contestants.MLP, contestants.made_images(Path(folder), contestants.MLP.train)
+        parts = assemble(composed(contestants.overrides(case, data)))
         runs: dict[str, tuple[Callable[[], float], int]] = {
-            "pipeline": (lambda: contest.ours(case, data), case.epochs * case.steps),
-            "bare loop": (lambda: contest.bare(parts), case.steps),
+            "pipeline": (lambda: contestants.ours(case, data), case.epochs * case.steps),
+            "bare loop": (lambda: contestants.bare(parts), case.steps),
         }
         found: dict[str, list[dict[str, float]]] = {who: [] for who in runs}
         for _ in range(rounds + 1):
