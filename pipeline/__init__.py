@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+TURNS = 300_000
+"""libgomp's own."""
+
 
 def _busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
     """Whether other work leaves too few cores for OpenMP's threads. Linux says how many threads run; elsewhere OpenMP
@@ -32,11 +35,13 @@ def _busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
     return True
 
 
-# A thread of OpenMP that waits for another looks again, 300,000 times unless told otherwise, before it sleeps. Beside
-# other work the one that it waits for has no core, and looking takes it from both: a small step takes eight times as
+# A thread of OpenMP that waits for another looks again so many times, unless told otherwise, before it sleeps. Beside
+# other work the one that it waits for has no core, and looking takes it from both: a small step takes five times as
 # long, and half of that if it sleeps at once (docs/LOG.md). On a quiet machine fewer turns only make it slower.
-if "GOMP_SPINCOUNT" not in os.environ and _busy():
-    os.environ["GOMP_SPINCOUNT"] = "0"  # before torch is imported, which settles it
+# Set before torch is imported, which settles it, and in both cases: processes that this one starts begin beside it, and
+# would take it for other work.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "0" if _busy() else str(TURNS)
 
 if TYPE_CHECKING:
     from pipeline.predictor import Predictor

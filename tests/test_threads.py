@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import _busy
+from pipeline import TURNS, _busy
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +68,19 @@ print(os.environ.get("GOMP_SPINCOUNT"))
 
 
 @pytest.mark.parametrize(
-    ("running", "typed", "found"), [(1000, None, "0"), (1000, "77", "77"), (0, None, "None"), (0, "77", "77")]
+    ("running", "typed", "found"),
+    [
+        (1000, {}, "0"),
+        (0, {}, str(TURNS)),
+        (1000, {"GOMP_SPINCOUNT": "77"}, "77"),
+        (0, {"GOMP_SPINCOUNT": "77"}, "77"),
+        (1000, {"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
 )
 def test_beside_other_work_threads_wait_asleep_unless_the_user_says_otherwise(
-    running: int, typed: str | None, found: str
+    running: int, typed: dict[str, str], found: str
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    environment |= {"GOMP_SPINCOUNT": typed} if typed else {}
+    chosen = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in chosen} | typed
     said = subprocess.check_output([sys.executable, "-c", IMPORT, str(running)], env=environment, text=True)
     assert said.strip() == found

@@ -2,7 +2,7 @@
 steps per second as a ratio to a bare loop over tensors in memory.
 
 Two processes take turns, and one sleeps meanwhile. In one, threads and memory are as torch and glibc have them: what a
-script of anybody's gets. In the other `pipeline` was imported first, as its command does, and has made its choices.
+script of anybody's gets. In the other they are as the pipeline chooses, when it is imported and when it runs.
 """
 
 from __future__ import annotations
@@ -20,27 +20,31 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.budget import rounds
-from tests.bench.contestants import BARE, Case, made_images
-
-MODULE = "tests.bench.contestants"
-AS_TORCH_HAS_IT = ("-m", MODULE)
-AS_THE_PIPELINE_HAS_IT = ("-c", f"import pipeline, runpy; runpy.run_module({MODULE!r}, run_name='__main__')")
+from tests.bench.contestants import BARE, WARM_UP, Case, made_images
 
 
 class Process:
-    """One in which contestants train when they are named; it has trained each of them once."""
+    """One in which contestants train when they are named."""
 
     def __init__(self, process: subprocess.Popen[str]):
         self._process = process
-        about = json.loads(self._answer())
-        self.names: list[str] = about["names"]
-        self.threads: int = about["threads"]
+        self.names: list[str] = []
+        self.threads = 0
 
     def seconds(self, who: str) -> float:
         """Of an epoch."""
+        return float(self._asked(who))
+
+    def warm_up(self) -> None:
+        """Train each for a short time, once all is imported, and note who they are."""
+        about = json.loads(self._answer())
+        self.names, self.threads = about["names"], about["threads"]
+        self._asked(WARM_UP)
+
+    def _asked(self, line: str) -> str:
         assert self._process.stdin is not None
-        print(who, file=self._process.stdin, flush=True)
-        return float(self._answer())
+        print(line, file=self._process.stdin, flush=True)
+        return self._answer()
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -50,10 +54,9 @@ class Process:
 
 
 @contextmanager
-def training(start: tuple[str, str], *words: str) -> Iterator[Process]:
-    """This process's choice for waiting threads is not handed on: each makes its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    pipe, command = subprocess.PIPE, [sys.executable, *start, *words]
+def training(case: Case, data: Path, who: str, *words: str, environment: dict[str, str]) -> Iterator[Process]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "tests.bench.contestants", case.name, str(data), who, *words]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         try:
             yield Process(process)
@@ -66,10 +69,15 @@ def measure(case: Case, *, seconds: float, compiled: bool = False) -> dict[str, 
     least, which give quartiles."""
     ends = time.perf_counter() + seconds
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        words = [case.name, str(made_images(Path(folder), case.train))]
-        others = stack.enter_context(training(AS_TORCH_HAS_IT, *words, "others", *["compiled"] * compiled))
-        # after the other is ready: it looks whether the machine is busy
-        pipeline = stack.enter_context(training(AS_THE_PIPELINE_HAS_IT, *words, "pipeline"))
+        data = made_images(Path(folder), case.train)
+        words = ["compiled"] if compiled else []
+        # `pipeline` was imported here, and has looked for free cores; Rich draws the bar though nobody looks
+        chosen = os.environ | {"FORCE_COLOR": "1"}
+        plain = {name: value for name, value in chosen.items() if name != "GOMP_SPINCOUNT"}
+        others = stack.enter_context(training(case, data, "others", *words, environment=plain))
+        pipeline = stack.enter_context(training(case, data, "pipeline", environment=chosen))
+        for process in (others, pipeline):
+            process.warm_up()
         todo = {who: process for process in (others, pipeline) for who in process.names if who != BARE}
 
         def bare_loop() -> float:

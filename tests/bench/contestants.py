@@ -5,8 +5,7 @@ labels, a rate that moves with every step, one validation pass an epoch: the def
 pipeline's time is that of its whole train stage; its run is longer than the others', as real ones are, since what it
 looks at once, at the end, takes 0.2 s of the convnet. Augmentation and dropout are off, since the bare loop has none.
 
-`python -m tests.bench.contestants <case> <folder> others` imports torch before `pipeline`, so how its threads wait and
-what becomes of freed memory is torch's and glibc's own choice, as in a script of anybody's.
+torch is imported here before `pipeline`, so its threads wait as the environment says, and else as libgomp has it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import sys
 import time
 import warnings
@@ -39,6 +37,9 @@ from tests.bench.template import BEST, SMOOTHING, USUAL, template
 
 BATCH = 128
 BARE = "bare loop"
+SLOWEST = "usual template"
+"""Warm as soon as it has been trained at its best."""
+WARM_UP = "warm up"
 IMITATED = 1.5
 """Times slower than full precision: as in the check slow_precision."""
 
@@ -62,7 +63,7 @@ class Case:
         return self.train // BATCH
 
 
-MLP = Case("MLP 100-100", ("model=mlp",), train=19_200, epochs=10, bare_epochs=4)
+MLP = Case("MLP 100-100", ("model=mlp",), train=19_200, epochs=10, bare_epochs=3)
 CONVNET = Case("convnet", ("model=convnet",), train=5_120, epochs=7, bare_epochs=1)
 
 
@@ -142,7 +143,7 @@ def others(case: Case, parts: Parts, folder: Path, *, compiled: bool) -> dict[st
     convolutions = case.name == CONVNET.name
     found: dict[str, Callable[[], float]] = {
         BARE: lambda: bare(parts),
-        "usual template": lambda: template(parts.network(), *images, 1, BATCH, folder, USUAL),
+        SLOWEST: lambda: template(parts.network(), *images, 1, BATCH, folder, USUAL),
         "usual template, at its best": lambda: template(parts.network(), *images, 1, BATCH, folder, BEST),
     }
     if convolutions:
@@ -163,10 +164,9 @@ def others(case: Case, parts: Parts, folder: Path, *, compiled: bool) -> dict[st
 def pipelines(case: Case, parts: Parts, data: Path) -> dict[str, Callable[[], float]]:
     """The same of the pipeline. The bare loop in its process has its choices for threads and memory: what the loop
     itself costs is between these two."""
-    found = {"pipeline": lambda: ours(case, data), "bare loop in the pipeline's process": lambda: bare(parts)}
     convolutions = case.name == CONVNET.name
-    if convolutions:
-        found["the same, channels_last"] = lambda: bare(parts, channels_last=True)
+    name = f"bare loop{', channels_last' * convolutions}, in the pipeline's process"
+    found = {"pipeline": lambda: ours(case, data), name: lambda: bare(parts, channels_last=convolutions)}
     if _has_bf16(parts, channels_last=convolutions):
         found["pipeline, bf16"] = lambda: ours(case, data, "trainer.precision=bf16-mixed")
     return found
@@ -188,27 +188,29 @@ def _has_bf16(parts: Parts, *, channels_last: bool) -> bool:
 
 
 def serve(name: str, data: Path, who: str, *words: str) -> None:
-    """Train each contestant once, say on standard output what the names are, then train and say the seconds of each
-    that standard input names."""
-    os.environ["FORCE_COLOR"] = "1"  # Rich draws the bar though nobody looks
+    """Say on standard output who trains here; then obey standard input: `WARM_UP`, or the name of one that is to train,
+    with the seconds as the answer."""
     warnings.simplefilter("ignore")
     case = next(case for case in (MLP, CONVNET) if case.name == name)
     parts = assemble(composed(overrides(case, data)))
-    short = replace(case, epochs=1)
 
     def mine(case: Case) -> dict[str, Callable[[], float]]:
         if who == "pipeline":
             return pipelines(case, parts, data)
         return others(case, parts, data.parent, compiled="compiled" in words)
 
+    def warm_up() -> None:
+        """Imports, caches, compiled code."""
+        for name, train in mine(replace(case, epochs=1)).items():
+            if name != SLOWEST:
+                train()
+
     answers = sys.stdout
     with contextlib.redirect_stdout(io.StringIO()):
-        for train in mine(short).values():
-            train()  # imports, caches, compiled code
         todo = mine(case)
         print(json.dumps({"names": [*todo], "threads": torch.get_num_threads()}), file=answers, flush=True)
-        for line in sys.stdin:
-            print(todo[line.strip()](), file=answers, flush=True)
+        for line in map(str.strip, sys.stdin):
+            print(warm_up() if line == WARM_UP else todo[line](), file=answers, flush=True)
 
 
 if __name__ == "__main__":

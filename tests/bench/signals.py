@@ -17,7 +17,7 @@ from tests.bench.budget import rounds
 CASES = {
     "MLP 100-100, batch 64": ["model=mlp", "stages.train.epochs=12"],
     "MLP 512-512, batch 128": ["model=mlp", "model.width=512", "data.batch_size=128", "stages.train.epochs=12"],
-    "convnet, batch 64": ["data.limit=3000", "stages.train.epochs=12"],
+    "convnet, batch 64": ["data.limit=3000", "stages.train.epochs=8"],
 }
 
 
