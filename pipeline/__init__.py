@@ -36,10 +36,10 @@ def _busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
 
 
 # A thread of OpenMP that waits for another looks again so many times, unless told otherwise, before it sleeps. Beside
-# other work the one that it waits for has no core, and looking takes it from both: a small step takes several times
-# as long, and less than half of that if it sleeps at once (docs/LOG.md). On a quiet machine fewer turns only make it slower.
-# Set before torch is imported, which settles it, and in both cases: processes that this one starts begin beside it, and
-# would take it for other work.
+# other work the one that it waits for has no core, and looking takes it from both: a small step takes several times as
+# long, and less than half of that if it sleeps at once (docs/LOG.md). On a quiet machine fewer turns only make it
+# slower. Set before torch is imported, which settles it, and in both cases: processes that this one starts begin beside
+# it, and would take it for other work.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "0" if _busy() else str(TURNS)
 
