@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.report.bar import PER_SECOND
 from pipeline.report.console import console, is_live
 from pipeline.search.analysis import Gap
 from pipeline.search.study import Claim
@@ -64,7 +65,7 @@ class SearchTeller:
             columns = (TextColumn("  {task.completed:.0f}/{task.total:.0f}"), BarColumn(bar_width=24))
             self._bar = Progress(
                 *columns, TextColumn("{task.fields[said]}", markup=False), console=self.console, transient=True,
-                refresh_per_second=5,
+                refresh_per_second=PER_SECOND,
             )  # fmt: skip
             self._task = self._bar.add_task("", total=total, completed=done, said="")
             self._bar.start()
