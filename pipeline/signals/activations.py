@@ -20,6 +20,7 @@ VALUES = 2**16
 """Of one layer that are looked at in a sampled step: enough for a percent, cheap beside the step."""
 
 NUMBERS = ("mean", "std", "unit_std", "zero", "saturated", "positive")
+SATURATED = NUMBERS.index("saturated")
 
 
 @dataclass
@@ -40,6 +41,8 @@ Known = Mapping[nn.Module, tuple[str, str]]
 
 class Activations(Watch):
     """Summarizes the output of every activation as it is computed. `limit`: most values looked at per layer; None: all.
+    With `silent_only` just what passes no gradient is told, `dead` and `saturated`, in a third to a tenth of the time;
+    the other numbers are NaN.
 
     Watching every operation costs 0.35 ms a pass of a small MLP, hooks on modules nearly nothing. So the first pass
     watches, and where it finds (`known`) that each activation is what some module gives, later ones may go by hooks.
@@ -50,9 +53,9 @@ class Activations(Watch):
     are 0, above 0; `saturated`: share of values near a bound.
     """
 
-    def __init__(self, *, limit: int | None = VALUES, known: Known | None = None):
+    def __init__(self, *, limit: int | None = VALUES, known: Known | None = None, silent_only: bool = False):
         super().__init__()
-        self.limit = limit
+        self.limit, self.silent_only = limit, silent_only
         self.layers: dict[str, Layer] = {}
         self._unique: Callable[[str], str] = numbered()
         self._given = known
@@ -109,14 +112,14 @@ class Activations(Watch):
     def _note(self, module: str, kind: str, output: Tensor) -> None:
         name = self._unique(module)
         values = output if self.limit is None else output[: max(8, self.limit // max(1, output[0].numel()))]
-        numbers, per_unit = _summary(values.float(), kind)
         dead = None
         if kind in RECTIFIERS:
-            dead = per_unit == 0
+            dead = _never_active(values)
             before = self.layers.get(name)
             if before is not None and before.dead is not None:
                 dead = dead & before.dead
-        self.layers[name] = Layer(name, kind, len(per_unit), numbers, dead)
+        numbers = _numbers(values.float(), kind, saturated_only=self.silent_only)
+        self.layers[name] = Layer(name, kind, values.shape[_unit_axis(values)], numbers, dead)
 
     def columns(self) -> dict[str, list[Any]]:
         """Lists with one entry per layer: `name`, `kind`, `units`, each of `NUMBERS`, and `dead`; None: no meaning."""
@@ -150,21 +153,32 @@ def activation_kind(operation: str, args: Sequence[Any], output: Any) -> str | N
     return kind
 
 
-def _summary(values: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """Numbers (6,); largest magnitude of each unit (units,). Units: channels, or the last axis of (N, T, D)."""
-    rows = values.movedim(-1 if values.ndim == 3 else 1, 0).flatten(1)
-    count = rows.shape[1]
+def _unit_axis(values: Tensor) -> int:
+    """Channels, or the last axis of (N, T, D)."""
+    return 2 if values.ndim == 3 else 1
+
+
+def _never_active(values: Tensor) -> Tensor:
+    """(units,): whether a rectifier's outputs, none of them negative, are all 0. Then only is their sum 0, which unlike
+    their maximum is quick in any memory layout: 7 ms for 500 maps of 16 x 32 x 32, channels last, instead of 52."""
+    axes = [axis for axis in range(values.ndim) if axis != _unit_axis(values)]
+    return values.sum(axes, dtype=torch.float32) == 0
+
+
+def _numbers(values: Tensor, kind: str, *, saturated_only: bool) -> Tensor:
+    """(6,), in the order of `NUMBERS`."""
+    numbers = values.new_full((len(NUMBERS),), torch.nan)
+    if kind in BOUNDS:
+        low, high = BOUNDS[kind]
+        near = NEAR * (high - low)
+        numbers[SATURATED] = ((values < low + near) | (values > high - near)).sum() / values.numel()
+    if saturated_only:
+        return numbers
+    rows = values.movedim(_unit_axis(values), 0).flatten(1)
     unit_means = rows.mean(1, keepdim=True)
-    centred = rows - unit_means
-    within = centred.square().mean()
+    within = (rows - unit_means).square().mean()
     mean = unit_means.mean()
     between = (unit_means - mean).square().mean()
     zero = (rows == 0).sum() / rows.numel()
     positive = (rows > 0).sum() / rows.numel()
-    saturated = mean.new_tensor(float("nan"))
-    if kind in BOUNDS:
-        low, high = BOUNDS[kind]
-        near = NEAR * (high - low)
-        saturated = ((rows < low + near) | (rows > high - near)).sum() / rows.numel()
-    assert count
-    return torch.stack([mean, (within + between).sqrt(), within.sqrt(), zero, saturated, positive]), rows.abs().amax(1)
+    return torch.stack([mean, (within + between).sqrt(), within.sqrt(), zero, numbers[SATURATED], positive])

@@ -84,7 +84,7 @@ class Recorder:
     @contextmanager
     def probing(self, network: nn.Module, *, epoch: int, step: int) -> Iterator[Callable[[], None]]:
         """Watch the passes inside; call what it yields before each. Then note each unit that was never active."""
-        watch = Activations(limit=None, known=self.known)
+        watch = Activations(limit=None, known=self.known, silent_only=True)
         with watch.watching(network):
             yield watch.next_batch
         self._probed_at = step

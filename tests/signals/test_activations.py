@@ -15,8 +15,10 @@ from pipeline.model import Maxout
 from pipeline.signals.activations import NUMBERS, Activations
 
 
-def columns(network: nn.Module, *batches: Tensor, limit: int | None = None) -> dict[str, list]:
-    watch = Activations(limit=limit)
+def columns(
+    network: nn.Module, *batches: Tensor, limit: int | None = None, silent_only: bool = False
+) -> dict[str, list]:
+    watch = Activations(limit=limit, silent_only=silent_only)
     with torch.no_grad(), watch.watching(network):
         for batch in batches:
             watch.next_batch()
@@ -67,6 +69,28 @@ def test_a_unit_is_dead_when_it_was_never_active_over_all_batches() -> None:
     assert columns(nn.ReLU(), x)["dead"] == [pytest.approx(2 / 3)]
     assert columns(nn.ReLU(), x, y)["dead"] == [pytest.approx(1 / 3)]
     assert columns(nn.Tanh(), x)["dead"] == [None]
+
+
+@pytest.mark.parametrize("shape", [(30, 6), (30, 5, 6), (30, 6, 4, 5)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_silent_is_the_same_where_nothing_else_is_told(
+    shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    x = 3 * torch.randn(shape)
+    units = x.movedim(-1 if x.ndim == 3 else 1, 0)  # a view
+    units[:2] = -units[:2].abs()
+    units[1][(7,) + (0,) * (x.ndim - 2)] = 1e-30  # active once, a little
+    if x.ndim == 4:
+        x = x.to(memory_format=layout)
+    network = nn.Sequential(nn.ReLU(), nn.Tanh())
+    whole, silent = (columns(network, x.to(dtype), silent_only=only) for only in (False, True))
+    for key in ("name", "kind", "units", "dead", "saturated"):
+        assert silent[key] == whole[key], key
+    assert silent["dead"][0] == pytest.approx(1 / 6)
+    assert silent["saturated"][1] > 0
+    assert all(math.isnan(value) for value in silent["mean"])
 
 
 def test_functions_in_forward_are_seen_under_the_name_of_their_module() -> None:
