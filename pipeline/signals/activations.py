@@ -162,7 +162,7 @@ def _never_active(values: Tensor) -> Tensor:
     """(units,): whether a rectifier's outputs, none of them negative, are all 0. Then only is their sum 0, which unlike
     their maximum is quick in any memory layout: 7 ms for 500 maps of 16 x 32 x 32, channels last, instead of 52."""
     axes = [axis for axis in range(values.ndim) if axis != _unit_axis(values)]
-    return values.sum(axes, dtype=torch.float32) == 0
+    return values.sum(axes) == 0
 
 
 def _numbers(values: Tensor, kind: str, *, saturated_only: bool) -> Tensor:
