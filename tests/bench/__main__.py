@@ -121,6 +121,15 @@ def _contest(part: str, numbers: dict[str, Any]) -> Table:
     return table
 
 
+def _statistics(part: str, numbers: dict[str, Any]) -> Table:
+    title = f"{part}: {numbers['images']} images, {numbers['threads']} threads"
+    table = Table("", "seconds", "relative error", title=title)
+    for name, row in numbers.items():
+        if isinstance(row, dict):
+            table.add_row(name, f"{row['seconds']:.2f}", f"{row['relative_error']:.1e}")
+    return table
+
+
 def _signals(part: str, numbers: dict[str, Any]) -> Table:
     table = Table("signals on / off", "median", "quartiles", "off: seconds")
     for name, row in numbers.items():
@@ -147,6 +156,7 @@ _TABLES: dict[str, Callable[[str, dict[str, Any]], Table]] = {
     "mlp": _contest,
     "convnet": _contest,
     "signals": _signals,
+    "statistics": _statistics,
     "profile": _profile,
 }
 
