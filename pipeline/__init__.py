@@ -57,7 +57,7 @@ def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
     result, not an exception: `result.status == "failed"`, `result.findings` says why.
     """
     from pipeline.errors import UserError
-    from pipeline.overrides import composed, swept
+    from pipeline.menu.overrides import composed, swept
     from pipeline.runner import run_config
 
     if keys := swept(overrides):

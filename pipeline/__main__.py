@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be co
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
-    from pipeline.overrides import Composition
+    from pipeline.menu.overrides import Composition
 
 
 def main() -> None:
@@ -69,8 +69,8 @@ def _compose_and_run() -> None:
     import hydra
     from hydra.types import RunMode
 
-    from pipeline.overrides import CONF, composition, in_force, register_resolvers, swept
-    from pipeline.rundir import check_name, check_working_folder, check_writable
+    from pipeline.menu.overrides import CONF, composition, in_force, register_resolvers, swept
+    from pipeline.runs.directory import check_name, check_working_folder, check_writable
 
     check_working_folder()
     # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first

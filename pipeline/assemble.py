@@ -14,18 +14,18 @@ from omegaconf import DictConfig
 from torch import nn
 
 from pipeline import fields
-from pipeline.allowed import build, instantiate, locate
 from pipeline.batching import AUTO, Batching
 from pipeline.checks import Checks
 from pipeline.data import Images, Preprocessing, Splits, inspect, split
 from pipeline.data.splits import first
 from pipeline.errors import UserError
+from pipeline.menu.allowed import build, instantiate, locate
 from pipeline.model import HiddenBlock, Init, custom, initialize
 from pipeline.model.compiled import check_compiler
 from pipeline.model.optimizers import validate
 from pipeline.parts import Engine, Parts
 from pipeline.plain import to_plain
-from pipeline.rundir import check_name
+from pipeline.runs.directory import check_name
 
 PROBE_EXAMPLES = 256
 """Training examples for inits that look at data."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.allowed import instantiate
 from pipeline.assemble import blank_network
 from pipeline.data import Augmentation, Preprocessing, from_state
 from pipeline.data.order import batches
 from pipeline.errors import UserError
+from pipeline.menu.allowed import instantiate
 from pipeline.model.classifier import EVALUATION_BATCH
 from pipeline.stages import checkpoints
 

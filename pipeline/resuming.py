@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.fixing import Fix
 from pipeline.parts import Outcome
-from pipeline.pictures import read_pictures
-from pipeline.record import read_outcome, read_signals
+from pipeline.runs.pictures import read_pictures
+from pipeline.runs.record import read_outcome, read_signals
 from pipeline.workflow import read_outcomes
 
 UNFINISHED = ("running", "interrupted", "error")

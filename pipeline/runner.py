@@ -21,12 +21,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pipeline.errors import UserError
 from pipeline.fields import flag
 from pipeline.fixing import Mender
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.parts import Parts
-from pipeline.record import config_hash, read_outcome
 from pipeline.report.terminal import Terminal
 from pipeline.resuming import find_resumable
-from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text
+from pipeline.runs.directory import check_name, check_writable, new_run_id, point_latest, write_text
+from pipeline.runs.record import config_hash, read_outcome
 from pipeline.stopping import Stopper
 from pipeline.workflow import RunResult, Teller, run_stages
 

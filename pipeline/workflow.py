@@ -22,8 +22,8 @@ from pipeline.fixing import Fix, Mender
 from pipeline.loggers import Log, LoggedRun, opened
 from pipeline.memory import run_stage
 from pipeline.parts import Outcome, Parts
-from pipeline.pictures import write_pictures
-from pipeline.record import SCHEMA, command_line, config_hash, write_outcome, write_signals
+from pipeline.runs.pictures import write_pictures
+from pipeline.runs.record import SCHEMA, command_line, config_hash, write_outcome, write_signals
 
 
 class Teller:

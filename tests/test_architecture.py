@@ -17,22 +17,20 @@ FILES = sorted(
 )  # which offers, lazily, the top
 
 FLOORS = [
-    {"errors", "menu"},
+    {"errors"},
     {"fields", "stopping", "plain", "extras"},
-    {"verdict", "rundir", "allowed", "checks", "signals", "rule_source"},
-    {"data", "record", "pictures", "loggers"},
+    {"verdict", "runs", "checks", "signals"},
+    {"menu", "data", "loggers"},
     {"model"},
     {"parts", "batching", "assemble"},
     {"memory"},
     {"stages"},
     {"workflow", "display", "predictor", "fixing"},
     {"report"},
-    {"recipes"},
-    {"overrides", "resuming"},
+    {"resuming"},
     {"runner"},
     {"search"},
     {"follower"},
-    {"diagnose", "catalogue", "kept"},
     {"commands"},
     {"__main__"},
 ]
@@ -40,17 +38,9 @@ FLOORS = [
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
 KNOW_HYDRA = {
-    *(
-        "plain.py",
-        "recipes.py",
-        "overrides.py",
-        "assemble.py",
-        "runner.py",
-        "diagnose.py",
-        "catalogue.py",
-        "__main__.py",
-    ),
-    "commands/completion.py",
+    *("plain.py", "assemble.py", "runner.py", "__main__.py"),
+    *(f"menu/{name}.py" for name in ("recipes", "overrides")),
+    *(f"commands/{name}.py" for name in ("completion", "diagnose", "catalogue")),
     *(f"search/{name}.py" for name in ("space", "configurations", "plan", "part", "driver")),
 }
 
@@ -99,20 +89,8 @@ def test_imports_point_downwards(path: Path) -> None:
 def test_rooms_of_numbers_know_no_networks(path: Path) -> None:
     if room_of(path) in ("checks", "signals"):
         assert not rooms_imported(path) & {"data", "model", "parts", "assemble", "stages"}
-    if room_of(path) in (
-        "checks",
-        "errors",
-        "fields",
-        "stopping",
-        "rundir",
-        "record",
-        "allowed",
-        "overrides",
-        "menu",
-        "kept",
-        "commands",
-        "__main__",
-    ):
+    quick = ("checks", "errors", "fields", "stopping", "runs", "menu", "commands", "__main__")
+    if room_of(path) in quick and name_of(path) != "runs/pictures.py":
         assert not packages_imported(path) & {"torch", "torchvision", "pytorch_lightning", "numpy"}
 
 
@@ -124,7 +102,7 @@ def test_only_the_top_knows_hydra(path: Path) -> None:
 
 @each_file
 def test_only_one_file_turns_names_into_code(path: Path) -> None:
-    if name_of(path) != "allowed.py":
+    if name_of(path) != "menu/allowed.py":
         assert not packages_imported(path) & {"importlib", "pkgutil", "runpy"} - _metadata(path)
         assert not {"hydra.utils", "hydra.utils.instantiate", "hydra.utils.get_class"} & set(imports(path))
 
@@ -162,8 +140,11 @@ def test_the_device_is_never_written_down(path: Path) -> None:
     [
         ("import pipeline", {"torch", "numpy", "hydra", "rich"}),
         ("import pipeline.__main__", {"torch", "torchvision", "pytorch_lightning", "numpy", "hydra", "omegaconf"}),
-        ("from pipeline.overrides import composed; composed(['data=digits'])", {"torch", "pytorch_lightning", "numpy"}),
-        ("import pipeline.diagnose", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
+        (
+            "from pipeline.menu.overrides import composed; composed(['data=digits'])",
+            {"torch", "pytorch_lightning", "numpy"},
+        ),
+        ("import pipeline.commands.diagnose", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
         ("import pipeline.checks", {"torch", "numpy", "hydra", "omegaconf"}),
         ("import pipeline.assemble", {"torchvision", "pytorch_lightning", "torchmetrics"}),
     ],

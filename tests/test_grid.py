@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.allowed import instantiate
+from pipeline.menu.allowed import instantiate
 from pipeline.model import MLP, ConvNet, HiddenBlock, Init, initialize
 
 CONF = Path(__file__).parents[1] / "conf"

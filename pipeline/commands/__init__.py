@@ -27,8 +27,8 @@ def _explain(words: Sequence[str]) -> int:
 
 
 def _diagnose(words: Sequence[str]) -> int:
-    from pipeline.diagnose import diagnose
-    from pipeline.kept import find
+    from pipeline.commands.diagnose import diagnose
+    from pipeline.commands.kept import find
 
     if words and words[0][:1] not in "-+" and "=" not in words[0]:
         words = [str(find(words[0], Path("outputs"))), *words[1:]]
@@ -66,7 +66,7 @@ def _help(words: Sequence[str]) -> int:
 
 
 def _checks(before: Sequence[str], word: str) -> list[str]:
-    from pipeline.menu import CONF, keys
+    from pipeline.menu.options import CONF, keys
 
     names = [name.split(".") for name in keys(CONF / "checks" / "default.yaml")]
     return [] if before else [parts[1] for parts in names if len(parts) == 2]
@@ -75,7 +75,7 @@ def _checks(before: Sequence[str], word: str) -> list[str]:
 def _references(before: Sequence[str], word: str) -> list[str]:
     """Runs as they can be typed: `latest`, names, letters of ids; or folders, where a path was begun."""
     from pipeline.commands.completion import folders
-    from pipeline.kept import LATEST, kept
+    from pipeline.commands.kept import LATEST, kept
 
     if before:
         return []
@@ -86,7 +86,7 @@ def _references(before: Sequence[str], word: str) -> list[str]:
 
 
 def _of_diagnose(before: Sequence[str], word: str) -> list[str]:
-    from pipeline.menu import CONF, groups, keys
+    from pipeline.menu.options import CONF, groups, keys
 
     if not before:
         return _references(before, word)

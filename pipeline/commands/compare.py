@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.commands.arguments import Words
+from pipeline.commands.kept import find
 from pipeline.errors import UserError
-from pipeline.kept import find
-from pipeline.record import read_outcome
 from pipeline.report.console import console
+from pipeline.runs.record import read_outcome
 
 NARROW = 70
 """Columns below which the two values stand below their key."""

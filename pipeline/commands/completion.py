@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.commands.flags import FLAGS
 from pipeline.errors import UserError, did_you_mean
-from pipeline.menu import Group, groups, key
+from pipeline.menu.options import Group, groups, key
 
 BASH = r"""# Tab completion of `pipeline` in bash. Once: put this line into ~/.bashrc
 #   eval "$(pipeline completion bash)"
@@ -158,7 +158,7 @@ def _children(before: Sequence[str], level: str) -> list[tuple[str, bool]]:
     """Names below a node of what the options typed so far compose to, and whether there is more below each."""
     from omegaconf import DictConfig, OmegaConf
 
-    from pipeline.overrides import composed
+    from pipeline.menu.overrides import composed
 
     try:
         config = composed([word for word in before if "=" in word])

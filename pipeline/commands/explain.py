@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.catalogue import Page, pages
+from pipeline.commands.catalogue import Page, pages
 from pipeline.errors import UserError, did_you_mean
 from pipeline.report.console import console
 

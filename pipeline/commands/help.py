@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.commands import COMMANDS
 from pipeline.commands.flags import FLAGS
 from pipeline.errors import UserError
-from pipeline.menu import CONF, Group, groups, key
+from pipeline.menu.options import CONF, Group, groups, key
 from pipeline.report.console import console
 
 ROOMS = {

@@ -12,13 +12,13 @@ from typing import Any
 
 from pipeline.commands.arguments import Words
 from pipeline.commands.compare import configuration
+from pipeline.commands.kept import SEARCH, Kept, find, kept
 from pipeline.errors import UserError
-from pipeline.kept import SEARCH, Kept, find, kept
-from pipeline.record import OUTCOME
 from pipeline.report.index_page import Listed, index_page
 from pipeline.report.run import history
 from pipeline.report.run_page import REPORT, write_report
-from pipeline.rundir import write_text
+from pipeline.runs.directory import write_text
+from pipeline.runs.record import OUTCOME
 
 INDEX = "index.html"
 HERE = "127.0.0.1"

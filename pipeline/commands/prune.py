@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.text import Text
 
 from pipeline.commands.arguments import Words, count, days
+from pipeline.commands.kept import LATEST, Kept, kept, last_word
 from pipeline.errors import UserError
-from pipeline.kept import LATEST, Kept, kept, last_word
 from pipeline.report.console import console
 
 QUIET = 86400.0

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from pipeline.commands.arguments import Words
 from pipeline.commands.compare import diff
+from pipeline.commands.kept import Kept, kept
 from pipeline.commands.prune import prune
-from pipeline.kept import Kept, kept
 from pipeline.report.console import console
 
 SHOWN = 20

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.loggers import series
 from pipeline.loggers.writer import FOLDER, LoggedRun, Logger, Writer
-from pipeline.rundir import write_text
+from pipeline.runs.directory import write_text
 
 if TYPE_CHECKING:
     from torch import nn

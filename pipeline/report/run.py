@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.pictures import read_pictures
-from pipeline.record import read_outcome, read_signals
+from pipeline.runs.pictures import read_pictures
+from pipeline.runs.record import read_outcome, read_signals
 
 
 @dataclass(frozen=True)

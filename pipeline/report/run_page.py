@@ -13,7 +13,7 @@ from pipeline.report.blocks import Block, Callout, Command, Numbers, Section, Ta
 from pipeline.report.page import page
 from pipeline.report.run import Run, outputs_of, read_run
 from pipeline.report.stage_sections import PLANNED, charts_of, data_blocks, measured, tile
-from pipeline.rundir import write_text
+from pipeline.runs.directory import write_text
 
 REPORT = "report.html"
 FINDINGS = 6

@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
-from pipeline.overrides import composed, exists, groups
+from pipeline.menu.overrides import composed, exists, groups
 from pipeline.search.space import middle, typed
 from pipeline.search.trial import Parameter, Round, Value
 

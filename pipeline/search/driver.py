@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pipeline.errors import CRASHED, FAILED, PASSED, USER_ERROR, Stopped, UserError
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.plain import to_plain
 from pipeline.search.configurations import Configurations
 from pipeline.search.engine import Ended

@@ -19,7 +19,7 @@ from pipeline.checks import Finding
 from pipeline.errors import FAILED, PASSED, Stopped, UserError
 from pipeline.plain import to_plain
 from pipeline.report.terminal import Terminal
-from pipeline.rundir import point_latest
+from pipeline.runs.directory import point_latest
 from pipeline.search import results
 from pipeline.search.alive import Me
 from pipeline.search.analysis import gaps

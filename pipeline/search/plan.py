@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from pipeline.plain import to_plain
-from pipeline.record import command_line, config_hash
+from pipeline.runs.record import command_line, config_hash
 from pipeline.search.configurations import Configurations
 from pipeline.search.settings import Settings
 from pipeline.search.space import parameters

@@ -8,10 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from pipeline.overrides import CONF
-from pipeline.recipes import as_recipe
-from pipeline.record import as_json
-from pipeline.rundir import write_text
+from pipeline.menu.overrides import CONF
+from pipeline.menu.recipes import as_recipe
+from pipeline.runs.directory import write_text
+from pipeline.runs.record import as_json
 from pipeline.search.analysis import is_number
 from pipeline.search.final import Comparison, Retrained
 from pipeline.search.page import search_page

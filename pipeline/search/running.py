@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.assemble import Kept, assemble_plain
 from pipeline.errors import UserError
 from pipeline.parts import Outcome, Parts
-from pipeline.record import OUTCOME, SCHEMA, SIGNALS, as_json
+from pipeline.runs.record import OUTCOME, SCHEMA, SIGNALS, as_json
 from pipeline.search.task import Task
 from pipeline.search.trial import BROKEN, COMPLETE, CRASHED, PRUNED
 from pipeline.workflow import Record, run_stages

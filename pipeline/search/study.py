@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from pipeline.record import in_numbers, in_words
+from pipeline.runs.record import in_numbers, in_words
 from pipeline.search.alive import Me, Signs
 from pipeline.search.led import Asking
 from pipeline.search.sampling import Applying, distribution, every, in_advance

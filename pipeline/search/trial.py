@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.record import as_json, in_numbers
-from pipeline.rundir import write_text
+from pipeline.runs.directory import write_text
+from pipeline.runs.record import as_json, in_numbers
 
 SCHEMA = 1
 FILE = "search.json"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.errors import Stopped, UserError
 from pipeline.model.classifier import Classifier
-from pipeline.rundir import write_text, write_whole
+from pipeline.runs.directory import write_text, write_whole
 from pipeline.stopping import Stopper
 
 BEST, LAST = "best.ckpt", "last.ckpt"

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.rundir import write_text
+from pipeline.runs.directory import write_text
 from tests.bench import waiting
 
 PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.assemble import assemble
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.parts import Parts
 from pipeline.runner import run_config
 from pipeline.signals.speed import reduced_pass

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pipeline.data import split
 from pipeline.data.sources.embedded import fashion_mnist_5k
-from pipeline.overrides import CONF, register_resolvers
+from pipeline.menu.overrides import CONF, register_resolvers
 
 warnings.filterwarnings("ignore")
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from pipeline.assemble import assemble
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from tests.bench import contestants
 
 STEPS = 40

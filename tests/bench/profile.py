@@ -20,10 +20,10 @@ import torch
 
 from pipeline.assemble import assemble
 from pipeline.data import Affine
+from pipeline.menu.overrides import composed
 from pipeline.model import classifier
 from pipeline.model.classifier import Classifier
 from pipeline.model.mlp import MLP
-from pipeline.overrides import composed
 from pipeline.stages import checkpoints, early_break, train
 from tests.bench import contestants
 

@@ -19,7 +19,7 @@ import pipeline.checks
 from pipeline.checks import Finding
 from pipeline.checks.finding import Rule
 from pipeline.errors import UserError
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 
 MENU = yaml.safe_load((Path(__file__).parents[2] / "conf" / "checks" / "default.yaml").read_text())["rules"]
 FILES = Path(__file__).parent / "cases"

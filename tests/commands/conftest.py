@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.record import write_outcome
+from pipeline.runs.record import write_outcome
 
 Made = Callable[..., Path]
 

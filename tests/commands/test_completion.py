@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.commands.completion import answer, completion
 from pipeline.errors import UserError
-from pipeline.menu import groups
+from pipeline.menu.options import groups
 
 ROOT = Path(__file__).parents[2]
 BREAKS = " \t\n\"'><=;|&(:"

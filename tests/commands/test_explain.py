@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import pipeline.commands.explain
-from pipeline.catalogue import pages
+from pipeline.commands.catalogue import pages
 from pipeline.commands.explain import explain
 from pipeline.errors import UserError
 

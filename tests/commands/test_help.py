@@ -15,8 +15,8 @@ from pipeline.commands import COMMANDS
 from pipeline.commands.flags import FLAGS
 from pipeline.commands.help import EXAMPLES, KEYS, ROOMS, print_help
 from pipeline.errors import UserError
-from pipeline.menu import CONF, groups, key
-from pipeline.overrides import composed
+from pipeline.menu.options import CONF, groups, key
+from pipeline.menu.overrides import composed
 
 MENU = groups()
 

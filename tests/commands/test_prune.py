@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.kept import kept
 from pipeline.commands.prune import _remove
 from pipeline.commands.runs import runs
 from pipeline.errors import UserError
-from pipeline.kept import kept
-from pipeline.rundir import point_latest
+from pipeline.runs.directory import point_latest
 from tests.commands.conftest import Made
 
 DAY = 86400.0

@@ -14,10 +14,10 @@ import pipeline
 import pipeline.commands.compare
 import pipeline.commands.runs
 from pipeline.commands import COMMANDS, obey
+from pipeline.commands.kept import find, kept
 from pipeline.commands.runs import SHOWN, age, runs
 from pipeline.errors import UserError
-from pipeline.kept import find, kept
-from pipeline.rundir import point_latest
+from pipeline.runs.directory import point_latest
 from pipeline.search.trial import Round, Search, Trial, write_search
 from tests.commands.conftest import Made
 

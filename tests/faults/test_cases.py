@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from tests.faults import __main__ as benchmark
 from tests.faults import datasets
 from tests.faults.case import CONFIGURATION_ERROR, HERE, Case, allowed_names, dotted, read_cases

@@ -73,7 +73,7 @@ def test_a_mended_run_is_the_run_of_its_command_to_the_bit(tmp_path: Path) -> No
     assert (mended.directory / ".hydra" / "overrides.yaml").read_text().endswith("- init=he\n")
     assert "gaussian" not in (mended.directory / ".hydra" / "config.yaml").read_text()
     assert not (mended.directory / "fixes").exists()
-    from pipeline.diagnose import diagnose
+    from pipeline.commands.diagnose import diagnose
 
     assert diagnose([str(mended.directory)]) == 0
 

@@ -21,7 +21,7 @@ from torch import nn
 from pipeline.assemble import assemble
 from pipeline.errors import Stopped, UserError
 from pipeline.loggers import Log, LoggedRun, Writer, opened
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.workflow import RunResult
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.pictures import PICTURES, read_pictures
-from pipeline.record import read_outcome, read_signals
 from pipeline.report.run import Run
 from pipeline.report.run_page import run_page, verdict, write_report
+from pipeline.runs.pictures import PICTURES, read_pictures
+from pipeline.runs.record import read_outcome, read_signals
 from tests.report.test_page import Reader
 
 Runs = dict[str, Any]

@@ -17,8 +17,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from pipeline.overrides import CONF, composed, register_resolvers
-from pipeline.recipes import offer
+from pipeline.menu.overrides import CONF, composed, register_resolvers
+from pipeline.menu.recipes import offer
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "docs" / "clusters" / "slurm.yaml"

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.plain import to_plain
 from pipeline.search import configurations as module
 from pipeline.search.configurations import Configurations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.search.final import Comparison, Retrained
 from pipeline.search.results import chosen, trials_csv, write
 from pipeline.search.trial import Search

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.record import read_outcome, read_signals
+from pipeline.runs.record import read_outcome, read_signals
 from pipeline.search.trial import Search
 from tests.search.shell import TINY, Shell
 

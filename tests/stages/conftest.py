@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.assemble import assemble, with_directory
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.parts import Parts
 from pipeline.runner import quiet_libraries
 from pipeline.stopping import Stopper

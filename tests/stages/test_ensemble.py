@@ -13,7 +13,7 @@ import torch
 from pipeline.assemble import assemble
 from pipeline.data import Flip
 from pipeline.errors import UserError
-from pipeline.overrides import composed
+from pipeline.menu.overrides import composed
 from pipeline.parts import Outcome, Parts
 from pipeline.stages import Ensemble, Evaluate, Train
 from pipeline.stages.ensemble import _measured

@@ -87,7 +87,7 @@ def test_what_is_said_of_validation_holds_for_the_network_that_is_saved(tmp_path
     assert again.metrics["train"]["val_loss"] == run.metrics["train"]["val_loss"]
     predictor = pipeline.load(run.directory, "last")
     from pipeline.assemble import assemble
-    from pipeline.overrides import composed
+    from pipeline.menu.overrides import composed
 
     val = assemble(composed(list(SMALL))).data.val
     right = predictor.network(predictor.preprocessing(val.pixels)).argmax(1) == val.labels

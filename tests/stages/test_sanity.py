@@ -13,11 +13,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from pipeline.allowed import instantiate
 from pipeline.assemble import _block, network_factory
 from pipeline.errors import UserError
+from pipeline.menu.allowed import instantiate
+from pipeline.menu.overrides import composed
 from pipeline.model import CrossEntropy, Hinge, MeanSquaredError
-from pipeline.overrides import composed
 from pipeline.parts import Outcome, Parts
 from pipeline.signals.initial import gradients
 from pipeline.stages import Sanity

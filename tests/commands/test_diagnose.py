@@ -12,12 +12,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.checks import Checks, Finding
-from pipeline.diagnose import configured_checks, diagnose, judge_again
+from pipeline.commands.diagnose import configured_checks, diagnose, judge_again
 from pipeline.errors import UserError
-from pipeline.overrides import composed
-from pipeline.record import write_outcome, write_signals
+from pipeline.menu.overrides import composed
+from pipeline.runs.record import write_outcome, write_signals
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOUND = {"first_loss": 2.3, "expected_first_loss": 2.3, "logit_std": 0.1}
 WARNS = {"first_loss": 3.6, "expected_first_loss": 2.3, "logit_std": 1.6}  # 57 % off
 LEAKS = {"leaking_examples": 3, "leak_examples": 7, "leak_gradient": 0.5}  # which an earlier rule sees: never explained

@@ -15,13 +15,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pipeline.allowed import build, instantiate
 from pipeline.checks import Checks, Finding
 from pipeline.checks.finding import ranked
 from pipeline.errors import FAILED, PASSED, UserError
-from pipeline.overrides import composed
-from pipeline.record import read_outcome, read_signals
+from pipeline.menu.allowed import build, instantiate
+from pipeline.menu.overrides import composed
 from pipeline.report.terminal import Terminal
+from pipeline.runs.record import read_outcome, read_signals
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.assemble import assemble
 from pipeline.errors import UserError
-from pipeline.overrides import composed
-from pipeline.recipes import as_recipe
+from pipeline.menu.overrides import composed
+from pipeline.menu.recipes import as_recipe
 
 GROUPS = ["activation", "stage", "experiment", "optimizer"]
 

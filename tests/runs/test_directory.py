@@ -18,9 +18,9 @@ from typing import BinaryIO
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.rundir import check_name, check_writable, new_run_id, point_latest, write_text, write_whole
+from pipeline.runs.directory import check_name, check_writable, new_run_id, point_latest, write_text, write_whole
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def entries(folder: Path) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_move_that_fails_leaves_no_temporary(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from pipeline.rundir import write_whole
+from pipeline.runs.directory import write_whole
 sizes = [1, 70_001, 400_009]
 step = 0
 while True:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.allowed import ALLOWED, build, instantiate, locate
 from pipeline.checks import InitialLoss
 from pipeline.errors import UserError
+from pipeline.menu.allowed import ALLOWED, build, instantiate, locate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RULE = "pipeline.checks.InitialLoss"
 
 DANGEROUS = [
@@ -47,7 +47,7 @@ DANGEROUS = [
     "ReLU",
     "hydra.utils.instantiate",
     "hydra.utils.get_method",
-    "pipeline.allowed.locate",
+    "pipeline.menu.allowed.locate",
     "pipeline.checks.Checks",
     "pipeline.runner",
     "",

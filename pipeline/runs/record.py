@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.rundir import write_text
+from pipeline.runs.directory import write_text
 
 SCHEMA = 1
 OUTCOME, SIGNALS = "outcome.json", "signals.json"

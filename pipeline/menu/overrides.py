@@ -22,10 +22,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import recipes
 from pipeline.errors import UserError, did_you_mean
-from pipeline.menu import CONF
-from pipeline.rundir import new_run_id
+from pipeline.menu import recipes
+from pipeline.menu.options import CONF
+from pipeline.runs.directory import new_run_id
 
 OPEN = ("activation", "model", "optimizer", "loss", "schedule.scheduler", "loss.function", "init.weight")
 """Nodes whose target takes more arguments than the menu lists: `+optimizer.maximize=true`. Their names are checked

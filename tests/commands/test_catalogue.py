@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalogue import _comments, catalogue, pages
-from pipeline.rule_source import KEYS, RuleSource
+from pipeline.commands.catalogue import _comments, catalogue, pages
+from pipeline.commands.rule_source import KEYS, RuleSource
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = pages()
 
 
@@ -43,7 +43,7 @@ def test_every_page_is_whole(page: Any) -> None:
     assert page.source.whys
     assert page.source.sources
     assert page.source.severities
-    assert page.source.stages, "a key of docs/signals.md is missing in KEYS of pipeline/rule_source.py"
+    assert page.source.stages, "a key of docs/signals.md is missing in KEYS of pipeline/commands/rule_source.py"
     for threshold in page.thresholds:
         assert threshold.comment, f"{threshold.name} needs a comment in conf/checks/default.yaml"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError, did_you_mean
-from pipeline.record import OUTCOME, read_outcome
+from pipeline.runs.record import OUTCOME, read_outcome
 
 SEARCH = "search.json"
 LATEST = "latest"

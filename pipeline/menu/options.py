@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_here = Path(__file__).resolve().parent
-CONF = _here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf"
+_package = Path(__file__).resolve().parents[1]
+CONF = _package / "conf" if (_package / "conf").is_dir() else _package.parent / "conf"
 """The menu: inside an installed package, or beside it in a checkout."""
 
 

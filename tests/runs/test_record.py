@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.record import OUTCOME, SIGNALS, read_outcome, read_signals, write_outcome, write_signals
+from pipeline.runs.record import OUTCOME, SIGNALS, read_outcome, read_signals, write_outcome, write_signals
 
 
 def test_signals_come_back_as_they_were_measured(tmp_path: Path) -> None:

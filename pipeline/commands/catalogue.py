@@ -15,10 +15,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.allowed import locate
-from pipeline.menu import CONF
-from pipeline.rule_source import RuleSource
-from pipeline.rundir import write_text
+from pipeline.commands.rule_source import RuleSource
+from pipeline.menu.allowed import locate
+from pipeline.menu.options import CONF
+from pipeline.runs.directory import write_text
 
 MENU = Path("checks") / "default.yaml"
 HEAD = """# Checks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.rundir import write_whole
+from pipeline.runs.directory import write_whole
 
 PICTURES = "pictures.npz"
 

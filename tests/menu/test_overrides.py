@@ -14,9 +14,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-import pipeline.overrides
+import pipeline.menu.overrides
 from pipeline.errors import UserError
-from pipeline.overrides import CONF, composed, in_force, swept
+from pipeline.menu.overrides import CONF, composed, in_force, swept
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +32,7 @@ def hydra_composes_once() -> Iterator[None]:
         return copy.deepcopy(known[asked])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.overrides, "compose", compose)
+        patch.setattr(pipeline.menu.overrides, "compose", compose)
         yield
 
 
@@ -293,7 +293,7 @@ def test_the_menu_is_found_beside_the_package() -> None:
     ],
 )
 def test_a_job_gets_what_hydra_itself_would_give_it(words: list[str]) -> None:
-    ours = pipeline.overrides.composition(words).whole()
+    ours = pipeline.menu.overrides.composition(words).whole()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="pipeline"):
         theirs = hydra.compose("config", words, return_hydra_config=True)
     for ours_, theirs_ in ((ours, theirs), (ours.hydra, theirs.hydra)):

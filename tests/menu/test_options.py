@@ -17,19 +17,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from pipeline.allowed import ALLOWED
 from pipeline.assemble import assemble
 from pipeline.data import Source
 from pipeline.data.sources import embedded
 from pipeline.errors import UserError
+from pipeline.menu.allowed import ALLOWED
+from pipeline.menu.overrides import CONF, composed
 from pipeline.model import decay_groups
-from pipeline.overrides import CONF, composed
 from pipeline.parts import Parts
 
 FILES = sorted(
     path for path in CONF.rglob("*.yaml") if path.name != "base.yaml" and "hydra" not in path.relative_to(CONF).parts
 )
-"""Without what Hydra itself calls, which `pipeline.overrides` guards."""
+"""Without what Hydra itself calls, which `pipeline.menu.overrides` guards."""
 OPTIONS: dict[str, list[str]] = {
     group: [path.stem for path in files]
     for group, found in itertools.groupby(
