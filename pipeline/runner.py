@@ -26,7 +26,7 @@ from pipeline.parts import Parts
 from pipeline.report.terminal import Terminal
 from pipeline.resuming import find_resumable
 from pipeline.runs.directory import check_name, check_writable, new_run_id, point_latest, write_text
-from pipeline.runs.record import config_hash, read_outcome
+from pipeline.runs.record import config_dir_flag, config_hash, read_outcome
 from pipeline.stopping import Stopper
 from pipeline.workflow import RunResult, Teller, run_stages
 
@@ -82,7 +82,7 @@ def run_config(
                 teller.run_begins(parts)
             result = run_stages(
                 parts,
-                overrides=overrides,
+                words=[*config_dir_flag(config_dir), *overrides],
                 teller=teller,
                 earlier=old.outcomes,
                 mender=mender,

@@ -78,7 +78,7 @@ class RunResult:
 def run_stages(
     parts: Parts,
     *,
-    overrides: Sequence[str],
+    words: Sequence[str],
     teller: Teller | None = None,
     earlier: Sequence[Outcome] = (),
     mender: Mender | None = None,
@@ -87,6 +87,7 @@ def run_stages(
 ) -> RunResult:
     """Run `parts.stages` in order, stopping at the first that fails; write signals.json and outcome.json after each.
 
+    `words`: flags and overrides of the command that repeats the run.
     `earlier` are outcomes of stages that a resumed run had passed already; those stages are not run again. A `mender`
     tries remedies where a stage is to be mended, and the run goes on with what it keeps. `typed_hash`: of the
     configuration as typed, where a resumed run begins with another.
@@ -94,7 +95,7 @@ def run_stages(
     Raises `Stopped` when the user or the machine asked for an end, after the record is written.
     """
     teller = teller or Teller()
-    record = Record(parts, overrides, typed_hash=typed_hash, mender=mender)
+    record = Record(parts, words, typed_hash=typed_hash, mender=mender)
     log = _begin_log(parts, before=parts.resume.parent.parent if parts.resume else None)
     parts = dataclasses.replace(parts, progress=teller.progress, found=teller.finding, log=log)
     done = {outcome.name: outcome for outcome in earlier if outcome.passed}
@@ -197,12 +198,12 @@ class Record:
     def __init__(
         self,
         parts: Parts,
-        overrides: Sequence[str],
+        words: Sequence[str],
         *,
         typed_hash: str | None = None,
         mender: Mender | None = None,
     ):
-        self.overrides, self.mender = overrides, mender
+        self.words, self.mender = words, mender
         self.started = time.perf_counter()
         self.fixed = {
             "schema": SCHEMA,
@@ -229,7 +230,7 @@ class Record:
             "status": status,
             "exit_code": exit_code,
             "seconds": round(time.perf_counter() - self.started, 3),
-            "command": command_line(self._overrides()),
+            "command": command_line(self._words()),
             "config_hash": config_hash(parts.config),
             "data": self._about(parts.data),
             "stages": [outcome.as_dict() for outcome in outcomes],
@@ -246,10 +247,10 @@ class Record:
             write_pictures(folder, stages)
             self._pictures = stages
 
-    def _overrides(self) -> list[str]:
+    def _words(self) -> list[str]:
         """As typed; of a mended run those that give it as it is now, with nothing left to try."""
         kept = self.mender.kept if self.mender else []
-        typed = [word for word in self.overrides if not kept or word.lstrip("+").partition("=")[0] != "fix"]
+        typed = [word for word in self.words if not kept or word.lstrip("+").partition("=")[0] != "fix"]
         return [*typed, *kept]
 
     def _about(self, data: Splits) -> dict[str, Any]:

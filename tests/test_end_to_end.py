@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ import torch
 import pipeline
 from pipeline.data.sources.embedded import digits
 from pipeline.errors import UserError
+from pipeline.menu.overrides import composed
+from pipeline.runner import run_config
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["data=digits", "model=mlp", "model.width=32", "optimizer.lr=0.02"]
@@ -113,6 +116,22 @@ def test_the_predictor_sees_an_image_both_ways_where_the_run_did(outputs: Path) 
 def test_checkpoints_hold_plain_data(whole) -> None:
     state = torch.load(whole.directory / "checkpoints" / "best.ckpt", weights_only=True)
     assert state["pipeline"]["classes"] == [str(digit) for digit in range(10)]
+
+
+def test_the_recorded_command_needs_nothing_that_it_does_not_name(tmp_path: Path, outputs: Path) -> None:
+    """An option from a folder of the user's."""
+    (tmp_path / "own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "own" / "optimizer" / "mine.yaml").write_text((ROOT / "conf" / "optimizer" / "sgd.yaml").read_text())
+    words = [f"outputs={outputs}", *TINY, "stage=sanity", "optimizer=mine"]
+    folder = str(tmp_path / "own")
+    first = run_config(composed(words, config_dir=folder), overrides=words, config_dir=folder, quiet=True)
+    typed = shlex.split(record_of(first.directory)["command"])
+    assert typed == ["python", "-m", "pipeline", f"--config-dir={folder}", *words]
+    done = subprocess.run([sys.executable, *typed[1:]], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    again = record_of(outputs / "latest")
+    assert again["command"] == record_of(first.directory)["command"]
+    assert again["config_hash"] == record_of(first.directory)["config_hash"]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(whole, outputs: Path) -> None:

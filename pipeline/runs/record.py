@@ -42,9 +42,18 @@ def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
     return {name: in_numbers(signals) for name, signals in content["stages"].items() if isinstance(signals, dict)}
 
 
-def command_line(overrides: Sequence[str]) -> str:
-    """The command that repeats the run."""
-    return shlex.join(["python", "-m", "pipeline", *overrides])
+def command_line(words: Sequence[str]) -> str:
+    """The command of flags and overrides."""
+    return shlex.join(["python", "-m", "pipeline", *words])
+
+
+def config_dir_flag(folder: str | None) -> list[str]:
+    """The flag that adds the options of a user's folder, shorter where it lies below; none without a folder."""
+    if folder is None:
+        return []
+    here = Path.cwd()
+    path = Path(folder).resolve()
+    return [f"--config-dir={path.relative_to(here) if path.is_relative_to(here) else path}"]
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.errors import UserError
 from pipeline.menu.overrides import composed, exists, groups
+from pipeline.runs.record import config_dir_flag
 from pipeline.search.space import middle, typed
 from pipeline.search.trial import Parameter, Round, Value
 
@@ -41,6 +42,7 @@ class Configurations:
 
     def __init__(self, base: Sequence[str], parameters: Sequence[Parameter], *, config_dir: str | None = None):
         self.base, self.parameters, self.config_dir = tuple(base), tuple(parameters), config_dir
+        self.flags = tuple(config_dir_flag(config_dir))
         menu = groups(config_dir)
         self.composing = [p for p in self.parameters if p.key in menu or p.sign or any(map(_structured, p.choices))]
         self.valued = [p for p in self.parameters if p not in self.composing]

@@ -158,9 +158,11 @@ class Engine:
             self.pool.give(claim, self._task(study, claim))
 
     def _task(self, study: RoundStudy, claim: Claim) -> Task:
+        made = self.configurations
         return Task(
-            config=self.configurations.plain(study.round, claim.params),
-            overrides=(*self.configurations.base, *self.configurations.overrides(study.round, claim.params)),
+            config=made.plain(study.round, claim.params),
+            flags=made.flags,
+            overrides=(*made.base, *made.overrides(study.round, claim.params)),
             directory=self.directory / "trials" / f"{study.offset + claim.number:04d}",
             metric=self.settings.metric,
             report=self.settings.pruner != "none",

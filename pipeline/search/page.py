@@ -111,7 +111,7 @@ def _top(search: Search, best: Trial | None, comparison: Comparison | None, best
         numbers.insert(1, ("trained again", f"{again.mean:.4f}", about, "passed"))
     blocks: list[Block] = [Numbers(numbers)]
     if best is not None:
-        blocks.append(Command(f"python -m pipeline experiment={shlex.quote(best_file)}", "use the best"))
+        blocks.append(Command(search.using(best_file), "use the best"))
     blocks.append(Command(search.command, "search again, or go on"))
     return blocks
 

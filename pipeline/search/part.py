@@ -146,6 +146,7 @@ class Part:
         neutral = self.configurations.neutral
         task = Task(
             config=to_plain(neutral),
+            flags=self.configurations.flags,
             overrides=(*self.configurations.base, "stage=sanity"),
             directory=self.directory / "sanity",
             metric=self.settings.metric,

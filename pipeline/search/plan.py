@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from pipeline.plain import to_plain
-from pipeline.runs.record import command_line, config_hash
+from pipeline.runs.record import command_line, config_dir_flag, config_hash
 from pipeline.search.configurations import Configurations
 from pipeline.search.settings import Settings
 from pipeline.search.space import parameters
@@ -46,7 +46,7 @@ class Plan:
     def command(self, hydra: Sequence[str] = ()) -> str:
         """That starts the search again, or goes on; `hydra`: overrides of Hydra's own configuration."""
         own = [word for word in hydra if word != MULTIRUN]
-        return command_line([*own, *self.typed, *self.sweeps])
+        return command_line([*config_dir_flag(self.config_dir), *own, *self.typed, *self.sweeps])
 
 
 def plan_from(noted: Mapping[str, Any]) -> Plan:

@@ -67,8 +67,8 @@ def _header(search: Search, best: Trial, comparison: Comparison | None) -> list[
     if (again := _again(comparison, best.number)) is not None and again.mean is not None:
         spread = "" if again.spread is None else f" ± {again.spread:.4f}"
         lines += [f"With {len(again.known)} other seeds: {again.mean:.4f}{spread} (mean ± standard deviation)."]
-    where = shlex.quote(_typed(Path(search.directory) / BEST))
-    lines += ["", f"  python -m pipeline experiment={where}", "", "It was found with", f"  {search.command}"]
+    use = search.using(_typed(Path(search.directory) / BEST))
+    lines += ["", f"  {use}", "", "It was found with", f"  {search.command}"]
     return lines
 
 

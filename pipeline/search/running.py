@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Runner:
             stages = {name: stage for name, stage in parts.stages.items() if name == "sanity"}
             assert task.directory is not None
             parts = dataclasses.replace(parts, directory=task.directory, stages=stages, loggers={}, pictures=False)
-            outcomes = run_stages(parts, overrides=task.overrides).outcomes if stages else ()
+            outcomes = run_stages(parts, words=task.words).outcomes if stages else ()
         except UserError as error:
             return error
         return {"stage": next((o.as_dict() for o in outcomes), None), "examples": len(parts.data.val)}
@@ -67,7 +67,7 @@ class Runner:
             outcome = parts.stages["train"](parts, ())
             result |= _result(outcome, task.metric)
             if task.directory is not None:
-                _leave(parts, task.directory, task.overrides, outcome)
+                _leave(parts, task.directory, task, outcome)
                 result["directory"] = f"{task.directory.parent.name}/{task.directory.name}"
         except Hopeless:
             result |= {"state": PRUNED, "reason": f"hopeless after {len(curve)} epochs: {task.metric} {curve[-1]:.4g}"}
@@ -103,10 +103,10 @@ def _result(outcome: Outcome, metric: str) -> dict[str, Any]:
     return {"state": COMPLETE, "score": score, "metrics": numbers}
 
 
-def _leave(parts: Parts, directory: Path, overrides: Sequence[str], outcome: Outcome) -> None:
+def _leave(parts: Parts, directory: Path, task: Task, outcome: Outcome) -> None:
     """The trial's record, as a run leaves it, in one go: the folder appears whole. It is not synced to the disk: what
     counts is the study, and a trial that is not in it runs again."""
-    record = Record(parts, overrides)
+    record = Record(parts, task.words)
     content = record.content(parts, [outcome], "passed" if outcome.passed else "failed", 0 if outcome.passed else 3)
     beside = directory.with_name(f".{directory.name}.{os.getpid()}")
     (beside / ".hydra").mkdir(parents=True)
@@ -115,7 +115,7 @@ def _leave(parts: Parts, directory: Path, overrides: Sequence[str], outcome: Out
         (OUTCOME, content),
         (SIGNALS, signals),
         (".hydra/config.yaml", parts.config),  # JSON is YAML
-        (".hydra/overrides.yaml", list(overrides)),
+        (".hydra/overrides.yaml", list(task.overrides)),
     ]:
         (beside / name).write_text(as_json(value) + "\n")
     if directory.exists():  # of a worker that was killed before it could tell

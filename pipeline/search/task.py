@@ -19,3 +19,9 @@ class Task:
     report: bool = False
     """Whether to ask after each epoch if going on is hopeless."""
     sanity: bool = False
+    flags: tuple[str, ...] = ()
+    """Of the command that repeats it, before the overrides."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return *self.flags, *self.overrides

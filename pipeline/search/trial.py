@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.runs.directory import write_text
-from pipeline.runs.record import as_json, in_numbers
+from pipeline.runs.record import as_json, command_line, in_numbers
 
 SCHEMA = 1
 FILE = "search.json"
@@ -136,6 +137,11 @@ class Search:
     rounds: tuple[Round, ...] = ()
     trials: tuple[Trial, ...] = ()
     finished: bool = False
+
+    def using(self, recipe: str) -> str:
+        """The command that trains by a recipe of this search, whose options may lie in a folder of the user's."""
+        flags = [word for word in shlex.split(self.command) if word.startswith("--config-dir=")]
+        return command_line([*flags, f"experiment={recipe}"])
 
     def ranking(self, round: int | None = None) -> list[Trial]:
         """Complete trials (of one round), the best first."""

@@ -92,7 +92,7 @@ class World:
     def run(self, *, fixes: Sequence[Fix] = (), teller: Any = None) -> RunResult:
         mender = Mender(self.parts, fixes=fixes)
         overrides = ["optimizer=1", "fix=true"]
-        result = run_stages(self.parts(mender.kept), overrides=overrides, mender=mender, teller=teller)
+        result = run_stages(self.parts(mender.kept), words=overrides, mender=mender, teller=teller)
         jsonschema.validate(self.record, SCHEMA)
         assert not (self.folder / "fixes").exists()
         return result

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import pytest
 
-from pipeline.runs.record import OUTCOME, SIGNALS, read_outcome, read_signals, write_outcome, write_signals
+from pipeline.runs.record import (
+    OUTCOME,
+    SIGNALS,
+    command_line,
+    config_dir_flag,
+    read_outcome,
+    read_signals,
+    write_outcome,
+    write_signals,
+)
 
 
 def test_signals_come_back_as_they_were_measured(tmp_path: Path) -> None:
@@ -51,3 +61,14 @@ def test_the_outcome_keeps_its_words_and_is_none_where_it_cannot_be_read(tmp_pat
     assert read_outcome(tmp_path) == {"schema": 1, "seconds": "inf"}
     (tmp_path / OUTCOME).write_bytes(b"\xff\xfe")
     assert read_outcome(tmp_path) is None
+
+
+def test_a_folder_of_options_is_named_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_dir_flag(None) == []
+    (tmp_path / "here" / "my conf").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert config_dir_flag(str(tmp_path / "here" / "my conf")) == ["--config-dir=my conf"]
+    assert config_dir_flag("my conf") == ["--config-dir=my conf"]
+    assert config_dir_flag(str(tmp_path / "conf")) == [f"--config-dir={tmp_path / 'conf'}"]
+    words = [*config_dir_flag("my conf"), "optimizer=mine"]
+    assert shlex.split(command_line(words)) == ["python", "-m", "pipeline", *words]

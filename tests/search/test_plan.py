@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
+
+import pytest
 
 from pipeline.search.plan import Plan, plan_from
 
@@ -18,3 +21,9 @@ def test_the_command_is_what_was_typed() -> None:
     told = PLAN.command(["hydra.mode=MULTIRUN", "hydra/launcher=joblib"])
     words = "hydra/launcher=joblib search=coarse data=digits 'optimizer.lr=interval(0.1,1)'"
     assert told == f"python -m pipeline {words}"
+
+
+def test_the_command_names_the_folder_of_options_that_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = dataclasses.replace(PLAN, config_dir=str(tmp_path / "mine")).command()
+    assert told.startswith("python -m pipeline --config-dir=mine search=coarse data=digits ")

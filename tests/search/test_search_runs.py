@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from pipeline.runs.record import read_outcome, read_signals
 from pipeline.search.trial import Search
-from tests.search.shell import TINY, Shell
+from tests.search.shell import ROOT, TINY, Shell
 
 pytestmark = pytest.mark.slow
 LR = "optimizer.lr=tag(log,interval(1e-3,1e-1))"
@@ -97,6 +98,20 @@ def test_a_trial_leaves_a_run_that_can_be_repeated_and_judged_again(shell: Shell
     words = [*search.base, *best.overrides, f"outputs={shell.outputs}", "stage=[train]"]
     again = pipeline.run(words, quiet=True)
     assert again.metrics["train"]["val_accuracy"] == pytest.approx(best.score)
+
+
+def test_commands_name_the_folder_whose_options_they_need(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "own" / "optimizer" / "mine.yaml").write_text((ROOT / "conf" / "optimizer" / "sgd.yaml").read_text())
+    flag = f"--config-dir={tmp_path / 'own'}"
+    search = shell.searched(flag, *ONE, "optimizer=mine", "search.trials=2", "search.rounds.coarse.epochs=1")
+    trial = read_outcome(shell.folder / search.ranking()[0].directory)
+    assert trial is not None
+    best = (shell.folder / "best.yaml").read_text()
+    use = next(line.lstrip("# ") for line in best.splitlines() if "experiment=" in line)
+    for command in (search.command, trial["command"], use):
+        assert shlex.split(command)[:4] == ["python", "-m", "pipeline", flag]
+    assert shell.run(*shlex.split(use)[3:], "stage=sanity").returncode == 0
 
 
 def test_what_breaks_and_crashes_is_told_and_the_search_goes_on(shell: Shell) -> None:
