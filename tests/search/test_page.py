@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,7 @@ def test_in_a_browser(browser: Any, search_of: SearchOf) -> None:
 
     browser.wait(lambda: "regularization.l2 = " in told() and EVIL[:8] in told())
     assert browser.ask("window.injected === undefined")
+    time.sleep(0.2)  # as a hand rests before it clicks: plotly looks every 50 ms where the mouse is
     mouse("mousePressed")
     mouse("mouseReleased")
     browser.wait(lambda: "/trials/" in browser.driver.current_url)
