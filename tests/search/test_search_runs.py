@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.runs.record import read_outcome, read_signals
 from pipeline.search.trial import Search
@@ -104,13 +105,16 @@ def test_commands_name_the_folder_whose_options_they_need(shell: Shell, tmp_path
     (tmp_path / "own" / "optimizer").mkdir(parents=True)
     (tmp_path / "own" / "optimizer" / "mine.yaml").write_text((ROOT / "conf" / "optimizer" / "sgd.yaml").read_text())
     flag = f"--config-dir={tmp_path / 'own'}"
-    search = shell.searched(flag, *ONE, "optimizer=mine", "search.trials=2", "search.rounds.coarse.epochs=1")
-    trial = read_outcome(shell.folder / search.ranking()[0].directory)
-    assert trial is not None
-    best = (shell.folder / "best.yaml").read_text()
-    use = next(line.lstrip("# ") for line in best.splitlines() if "experiment=" in line)
-    for command in (search.command, trial["command"], use):
+    words = ["optimizer=mine", "search.trials=2", "search.rounds.coarse.epochs=1", "stage=[sanity,train]"]
+    search = shell.searched(flag, *(word for word in ONE if word != "stage=[train]"), *words)
+    best = search.ranking()[0]
+    told = [read_outcome(shell.folder / folder) or {} for folder in ("sanity", best.directory)]
+    header = (shell.folder / "best.yaml").read_text().splitlines()
+    use = next(line.lstrip("# ") for line in header if "experiment=" in line)
+    for command in (search.command, *(record["command"] for record in told), use):
         assert shlex.split(command)[:4] == ["python", "-m", "pipeline", flag]
+    noted = yaml.safe_load((shell.folder / best.directory / ".hydra" / "overrides.yaml").read_text())
+    assert noted == [*search.base, *best.overrides]
     assert shell.run(*shlex.split(use)[3:], "stage=sanity").returncode == 0
 
 
