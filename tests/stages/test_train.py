@@ -1,82 +1,32 @@
+"""The train stage: what it leaves, when it breaks off, what it refuses; test_train_resumed.py stops it and goes on."""
+
 from __future__ import annotations
 
 import csv
-import os
-import signal
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.checks import Checks
-from pipeline.errors import Stopped, UserError
+from pipeline.errors import UserError
 from pipeline.loggers import Log
-from pipeline.model.classifier import Classifier
-from pipeline.parts import Outcome, Parts
-from pipeline.stages import Train
-from pipeline.stages.checkpoints import KeepCheckpoints, best_row, under
+from pipeline.stages.checkpoints import best_row, under
+from tests.stages.training import (
+    RANDOM,
+    STEPS,
+    PartsOf,
+    differences,
+    read,
+    resumed,
+    stopped,
+    train,
+    without_seconds,
+)
 
-STEPS = 4  # an epoch: 200 examples in batches of 64
-RANDOM = ("regularization=l2_dropout", "augmentation=crop_flip")
 DIVERGING = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=1000")
-
-PartsOf = Callable[..., Parts]
-
-
-def train(epochs: int = 3, **options: Any) -> Train:
-    return Train(**({"epochs": epochs, "break_factor": 100.0, "patience": None, "monitor": "val_accuracy"} | options))
-
-
-def read(parts: Parts, name: str = "last") -> dict[str, Any]:
-    return torch.load(parts.directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
-
-
-def differences(a: Any, b: Any, path: str = "") -> list[str]:
-    """Where two checkpoints differ in a bit; the clock and the configuration apart."""
-    if isinstance(a, Tensor):
-        return [] if a.dtype == b.dtype and torch.equal(a, b) else [path]
-    if isinstance(a, dict):
-        if a.keys() != b.keys():
-            return [f"{path}: {a.keys() ^ b.keys()}"]
-        return [
-            d for key in a if key not in ("seconds", "config") for d in differences(a[key], b[key], f"{path}/{key}")
-        ]
-    if isinstance(a, (list, tuple)):
-        if len(a) != len(b):
-            return [f"{path}: {len(a)} and {len(b)} long"]
-        return [d for i in range(len(a)) for d in differences(a[i], b[i], f"{path}/{i}")]
-    return [] if a == b else [f"{path}: {a} and {b}"]
-
-
-def stop_at(parts: Parts, step: int) -> Parts:
-    """The parts of a run whose end is asked for once `step` optimizer steps are done."""
-
-    def progress(done: float, total: float, **_: float) -> None:
-        if done >= step:
-            parts.stopper.requested = signal.SIGTERM
-
-    return replace(parts, progress=progress)
-
-
-def stopped(stage: Train, parts: Parts, step: int) -> Path:
-    """The checkpoint of a run that was asked to end at `step`."""
-    with pytest.raises(Stopped) as stop:
-        stage(stop_at(parts, step), [])
-    assert stop.value.signal == signal.SIGTERM
-    return parts.directory / "checkpoints" / "last.ckpt"
-
-
-def resumed(stage: Train, parts: Parts, checkpoint: Path) -> tuple[Parts, Outcome]:
-    parts = replace(parts, resume=checkpoint)
-    return parts, stage(parts, [])
-
-
-def without_seconds(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
 # ------------------------------------------------------------------------------------------ determinism
@@ -292,169 +242,6 @@ def test_recompute_puts_exact_statistics_into_the_best_checkpoint(parts_of: Part
     torch.testing.assert_close(mean, outputs.mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(var, outputs.var(0), rtol=1e-4, atol=1e-6)
     assert not differences(read(running, "last"), read(exact, "last"))
-
-
-# ------------------------------------------------------------------------------------------ stopping and resuming
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-@pytest.mark.parametrize("per_call", [1, 3, 10])
-def test_a_run_stopped_at_any_step_ends_with_the_bits_of_the_whole_one(
-    parts_of: PartsOf, schedule: str, per_call: int
-) -> None:
-    options = (*RANDOM, f"schedule={schedule}", f"trainer.steps_per_call={per_call}")
-    stage = train(2)
-    whole = parts_of(*options)
-    outcome = stage(whole, [])
-    ends = [
-        end for epoch in (0, STEPS) for end in sorted({epoch + min(k, STEPS) for k in range(per_call, 99, per_call)})
-    ]
-    for end in ends[:-1]:  # every place where a run can be left
-        parts = parts_of(*options)
-        path = stopped(stage, parts, end)
-        state = read(parts)
-        assert state["global_step"] == end
-        assert (state["pipeline"]["epoch"], state["pipeline"]["step_in_epoch"]) == divmod(end, STEPS)
-        later, again = resumed(stage, parts_of(*options), path)
-        assert not differences(read(whole), read(later)), f"stopped at {end}"
-        assert not differences(read(whole, "best"), read(later, "best")), f"stopped at {end}"
-        assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
-        assert again.headline == outcome.headline
-
-
-def test_stopping_again_and_again_changes_nothing(parts_of: PartsOf) -> None:
-    options = (*RANDOM, "schedule=plateau", "trainer.steps_per_call=1")
-    stage, whole = train(3), parts_of(*options)
-    stage(whole, [])
-    path = stopped(stage, parts_of(*options), 2)
-    for step in (3, 4, 7, 9):  # within an epoch, at its end, into the next, past one
-        parts = replace(parts_of(*options), resume=path)
-        path = stopped(stage, parts, step)
-        assert read(parts)["global_step"] == step
-    later, _ = resumed(stage, parts_of(*options), path)
-    assert not differences(read(whole), read(later))
-    assert not differences(read(whole, "best"), read(later, "best"))
-
-
-def test_resuming_on_convolutions_in_channels_last(parts_of: PartsOf) -> None:
-    options = ("model=convnet", "model.width=4", "model.depth=2", "optimizer=adam", *RANDOM, "trainer.steps_per_call=1")
-    stage, whole = train(2), parts_of(*options)
-    stage(whole, [])
-    path = stopped(stage, parts_of(*options), 5)
-    later, _ = resumed(stage, parts_of(*options), path)
-    assert not differences(read(whole), read(later))
-
-
-def test_a_stop_after_the_last_step_loses_nothing(parts_of: PartsOf) -> None:
-    """The run is complete when it is stopped; resumed, it must still leave all that a whole run leaves."""
-    stage, whole = train(2), parts_of()
-    outcome = stage(whole, [])
-    path = stopped(stage, parts_of(), 2 * STEPS)
-    later, again = resumed(stage, parts_of(), path)
-    assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
-    for name in ("best", "last"):
-        assert not differences(read(whole, name), read(later, name))
-    assert (later.directory / "history.csv").exists()
-
-
-def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(parts_of: PartsOf) -> None:
-    """Its folder is then the newest; without the state it came from, `resume=auto` would start anew."""
-    path = stopped(train(), parts_of(), 2)
-
-    class Died(Exception):
-        pass
-
-    def die(*_: object, **__: object) -> None:
-        raise Died
-
-    parts = parts_of(progress=die, resume=path)
-    with pytest.raises(Died):
-        train()(parts, [])
-    assert read(parts)["global_step"] == read(replace(parts, directory=path.parents[1]))["global_step"]
-
-
-def test_patience_that_ran_out_before_the_stop_stays_run_out(parts_of: PartsOf) -> None:
-    options = ("optimizer.lr=1e-12", "batchnorm=none")
-    stage, whole = train(9, patience=2), parts_of(*options)
-    outcome = stage(whole, [])
-    path = stopped(stage, parts_of(*options), 3 * STEPS)  # the epoch in which patience ends
-    _, again = resumed(stage, parts_of(*options), path)
-    assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
-
-
-def test_resuming_a_finished_run_trains_no_further(parts_of: PartsOf) -> None:
-    """A later stage was interrupted: training is taken from its checkpoint as it ended."""
-    options = ("optimizer.lr=1e-12", "batchnorm=none")
-    stage, whole = train(9, patience=2), parts_of(*options)
-    outcome = stage(whole, [])
-    _, again = resumed(stage, parts_of(*options), whole.directory / "checkpoints" / "last.ckpt")
-    assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
-
-
-def test_seconds_go_on_from_where_they_were(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    path = stopped(train(), parts, STEPS)
-    before = read(parts)["pipeline"]["seconds"]
-    _, outcome = resumed(train(), parts_of(), path)
-    seconds = [row["seconds"] for row in outcome.metrics["history"]]
-    assert seconds == sorted(seconds)
-    assert seconds[1] > before
-
-
-def test_a_real_signal_stops_after_a_safe_point(parts_of: PartsOf) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-
-        def progress(done: float, *_: float, number: int = number, **__: float) -> None:
-            if done == 2:
-                os.kill(os.getpid(), number)
-
-        parts = parts_of("trainer.steps_per_call=1", progress=progress)
-        with parts.stopper.listening(), pytest.raises(Stopped) as stop:
-            train()(parts, [])
-        assert stop.value.signal == number
-        assert read(parts)["global_step"] == 2
-
-
-@pytest.mark.parametrize("at_the_end_of", ["a batch", "an epoch"])
-def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
-    parts_of: PartsOf, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
-) -> None:
-    """Lightning has an exit of its own for SIGTERM there, a SystemExit that saves nothing."""
-    sent: list[bool] = []
-
-    def send() -> None:
-        if not sent:
-            sent.append(True)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    save = KeepCheckpoints.on_train_epoch_end
-
-    def behind_a_batch(module: Classifier, *_: Any) -> None:  # the module's hook comes after the callbacks'
-        if module.step_in_epoch == 2:
-            send()
-
-    def behind_an_epoch(keep: KeepCheckpoints, *arguments: Any) -> None:
-        save(keep, *arguments)
-        send()
-
-    if at_the_end_of == "a batch":
-        monkeypatch.setattr(Classifier, "on_train_batch_end", behind_a_batch)
-    else:
-        monkeypatch.setattr(KeepCheckpoints, "on_train_epoch_end", behind_an_epoch)
-    parts = parts_of("trainer.steps_per_call=1")
-    with parts.stopper.listening(), pytest.raises(Stopped) as stop:
-        train()(parts, [])
-    assert stop.value.signal == signal.SIGTERM
-    assert read(parts)["global_step"] >= (2 if at_the_end_of == "a batch" else STEPS)
-
-
-@pytest.mark.parametrize("damage", [b"", b"torn"])
-def test_a_damaged_checkpoint_is_refused(parts_of: PartsOf, damage: bytes) -> None:
-    path = stopped(train(), parts_of(), 2)
-    path.write_bytes(damage)
-    with pytest.raises(UserError) as caught:
-        resumed(train(), parts_of(), path)
-    assert caught.value.field == "resume"
 
 
 # ------------------------------------------------------------------------------------------ fields
