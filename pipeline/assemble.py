@@ -196,7 +196,7 @@ def network_factory(
             torch.manual_seed(seed)  # for what a network draws by itself
             fresh = build(make, "model")
         if init is not None:
-            pixels = preprocessing(probe.pixels) if probe is not None else None
+            pixels = preprocessing.on("cpu")(probe.pixels) if probe is not None else None
             output = getattr(fresh, "output", None)
             build(initialize, "init", fresh, init, activation=block.activation, output=output, seed=seed, probe=pixels)
         return fresh

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +62,7 @@ class Batching:
         device, processes = self.engine.device, self.engine.devices
         layout = torch.channels_last if channels_last else torch.contiguous_format
         network = network.to(device).to(memory_format=layout).train()
-        prepare = copy.deepcopy(preprocessing).to(device)
+        prepare = preprocessing.on(device)
 
         def loss_of(pixels: Tensor, labels: Tensor) -> Tensor:
             with self.engine.autocast():

@@ -6,6 +6,7 @@ pixels. With x = scale * pixels in [0, 1], every fit is one of two maps: element
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -29,6 +30,12 @@ class Preprocessing(nn.Module, ABC):
     @abstractmethod
     def output_shape(self) -> tuple[int, int, int]:
         """Of one input, as (channels, height, width)."""
+
+    def on(self, device: torch.device | str) -> Preprocessing:
+        """Return this preprocessing on `device`: a copy, unless it is there already. The original is never moved, since
+        all stages of a run share it."""
+        there = all(buffer.device == torch.device(device) for buffer in self.buffers())
+        return self if there else copy.deepcopy(self).to(device)
 
     @abstractmethod
     def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:

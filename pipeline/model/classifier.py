@@ -251,7 +251,7 @@ class Classifier(pl.LightningModule):
         """(3,): sum of the loss, right answers and number of the examples at `index`, in the mode the network is in.
         `logits_of` maps images to logits; the classifier itself when None."""
         sums = torch.zeros(3, device=self.device)
-        for some in batches(index, EVALUATION_BATCH):
+        for some in batches(index.to(images.labels.device), EVALUATION_BATCH):
             labels = images.labels.index_select(0, some)
             logits = (logits_of or self)(images.pixels.index_select(0, some))
             right, count = (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))

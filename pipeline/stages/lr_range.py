@@ -50,7 +50,7 @@ class LrRange:
         started = time.perf_counter()
         classifier = Classifier(
             parts.network(),
-            preprocessing=parts.preprocessing,
+            preprocessing=parts.preprocessing.on(parts.engine.device),
             loss=parts.loss,
             optimizer=parts.optimizer,
             train=parts.data.train,

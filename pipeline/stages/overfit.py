@@ -78,7 +78,7 @@ class Overfit:
         optimizer = parts.optimizer if factor == 1 else functools.partial(parts.optimizer, lr=factor * parts.lr)
         classifier = Classifier(
             parts.network(),
-            preprocessing=parts.preprocessing,
+            preprocessing=parts.preprocessing.on(parts.engine.device),
             loss=parts.loss.unregularized(),
             optimizer=optimizer,
             train=few,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,7 +26,7 @@ MEAN_OF = 5_000
 @torch.no_grad()
 def of_data(parts: Parts) -> dict[str, np.ndarray]:
     """`examples` of each class after every step of preprocessing, `mean` image, `plane` before and after."""
-    data, preprocessing = parts.data, copy.deepcopy(parts.preprocessing).cpu()
+    data, preprocessing = parts.data, parts.preprocessing.on("cpu")
     train = data.train
     chosen = places(len(train), POINTS)
     pixels, labels = train.pixels[chosen].cpu(), train.labels[chosen].cpu()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class Sanity:
         train = parts.data.train
         chosen = first(train, len(parts.data.classes), self.examples)
         images, labels = chosen.pixels.to(parts.engine.device), chosen.labels.to(parts.engine.device)
-        inputs = parts.preprocessing.to(parts.engine.device)(images)
+        inputs = parts.preprocessing.on(parts.engine.device)(images)
         signals: dict[str, Any] = {"classes": len(parts.data.classes), "examples": len(labels)}
         signals["data"] = looked_at(parts)
         network = self._fresh(parts)
@@ -147,7 +146,7 @@ def looked_at(parts: Parts) -> dict[str, Any]:
     cannot be mended afterwards is said before; in a sweep's trials they are not touched."""
     allowed = {"train", "val", *(("test",) if "evaluate" in parts.stages else ())}
     splits = {name: (i.pixels, i.labels) for name, i in parts.data.splits.items() if name in allowed}
-    preprocessing = copy.deepcopy(parts.preprocessing).cpu()
+    preprocessing = parts.preprocessing.on("cpu")
     return data_signals(splits, preprocessing, parts.data.classes)
 
 

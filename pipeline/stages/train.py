@@ -125,7 +125,7 @@ class Train:
             probe = first(train, len(parts.data.classes), LAST_PROBE)
         classifier = Classifier(
             parts.network(),
-            preprocessing=parts.preprocessing,
+            preprocessing=parts.preprocessing.on(parts.engine.device),
             loss=parts.loss,
             optimizer=parts.optimizer,
             train=train,

@@ -64,7 +64,7 @@ def _probed(classifier: Classifier) -> int:
 def input_std(parts: Parts) -> float:
     """Standard deviation of the first training images as the network gets them."""
     pixels = parts.data.train.pixels[:INPUTS].to(parts.engine.device)
-    return float(parts.preprocessing.to(pixels.device)(pixels).std(correction=0))
+    return float(parts.preprocessing.on(pixels.device)(pixels).std(correction=0))
 
 
 def at_the_end(parts: Parts, classifier: Classifier) -> dict[str, Any]:

@@ -181,3 +181,12 @@ def test_an_epsilon_not_above_zero_is_refused(epsilon: float, pixels: Tensor) ->
 def test_images_too_large_for_a_covariance_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="150528"):
         FITS[name](torch.zeros((2, 3, 224, 224), dtype=torch.uint8), scale=SCALE)
+
+
+@EVERY
+def test_another_device_gets_a_copy(fit: Callable[..., Preprocessing]) -> None:
+    fitted = fit(torch.arange(108.0).reshape(9, 3, 2, 2), scale=1.0)
+    moved = fitted.on("meta")
+    assert {buffer.device.type for buffer in moved.buffers()} == {"meta"}
+    assert {buffer.device.type for buffer in fitted.buffers()} == {"cpu"}  # all stages share the original
+    assert fitted.on("cpu") is fitted
