@@ -65,7 +65,7 @@ serve: setup  ## the same in a browser on this machine, nobody else can connect 
 	@$(run) serve $(ARGS)
 
 catalogue: setup  ## write docs/checks.md anew from the rules
-	@$(bin)/python -m pipeline.commands.catalogue docs/checks.md
+	@$(bin)/python -m pipeline.cli.check_docs docs/checks.md
 
 test: setup  ## the fast tests and the whole path once (at most 5 minutes)
 	@$(bin)/pytest -m 'not slow' $(ARGS)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 
 class StagedSearch(Sweeper):
-    """Hands what was typed to `pipeline.search.driver`, which ends the program with its exit code."""
+    """Hands what was typed to `pipeline.search.run`, which ends the program with its exit code."""
 
     def __init__(self, params: dict[str, str]):
         self.params = params
@@ -19,7 +19,7 @@ class StagedSearch(Sweeper):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        from pipeline.search.driver import search
+        from pipeline.search.run import search
 
         params = [f"{key}={value}" for key, value in self.params.items()]
         raise SystemExit(search(self.config, [*params, *arguments], launch=self._launch))

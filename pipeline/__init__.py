@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-TURNS = 300_000
+LIBGOMP_SPINCOUNT = 300_000
 """libgomp's own."""
 
 
-def _busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
+def _cores_are_busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
     """Whether other work leaves too few cores for OpenMP's threads. Linux says how many threads run; elsewhere OpenMP
     is another."""
     cores = os.cpu_count() or 1
@@ -41,11 +41,11 @@ def _busy(loadavg: Path = Path("/proc/loadavg")) -> bool:
 # slower. Set before torch is imported, which settles it, and in both cases: processes that this one starts begin beside
 # it, and would take it for other work.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "0" if _busy() else str(TURNS)
+    os.environ["GOMP_SPINCOUNT"] = "0" if _cores_are_busy() else str(LIBGOMP_SPINCOUNT)
 
 if TYPE_CHECKING:
     from pipeline.predictor import Predictor
-    from pipeline.workflow import RunResult
+    from pipeline.workflow.sequence import RunResult
 
 __all__ = ["load", "run"]
 
@@ -56,13 +56,13 @@ def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
     Raises `pipeline.errors.UserError` where the command line would exit with 2. A stage that fails its checks is a
     result, not an exception: `result.status == "failed"`, `result.findings` says why.
     """
+    from pipeline.config.compose import compose_config, swept_keys
     from pipeline.errors import UserError
-    from pipeline.menu.overrides import composed, swept
-    from pipeline.runner import run_config
+    from pipeline.workflow import runner
 
-    if keys := swept(overrides):
+    if keys := swept_keys(overrides):
         raise UserError("takes one value in a single run.", field=keys[0])
-    return run_config(composed(list(overrides)), overrides=list(overrides), quiet=quiet)
+    return runner.run(compose_config(list(overrides)), overrides=list(overrides), quiet=quiet)
 
 
 def load(run_directory: str | Path, checkpoint: str = "best") -> Predictor:

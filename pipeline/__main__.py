@@ -15,17 +15,16 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pipeline import verdict
-from pipeline.commands import asked, obey
-from pipeline.commands.flags import FLAGS, HYDRAS, print_versions
-from pipeline.errors import Stopped, UserError, did_you_mean
-from pipeline.verdict import Verdict
+from pipeline.cli import command_name, exit_codes, run_command
+from pipeline.cli.exit_codes import JobExitCode
+from pipeline.cli.flags import FLAGS, HYDRA_FLAGS, print_versions
+from pipeline.errors import Interrupted, UserError, did_you_mean
 
 if TYPE_CHECKING:  # Hydra is loaded once it is known that something is to be composed
     from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
-    from pipeline.menu.overrides import Composition
+    from pipeline.config.compose import Composition
 
 
 def main() -> None:
@@ -33,32 +32,32 @@ def main() -> None:
     # imports make a million objects that stay; looking for garbage after every 700th takes a seventh of the start
     gc.set_threshold(50_000)
     arguments = sys.argv[1:]
-    word = asked(arguments)
+    word = command_name(arguments)
     try:
         if word is not None:
-            verdict.codes.append(obey(word, arguments[1:]))
+            exit_codes.job_exit_codes.append(run_command(word, arguments[1:]))
         elif {"--help", "-h"} & set(arguments):
-            verdict.codes.append(obey("help", arguments))
+            exit_codes.job_exit_codes.append(run_command("help", arguments))
         elif "--version" in arguments:
-            verdict.codes.append(print_versions())
+            exit_codes.job_exit_codes.append(print_versions())
         else:
             _compose_and_run()
         sys.stdout.flush()
     except UserError as error:
-        sys.exit(_complain(error))
-    except (Stopped, KeyboardInterrupt) as stop:
-        number = stop.signal if isinstance(stop, Stopped) else 2
+        sys.exit(_print_error(error))
+    except (Interrupted, KeyboardInterrupt) as stop:
+        number = stop.signal if isinstance(stop, Interrupted) else 2
         print("stopped" if word else "stopped; go on with resume=auto", file=sys.stderr)
         sys.exit(128 + number)
     except BrokenPipeError:
-        if not _nobody_reads():
+        if not _stdout_closed():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which Python flushes at its end
         sys.exit(128 + signal.SIGPIPE)
-    sys.exit(max(verdict.codes, default=0))
+    sys.exit(max(exit_codes.job_exit_codes, default=0))
 
 
-def _nobody_reads() -> bool:
+def _stdout_closed() -> bool:
     """Whether whoever read our output has seen enough: `pipeline runs | head`. Other pipes break for other reasons."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLOUT)
@@ -69,25 +68,25 @@ def _compose_and_run() -> None:
     import hydra
     from hydra.types import RunMode
 
-    from pipeline.menu.overrides import CONF, composition, in_force, register_resolvers, swept
-    from pipeline.runs.directory import check_name, check_working_folder, check_writable
+    from pipeline.config.compose import CONF, compose, effective_overrides, register_resolvers, swept_keys
+    from pipeline.runs.paths import check_name, check_working_folder, check_writable
 
     check_working_folder()
     # argparse gives up on overrides on both sides of a flag (`a=1 -m b=2`): flags first
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: "=" in word and not word.startswith("-"))
     arguments = _flags()
     typed = arguments.overrides
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in typed] + in_force(typed)
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in typed] + effective_overrides(typed)
     if not (arguments.hydra_help or arguments.shell_completion):
-        made = composition(arguments.overrides, config_dir=arguments.config_dir)
+        made = compose(arguments.overrides, config_dir=arguments.config_dir)
         config = made.config
         searching = bool(config.search.rounds) and not config.search.job
-        if (keys := swept(arguments.overrides)) and not (arguments.multirun or arguments.cfg or searching):
+        if (keys := swept_keys(arguments.overrides)) and not (arguments.multirun or arguments.cfg or searching):
             raise UserError("takes one value; to sweep over several add --multirun.", field=keys[0])
         if searching and not (arguments.cfg or arguments.multirun):
             sys.argv[1:1] = ["--multirun"]  # a search is one
         if arguments.cfg == "job" and not arguments.package:
-            return _show(config, resolve=arguments.resolve)
+            return _print_config(config, resolve=arguments.resolve)
         if not (arguments.cfg or arguments.info):
             check_name(config.name)
             check_writable(Path(str(config.outputs)))
@@ -95,7 +94,7 @@ def _compose_and_run() -> None:
                 _warm_up(config)
             elif not arguments.multirun and made.hydra.mode in (None, RunMode.RUN):
                 return _run(made)
-    os.environ["PIPELINE_SWEPT"] = ",".join(swept(arguments.overrides))  # for jobs in other processes too
+    os.environ["PIPELINE_SWEPT"] = ",".join(swept_keys(arguments.overrides))  # for jobs in other processes too
     register_resolvers()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
 
@@ -108,7 +107,7 @@ def _run(made: Composition) -> None:
     from hydra.core.utils import run_job
     from hydra.types import HydraContext
 
-    config = made.whole()
+    config = made.with_hydra()
     context = HydraContext(config_loader=made.loader, callbacks=Callbacks())
     run_and_report(
         lambda: (
@@ -125,13 +124,13 @@ def _run(made: Composition) -> None:
 
 def _warm_up(config: DictConfig) -> None:
     """A search's workers import torch while the rest is looked at."""
-    from pipeline.plain import to_plain
-    from pipeline.search.pool import warm_up
-    from pipeline.search.settings import read_settings, threads, workers
+    from pipeline.config.plain import to_dict
+    from pipeline.search.settings import read_settings, threads_per_worker, worker_count
+    from pipeline.search.workers.pool import start_forkserver
 
-    settings = read_settings(to_plain(config.search))
+    settings = read_settings(to_dict(config.search))
     if not settings.dry_run:
-        warm_up(threads(settings, workers(settings)))
+        start_forkserver(threads_per_worker(settings, worker_count(settings)))
 
 
 class _Flags(ArgumentParser):
@@ -147,7 +146,7 @@ def _flags() -> Namespace:
 
     arguments, unknown = _Flags(parents=[get_args_parser()], add_help=False).parse_known_args()
     for flag in unknown:
-        meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRAS])
+        meant = did_you_mean(flag.partition("=")[0], [*FLAGS, *HYDRA_FLAGS])
         dashless = f" Options and keys have no dashes: {flag.lstrip('-').partition('=')[0]}=..."
         raise UserError(f"there is no flag {flag!r}.{meant or dashless} --help lists what there is.")
     for flag in ("config_name", "config_path", "experimental_rerun"):  # past what is checked here
@@ -159,7 +158,7 @@ def _flags() -> Namespace:
     return arguments
 
 
-def _show(config: DictConfig, *, resolve: bool) -> None:
+def _print_config(config: DictConfig, *, resolve: bool) -> None:
     """What Hydra prints for `--cfg job`, without composing a second time."""
     from omegaconf import OmegaConf
 
@@ -168,40 +167,40 @@ def _show(config: DictConfig, *, resolve: bool) -> None:
     print(OmegaConf.to_yaml(config), end="")
 
 
-def _job(config: DictConfig) -> Verdict:
+def _job(config: DictConfig) -> JobExitCode:
     """One run. Its verdict is returned and not raised, so that one failed job does not end a multirun."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from pipeline.runner import run_config
+    from pipeline.workflow.runner import run
 
     job = HydraConfig.get()
     if config.search.job:
-        from pipeline.search.driver import work
+        from pipeline.search.run import work
 
-        return Verdict(work(config))
+        return JobExitCode(work(config))
     code = 1
     try:
         if job.mode == RunMode.MULTIRUN:
-            _spare_test_split(config, job)
+            _drop_evaluate_in_sweep(config, job)
         directory = Path(job.runtime.output_dir)
         folders = [source.path for source in job.runtime.config_sources if source.provider == "command-line"]
-        code = run_config(
+        code = run(
             config,
             overrides=list(job.overrides.task),
             directory=directory,
             config_dir=next(iter(folders), None),
         ).exit_code
     except UserError as error:
-        code = _complain(error)
+        code = _print_error(error)
     except Exception:
         if job.mode != RunMode.MULTIRUN:
             raise
         traceback.print_exc()
-    return Verdict(code)
+    return JobExitCode(code)
 
 
-def _spare_test_split(config: DictConfig, job: HydraConf) -> None:
+def _drop_evaluate_in_sweep(config: DictConfig, job: HydraConf) -> None:
     """Leave `evaluate` out of a sweep's jobs: whoever chooses by test scores has no test split left.
 
     A sweep over nothing but seeds chooses nothing.
@@ -218,7 +217,7 @@ def _spare_test_split(config: DictConfig, job: HydraConf) -> None:
             del config.stages["evaluate"]
 
 
-def _complain(error: UserError) -> int:
+def _print_error(error: UserError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 2
 

@@ -16,29 +16,29 @@ class UserError(Exception):
     raises `UserError(..., field="width")`, and whoever built it from `model:` adds the prefix with `under`.
     """
 
-    def __init__(self, problem: str, *, field: str | None = None):
-        super().__init__(problem)
-        self.problem = problem
+    def __init__(self, message: str, *, field: str | None = None):
+        super().__init__(message)
+        self.message = message
         self.field = field
 
-    def under(self, prefix: str) -> UserError:
+    def with_prefix(self, prefix: str) -> UserError:
         """The same error, its field seen from one level further out (`width` under `model` is `model.width`)."""
         if self.field is None:
             return self
-        return UserError(self.problem, field=".".join(part for part in (prefix, self.field) if part))
+        return UserError(self.message, field=".".join(part for part in (prefix, self.field) if part))
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.problem}" if self.field else self.problem
+        return f"{self.field}: {self.message}" if self.field else self.message
 
     def __reduce__(self) -> tuple[object, ...]:  # keyword arguments survive the pickling that joblib and spawn do
-        return _rebuild, (type(self), self.problem, self.field)
+        return _rebuild, (type(self), self.message, self.field)
 
 
-def _rebuild(cls: type[UserError], problem: str, field: str | None) -> UserError:
-    return cls(problem, field=field)
+def _rebuild(cls: type[UserError], message: str, field: str | None) -> UserError:
+    return cls(message, field=field)
 
 
-class Stopped(BaseException):
+class Interrupted(BaseException):
     """The user (Ctrl-C) or the machine (SIGTERM) asked for an end; the state is already saved.
 
     Not an `Exception`, so that no `except Exception` on the way swallows it. `signal` is the signal's number;

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.assemble import blank_network
-from pipeline.data import Augmentation, Preprocessing, from_state
-from pipeline.data.order import batches
+from pipeline.config.instantiate import instantiate
+from pipeline.data import Augmentation, Preprocessing, preprocessing_from_state
+from pipeline.data.shuffle import split_batches
 from pipeline.errors import UserError
-from pipeline.menu.allowed import instantiate
-from pipeline.model.classifier import EVALUATION_BATCH
-from pipeline.stages import checkpoints
+from pipeline.training import checkpoints
+from pipeline.training.lightning_module import EVALUATION_BATCH
+from pipeline.workflow.build import uninitialized_network
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Predictor:
                 "Bring yours to that shape first, as data.size did with the run's."
             )
         device = next(iter(self.preprocessing.buffers())).device
-        pieces = batches(torch.arange(len(images)), EVALUATION_BATCH)
-        logits = [self.augmentation.mean_logits(self._logits, images[index].to(device)).cpu() for index in pieces]
+        pieces = split_batches(torch.arange(len(images)), EVALUATION_BATCH)
+        logits = [self.augmentation.average_logits(self._logits, images[index].to(device)).cpu() for index in pieces]
         return torch.cat(logits) if logits else torch.empty(0, len(self.classes))
 
     def _logits(self, pixels: Tensor) -> Tensor:
         return self.network(self.preprocessing(pixels))
 
-    def classify(self, images: Tensor) -> list[str]:
+    def predict_classes(self, images: Tensor) -> list[str]:
         return [self.classes[index] for index in self(images).argmax(1).tolist()]
 
 
@@ -58,9 +58,9 @@ def load_predictor(run: Path, checkpoint: str) -> Predictor:
         raise UserError(f"there is no {str(path)!r}; has the run trained?")
     state = checkpoints.load(path, field="run_directory")
     about, weights = state["pipeline"], state["state_dict"]
-    preprocessing = from_state(checkpoints.under(weights, "preprocessing."))
-    network = blank_network(about["config"], preprocessing=preprocessing, classes=len(about["classes"]))
-    network.load_state_dict(checkpoints.under(weights, "network."))
+    preprocessing = preprocessing_from_state(checkpoints.strip_prefix(weights, "preprocessing."))
+    network = uninitialized_network(about["config"], preprocessing=preprocessing, classes=len(about["classes"]))
+    network.load_state_dict(checkpoints.strip_prefix(weights, "network."))
     return Predictor(
         network.eval(),
         preprocessing.eval(),

@@ -18,31 +18,37 @@ FILES = sorted(
 
 FLOORS = [
     {"errors"},
-    {"fields", "stopping", "plain", "extras"},
-    {"verdict", "runs", "checks", "signals"},
-    {"menu"},
+    {"validation"},
+    {"workflow.interrupt"},
+    {"runs", "checks", "signals"},
+    {"search.records"},
+    {"runs.index"},
+    {"config"},
     {"data", "loggers"},
     {"model"},
-    {"parts", "batching", "assemble"},
-    {"memory"},
+    {"training.device", "training.schedule", "training.optimizer_args", "training.compile", "training.largest_batch"},
+    {"training.batch_size", "training.lightning_module"},
+    {"workflow.components", "workflow.build"},
+    {"training"},
+    {"workflow.memory"},
     {"stages"},
-    {"workflow", "display", "predictor", "fixing"},
+    {"workflow.attempt", "workflow.autofix"},
+    {"workflow.sequence", "predictor"},
     {"report"},
-    {"resuming"},
-    {"runner"},
+    {"workflow"},
     {"search"},
-    {"follower"},
-    {"commands"},
+    {"training.ddp_worker"},
+    {"cli"},
     {"__main__"},
 ]
-"""From the ground up: a room imports from its own floor and those below."""
+"""From the ground up: a room, or a file of one, imports from its own floor and those below."""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 CONFIGURATION = {"hydra", "omegaconf"}
 KNOW_HYDRA = {
-    *("plain.py", "assemble.py", "runner.py", "__main__.py"),
-    *(f"menu/{name}.py" for name in ("recipes", "overrides")),
-    *(f"commands/{name}.py" for name in ("completion", "diagnose", "catalogue")),
-    *(f"search/{name}.py" for name in ("space", "configurations", "plan", "part", "driver")),
+    *("workflow/build.py", "workflow/runner.py", "__main__.py"),
+    *(f"config/{name}.py" for name in ("plain", "experiments", "compose")),
+    *(f"cli/{name}.py" for name in ("completion", "diagnose", "check_docs")),
+    *(f"search/{name}.py" for name in ("space/space", "space/trial_configs", "plan", "run", "session")),
 }
 
 
@@ -50,8 +56,18 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
+def module_of(path: Path) -> str:
+    return name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return module_of(path).partition(".")[0]
+
+
+def floor_of(module: str) -> str:
+    """The entry of `FLOORS` that holds a module: its own, or its room's."""
+    own = ".".join(module.split(".")[:2])
+    return own if own in HEIGHT else module.partition(".")[0]
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -64,8 +80,12 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def modules_imported(path: Path) -> set[str]:
+    return {name.removeprefix("pipeline.") for name in imports(path) if name.startswith("pipeline.")}
+
+
 def rooms_imported(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
+    return {name.partition(".")[0] for name in modules_imported(path)}
 
 
 def packages_imported(path: Path) -> set[str]:
@@ -76,22 +96,22 @@ each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
 
 
 def test_the_plan_knows_every_room() -> None:
-    assert {room_of(path) for path in FILES} <= HEIGHT.keys()
+    assert {floor_of(module_of(path)) for path in FILES} <= HEIGHT.keys()
 
 
 @each_file
 def test_imports_point_downwards(path: Path) -> None:
-    here = room_of(path)
-    upwards = {room for room in rooms_imported(path) if HEIGHT[room] > HEIGHT[here]}
+    here = HEIGHT[floor_of(module_of(path))]
+    upwards = {name for name in modules_imported(path) if HEIGHT[floor_of(name)] > here}
     assert not upwards
 
 
 @each_file
 def test_rooms_of_numbers_know_no_networks(path: Path) -> None:
     if room_of(path) in ("checks", "signals"):
-        assert not rooms_imported(path) & {"data", "model", "parts", "assemble", "stages"}
-    quick = ("checks", "errors", "fields", "stopping", "runs", "menu", "commands", "__main__")
-    if room_of(path) in quick and name_of(path) != "runs/pictures.py":
+        assert not rooms_imported(path) & {"data", "model", "training", "workflow", "stages"}
+    quick = ("checks", "errors", "validation", "runs", "config", "cli", "__main__")
+    if room_of(path) in quick and name_of(path) != "runs/images.py":
         assert not packages_imported(path) & {"torch", "torchvision", "pytorch_lightning", "numpy"}
 
 
@@ -103,7 +123,7 @@ def test_only_the_top_knows_hydra(path: Path) -> None:
 
 @each_file
 def test_only_one_file_turns_names_into_code(path: Path) -> None:
-    if name_of(path) != "menu/allowed.py":
+    if name_of(path) != "config/instantiate.py":
         assert not packages_imported(path) & {"importlib", "pkgutil", "runpy"} - _metadata(path)
         assert not {"hydra.utils", "hydra.utils.instantiate", "hydra.utils.get_class"} & set(imports(path))
 
@@ -142,12 +162,12 @@ def test_the_device_is_never_written_down(path: Path) -> None:
         ("import pipeline", {"torch", "numpy", "hydra", "rich"}),
         ("import pipeline.__main__", {"torch", "torchvision", "pytorch_lightning", "numpy", "hydra", "omegaconf"}),
         (
-            "from pipeline.menu.overrides import composed; composed(['data=digits'])",
+            "from pipeline.config.compose import compose_config; compose_config(['data=digits'])",
             {"torch", "pytorch_lightning", "numpy"},
         ),
-        ("import pipeline.commands.diagnose", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
+        ("import pipeline.cli.diagnose", {"torch", "torchvision", "pytorch_lightning", "numpy"}),
         ("import pipeline.checks", {"torch", "numpy", "hydra", "omegaconf"}),
-        ("import pipeline.assemble", {"torchvision", "pytorch_lightning", "torchmetrics"}),
+        ("import pipeline.workflow.build", {"torchvision", "pytorch_lightning", "torchmetrics"}),
     ],
 )
 def test_what_importing_does_not_cost(code: str, absent: set[str]) -> None:

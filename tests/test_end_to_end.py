@@ -18,10 +18,10 @@ import pytest
 import torch
 
 import pipeline
+from pipeline.config.compose import compose_config
 from pipeline.data.sources.embedded import digits
 from pipeline.errors import UserError
-from pipeline.menu.overrides import composed
-from pipeline.runner import run_config
+from pipeline.workflow.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["data=digits", "model=mlp", "model.width=32", "optimizer.lr=0.02"]
@@ -33,7 +33,7 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-def run_in(outputs: Path, *overrides: str) -> pipeline.workflow.RunResult:  # type: ignore[name-defined]
+def run_in(outputs: Path, *overrides: str) -> pipeline.workflow.sequence.RunResult:  # type: ignore[name-defined]
     return pipeline.run([f"outputs={outputs}", *overrides], quiet=True)
 
 
@@ -55,7 +55,7 @@ def record_of(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> pipeline.workflow.RunResult:  # type: ignore[name-defined]
+def whole(tmp_path_factory: pytest.TempPathFactory) -> pipeline.workflow.sequence.RunResult:  # type: ignore[name-defined]
     return run_in(tmp_path_factory.mktemp("whole") / "outputs", *SMALL, "name=mine", "tags=[a,b]")
 
 
@@ -99,7 +99,7 @@ def test_the_predictor_scores_what_the_run_reported(whole) -> None:
     test = split(digits(), validation=0.1, test=0.1, seed=0, limit=None).test
     right = sum(
         name == predictor.classes[label]
-        for name, label in zip(predictor.classify(test.pixels), test.labels.tolist(), strict=True)
+        for name, label in zip(predictor.predict_classes(test.pixels), test.labels.tolist(), strict=True)
     )
     assert right / len(test) == pytest.approx(whole.metrics["evaluate"]["test_accuracy"])
     with pytest.raises(ValueError, match="trained on"):
@@ -124,7 +124,7 @@ def test_the_recorded_command_needs_nothing_that_it_does_not_name(tmp_path: Path
     (tmp_path / "own" / "optimizer" / "mine.yaml").write_text((ROOT / "conf" / "optimizer" / "sgd.yaml").read_text())
     words = [f"outputs={outputs}", *TINY, "stage=sanity", "optimizer=mine"]
     folder = str(tmp_path / "own")
-    first = run_config(composed(words, config_dir=folder), overrides=words, config_dir=folder, quiet=True)
+    first = run(compose_config(words, config_dir=folder), overrides=words, config_dir=folder, quiet=True)
     typed = shlex.split(record_of(first.directory)["command"])
     assert typed == ["python", "-m", "pipeline", f"--config-dir={folder}", *words]
     done = subprocess.run([sys.executable, *typed[1:]], cwd=ROOT, capture_output=True, text=True, timeout=240)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from pipeline.errors import Stopped, UserError, did_you_mean
+from pipeline.errors import Interrupted, UserError, did_you_mean
 
 
 class Narrower(UserError):
@@ -18,19 +18,19 @@ def test_the_field_stands_before_the_problem() -> None:
 
 def test_under_adds_one_level_at_a_time() -> None:
     error = UserError("must be above 0.", field="width")
-    outer = error.under("block").under("model")
+    outer = error.with_prefix("block").with_prefix("model")
     assert outer.field == "model.block.width"
-    assert outer.problem == error.problem
+    assert outer.message == error.message
     assert error.field == "width"  # the inner error is as it was
 
 
 def test_under_the_root_changes_nothing() -> None:
-    assert UserError("x", field="width").under("").field == "width"
+    assert UserError("x", field="width").with_prefix("").field == "width"
 
 
 def test_an_error_without_a_field_is_about_no_key() -> None:
     error = UserError("nothing to do.")
-    assert error.under("model") is error
+    assert error.with_prefix("model") is error
 
 
 @pytest.mark.parametrize("field", ["model.width", None])
@@ -38,7 +38,7 @@ def test_an_error_without_a_field_is_about_no_key() -> None:
 def test_a_user_error_crosses_process_borders(cls: type[UserError], field: str | None) -> None:
     error = pickle.loads(pickle.dumps(cls("too wide", field=field)))
     assert type(error) is cls
-    assert (error.problem, error.field, str(error)) == (
+    assert (error.message, error.field, str(error)) == (
         "too wide",
         field,
         str(UserError("too wide", field=field)),
@@ -46,14 +46,14 @@ def test_a_user_error_crosses_process_borders(cls: type[UserError], field: str |
 
 
 def test_a_stop_crosses_process_borders() -> None:
-    stop = pickle.loads(pickle.dumps(Stopped(15)))
+    stop = pickle.loads(pickle.dumps(Interrupted(15)))
     assert stop.signal == 15
-    assert str(stop) == str(Stopped(15))
+    assert str(stop) == str(Interrupted(15))
 
 
 def test_a_stop_is_not_swallowed_as_an_ordinary_error() -> None:
-    assert not issubclass(Stopped, Exception)
-    assert Stopped(2).signal == 2
+    assert not issubclass(Interrupted, Exception)
+    assert Interrupted(2).signal == 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What follows from what, for the `explains` of rules: whatever spoils the start spoils the training that follows."""
 
-FIT = (
+FAILS_TO_FIT = (
     "rate_too_low",
     "cannot_overfit",
     "late_start",
@@ -13,13 +13,13 @@ FIT = (
 )
 """The training does not get where it should."""
 
-HARM = (*FIT, "train_eval_mismatch", "overfitting", "overtrained")
+FAILS_TO_GENERALIZE = (*FAILS_TO_FIT, "train_eval_mismatch", "overfitting", "overtrained")
 """A training ends with less than it should."""
 
-RATE = ("over_regularized", "loss_exploding", "rate_too_high")
+LEARNING_RATE = ("over_regularized", "loss_exploding", "rate_too_high")
 """Steps of training that are too much; they stand before what they do to units (dead ones, for example)."""
 
-START = (
+AT_INIT = (
     "saturated_units",
     "dead_units",
     "vanishing_activations",

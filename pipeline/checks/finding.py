@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
-from pipeline.fields import choice
+from pipeline.validation import one_of
 
 Severity = Literal["info", "warning", "failure"]
 Signals = Mapping[str, Any]
@@ -32,7 +32,7 @@ class Finding:
     step: int | None = None
     stage: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "remedy": list(self.remedy)}
 
     @classmethod
@@ -51,21 +51,21 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Checks:
+class CheckSuite:
     """All rules, causes before consequences, and the severity from which a finding fails its stage."""
 
     fail_on: str
     rules: Mapping[str, Rule]
 
     def __post_init__(self) -> None:
-        choice("fail_on", self.fail_on, ("failure", "warning", "never"))
+        one_of("fail_on", self.fail_on, ("failure", "warning", "never"))
 
     @property
     def explains(self) -> dict[str, tuple[str, ...]]:
         """Each check's direct consequences, in the order of the rules."""
         return {name: tuple(rule.explains) for name, rule in self.rules.items()}
 
-    def judge(self, signals: Signals, *, stage: str, earlier: Sequence[Finding] = ()) -> list[Finding]:
+    def evaluate(self, signals: Signals, *, stage: str, earlier: Sequence[Finding] = ()) -> list[Finding]:
         """Findings of one stage, ranked. `earlier`: what earlier stages of the run found.
 
         A warning or a failure, of this stage or an earlier one, explains its consequences and theirs. A consequence
@@ -76,15 +76,15 @@ class Checks:
         explains = self.explains
         causes = [*earlier, *found]
         kept = [f for f in found if not any(_explains(c, f, explains) and _no_worse(f, c) for c in causes)]
-        return list(ranked(kept, explains))
+        return list(rank_findings(kept, explains))
 
-    def fails(self, findings: Sequence[Finding]) -> bool:
+    def has_failure(self, findings: Sequence[Finding]) -> bool:
         if self.fail_on == "never":
             return False
         return any(_RANK[f.severity] <= _RANK[self.fail_on] for f in findings)
 
 
-def ranked(findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+def rank_findings(findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
     """Findings of a run, given in the order of its stages, the first to mend first.
 
     The worst effective severity comes first: a cause counts as much as the worst of its consequences. Among equals

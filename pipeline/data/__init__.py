@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pipeline.data.augmentation import Augmentation, CropFlip, Flip, NoAugmentation
-from pipeline.data.images import Images, Source, Splits
-from pipeline.data.inspect import inspect
-from pipeline.data.order import EpochBatches, batches, permutation, seed_from
-from pipeline.data.preprocessing import Affine, Preprocessing, Projection, from_state
+from pipeline.data.dataset import Images, Source, Splits
+from pipeline.data.preprocessing import Affine, Preprocessing, Projection, preprocessing_from_state
+from pipeline.data.shuffle import EpochBatchSampler, derive_seed, permutation, split_batches
 from pipeline.data.splits import split
 from pipeline.data.statistics import channel_moments, covariance, mean_image
+from pipeline.data.validate import validate_data
 
 __all__ = [
     "Affine",
     "Augmentation",
     "CropFlip",
-    "EpochBatches",
+    "EpochBatchSampler",
     "Flip",
     "Images",
     "NoAugmentation",
@@ -22,13 +22,13 @@ __all__ = [
     "Projection",
     "Source",
     "Splits",
-    "batches",
     "channel_moments",
     "covariance",
-    "from_state",
-    "inspect",
+    "derive_seed",
     "mean_image",
     "permutation",
-    "seed_from",
+    "preprocessing_from_state",
     "split",
+    "split_batches",
+    "validate_data",
 ]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.data.order import seed_from
-from pipeline.fields import flag, real, whole
+from pipeline.data.shuffle import derive_seed
+from pipeline.validation import boolean, integer, number
 
 _STREAM = 0xA06  # keeps these draws apart from the permutation of the same seed and epoch
 
@@ -25,27 +25,27 @@ class Augmentation(ABC):
     """The interface: `draws` once an epoch, then one call per batch with the rows `draws[index]` of its images."""
 
     @abstractmethod
-    def draws(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
+    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         """(n, k): what is random about each of n images in this epoch. The meaning of the columns is private."""
 
     @abstractmethod
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         """Pixels (B, C, H, W) varied by their draws (B, k): same shape and type; the input is left as it is."""
 
-    def views(self, pixels: Tensor) -> tuple[Tensor, ...]:
+    def test_time_views(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The variants of pixels (B, C, H, W) that a trained network is asked about: by default the images alone."""
         return (pixels,)
 
-    def mean_logits(self, logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    def average_logits(self, logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """(1 / V) sum over the V views v of logits(v): (B, classes)."""
-        return torch.stack([logits(view) for view in self.views(pixels)]).mean(0)
+        return torch.stack([logits(view) for view in self.test_time_views(pixels)]).mean(0)
 
 
 @dataclass(frozen=True)
 class NoAugmentation(Augmentation):
     """The images themselves."""
 
-    def draws(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
+    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         return torch.empty((n, 0), device=device)
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
@@ -60,16 +60,16 @@ class Flip(Augmentation):
     average: bool
 
     def __post_init__(self) -> None:
-        real("p", self.p, at_least=0, at_most=1)
-        flag("average", self.average)
+        number("p", self.p, at_least=0, at_most=1)
+        boolean("average", self.average)
 
-    def draws(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
+    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         return (_uniform(seed, epoch, n, 1) < self.p).to(device)
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         return torch.where(draws.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
 
-    def views(self, pixels: Tensor) -> tuple[Tensor, ...]:
+    def test_time_views(self, pixels: Tensor) -> tuple[Tensor, ...]:
         return (pixels, pixels.flip(-1)) if self.average else (pixels,)
 
 
@@ -86,10 +86,10 @@ class CropFlip(Augmentation):
     p: float
 
     def __post_init__(self) -> None:
-        whole("padding", self.padding, at_least=1)
-        real("p", self.p, at_least=0, at_most=1)
+        integer("padding", self.padding, at_least=1)
+        number("p", self.p, at_least=0, at_most=1)
 
-    def draws(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
+    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         """(n, 3): the shift down, the shift to the right, and 1 for a mirrored image."""
         uniform = _uniform(seed, epoch, n, 3)
         shifts = (uniform[:, :2] * (2 * self.padding + 1)).long() - self.padding
@@ -109,7 +109,7 @@ class CropFlip(Augmentation):
 
 def _uniform(seed: int, epoch: int, n: int, k: int) -> Tensor:
     """(n, k) in [0, 1), float64."""
-    generator = torch.Generator().manual_seed(seed_from(_STREAM, seed, epoch))
+    generator = torch.Generator().manual_seed(derive_seed(_STREAM, seed, epoch))
     return torch.rand((n, k), generator=generator, dtype=torch.float64)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.data import statistics
 from pipeline.errors import UserError
-from pipeline.fields import real, whole
+from pipeline.validation import integer, number
 
 _LARGEST = 12_288  # 64 x 64 x 3 pixels: a covariance of 1.2 GB
 
@@ -38,34 +38,34 @@ class Preprocessing(nn.Module, ABC):
         return self if there else copy.deepcopy(self).to(device)
 
     @abstractmethod
-    def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
+    def intermediate_images(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
         """What becomes of the pixels step by step, for people to look at: x in [0, 1] first, the inputs last."""
 
 
 class Affine(Preprocessing):
     """`pixels * factor + shift`; `factor` and `shift` are (C, H, W)."""
 
-    factor: Tensor
-    shift: Tensor
+    scale: Tensor
+    offset: Tensor
 
-    def __init__(self, factor: Tensor, shift: Tensor) -> None:
+    def __init__(self, scale: Tensor, offset: Tensor) -> None:
         super().__init__()
-        self.register_buffer("factor", factor.float())
-        self.register_buffer("shift", shift.float())
+        self.register_buffer("scale", scale.float())
+        self.register_buffer("offset", offset.float())
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.shift.shape
+        channels, height, width = self.offset.shape
         return channels, height, width
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return pixels.to(torch.float32, copy=True).mul_(self.factor).add_(self.shift)  # half the time of x * a + b
+        return pixels.to(torch.float32, copy=True).mul_(self.scale).add_(self.offset)  # half the time of x * a + b
 
-    def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
+    def intermediate_images(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
         steps = {"pixels": pixels * scale}
-        if self.shift.any():
-            steps["centred"] = (pixels + self.shift / self.factor) * scale
-        if not torch.allclose(self.factor, torch.full_like(self.factor, scale)):
+        if self.offset.any():
+            steps["centred"] = (pixels + self.offset / self.scale) * scale
+        if not torch.allclose(self.scale, torch.full_like(self.scale, scale)):
             steps["divided by the spread"] = self(pixels)
         return steps
 
@@ -73,12 +73,12 @@ class Affine(Preprocessing):
 class Projection(Preprocessing):
     """`(pixels - centre) @ matrix` on flattened images: `centre` (D,), `matrix` (D, *output_shape)."""
 
-    centre: Tensor
+    mean: Tensor
     matrix: Tensor
 
-    def __init__(self, centre: Tensor, matrix: Tensor) -> None:
+    def __init__(self, mean: Tensor, matrix: Tensor) -> None:
         super().__init__()
-        self.register_buffer("centre", centre.float())
+        self.register_buffer("mean", mean.float())
         self.register_buffer("matrix", matrix.float())
 
     @property
@@ -90,15 +90,15 @@ class Projection(Preprocessing):
         # Centred first: with large entries in `matrix`, subtracting afterwards would cancel most digits.
         # Without autocast: bfloat16 has three digits, and small variances are what whitening enlarges.
         with torch.autocast(pixels.device.type, enabled=False):
-            centred = pixels.flatten(1) - self.centre
+            centred = pixels.flatten(1) - self.mean
             return (centred @ self.matrix.flatten(1)).unflatten(1, self.output_shape)
 
-    def steps(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
-        centred = (pixels - self.centre.view(pixels.shape[1:])) * scale
+    def intermediate_images(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
+        centred = (pixels - self.mean.view(pixels.shape[1:])) * scale
         return {"pixels": pixels * scale, "centred": centred, "projected": self(pixels)}
 
 
-def from_state(state: Mapping[str, Tensor]) -> Preprocessing:
+def preprocessing_from_state(state: Mapping[str, Tensor]) -> Preprocessing:
     """The preprocessing whose `state_dict()` is `state`."""
     return Projection(**state) if "matrix" in state else Affine(**state)
 
@@ -118,14 +118,16 @@ def mean_image(pixels: Tensor, *, scale: float) -> Affine:
 def channel_mean(pixels: Tensor, *, scale: float) -> Affine:
     """x minus the mean of each channel (VGGNet)."""
     mean, _ = statistics.channel_moments(pixels, scale)
-    return _affine(scale, mean=_everywhere(mean, pixels), std=_everywhere(torch.ones_like(mean), pixels))
+    return _affine(
+        scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(torch.ones_like(mean), pixels)
+    )
 
 
 def standardize(pixels: Tensor, *, scale: float) -> Affine:
     """(x - mean) / std per channel; a channel without spread is only centred."""
     mean, std = statistics.channel_moments(pixels, scale)
     std = torch.where(std > 0, std, 1.0)
-    return _affine(scale, mean=_everywhere(mean, pixels), std=_everywhere(std, pixels))
+    return _affine(scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(std, pixels))
 
 
 def pca(pixels: Tensor, *, scale: float, components: int | None) -> Projection:
@@ -136,8 +138,8 @@ def pca(pixels: Tensor, *, scale: float, components: int | None) -> Projection:
 
     Raises UserError: `components` outside 1 .. D = C*H*W, or D too large for a D x D matrix.
     """
-    size = _checked_size(pixels)
-    kept = size if components is None else whole("components", components, at_least=1, at_most=size)
+    size = _check_dimension(pixels)
+    kept = size if components is None else integer("components", components, at_least=1, at_most=size)
     _, vectors = _eigen(pixels, scale)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     shape = pixels.shape[1:] if components is None else (kept, 1, 1)
@@ -152,8 +154,8 @@ def whiten(pixels: Tensor, *, scale: float, epsilon: float) -> Projection:
 
     Raises UserError: `epsilon` not above 0, or images too large for a D x D matrix.
     """
-    epsilon = real("epsilon", epsilon, above=0)
-    _checked_size(pixels)
+    epsilon = number("epsilon", epsilon, above=0)
+    _check_dimension(pixels)
     variances, vectors = _eigen(pixels, scale)
     return _projection(pixels, scale, (vectors * (variances + epsilon).rsqrt()) @ vectors.T, pixels.shape[1:])
 
@@ -163,7 +165,7 @@ def _affine(scale: float, *, mean: Tensor, std: Tensor) -> Affine:
     return Affine(scale / std, -mean / std)
 
 
-def _everywhere(per_channel: Tensor, pixels: Tensor) -> Tensor:
+def _broadcast_channels(per_channel: Tensor, pixels: Tensor) -> Tensor:
     """(C,) -> (C, H, W)."""
     return per_channel.view(-1, 1, 1).expand(pixels.shape[1:])
 
@@ -180,7 +182,7 @@ def _eigen(pixels: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return variances.flip(0).clamp(min=0), vectors.flip(1)
 
 
-def _checked_size(pixels: Tensor) -> int:
+def _check_dimension(pixels: Tensor) -> int:
     size = pixels[0].numel()
     if size > _LARGEST:
         raise UserError(

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.images import Images, Source, Splits
-from pipeline.data.order import seed_from
+from pipeline.data.dataset import Images, Source, Splits
+from pipeline.data.shuffle import derive_seed
 from pipeline.errors import UserError
-from pipeline.fields import real, whole
+from pipeline.validation import integer, number
 
 _VALIDATION, _TEST = 1, 2  # streams: the test share stays the same when the validation share changes
 
@@ -25,19 +25,21 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
     Raises UserError: a share outside (0, 1) or too small or too large to leave every class an example on both sides;
     a class with fewer examples than there are splits to cut; a limit below the number of classes.
     """
-    validation = real("validation", validation, above=0, below=1)
-    test = real("test", test, above=0, below=1)
+    validation = number("validation", validation, above=0, below=1)
+    test = number("test", test, above=0, below=1)
     classes = len(source.classes)
     if limit is not None:
-        limit = whole("limit", limit, at_least=classes, hint=f"Each of the {classes} classes needs an example.")
+        limit = integer("limit", limit, at_least=classes, hint=f"Each of the {classes} classes needs an example.")
     train, held_out, total = source.train, source.test, len(source.train)
     if held_out is None:
-        train, held_out = _cut(train, source.classes, round(test * total), seed_from(seed, _TEST), "test")
+        train, held_out = _hold_out(train, source.classes, round(test * total), derive_seed(seed, _TEST), "test")
     val = source.val
     if val is None:
-        train, val = _cut(train, source.classes, round(validation * total), seed_from(seed, _VALIDATION), "validation")
+        train, val = _hold_out(
+            train, source.classes, round(validation * total), derive_seed(seed, _VALIDATION), "validation"
+        )
     if limit is not None:
-        train = first(train, classes, limit)
+        train = stratified_head(train, classes, limit)
     return Splits(
         name=source.name,
         train=train,
@@ -49,7 +51,7 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
     )
 
 
-def apportion(counts: list[int], total: int, *, keep: int) -> list[int]:
+def allocate_proportionally(counts: list[int], total: int, *, keep: int) -> list[int]:
     """`total` divided in proportion to `counts`, by largest remainder, within 1 .. count - keep for each.
 
     In whole numbers throughout; of equal remainders the first comes first. The bounds must leave room for `total`.
@@ -67,16 +69,16 @@ def apportion(counts: list[int], total: int, *, keep: int) -> list[int]:
     return shares
 
 
-def first(images: Images, classes: int, limit: int) -> Images:
+def stratified_head(images: Images, classes: int, limit: int) -> Images:
     """min(limit, N) examples: the first in file order of every class, in proportion, at least one each."""
     counts = torch.bincount(images.labels, minlength=classes).tolist()
     chosen = torch.zeros(len(images), dtype=torch.bool)
-    for label, share in enumerate(apportion(counts, min(limit, len(images)), keep=0)):
+    for label, share in enumerate(allocate_proportionally(counts, min(limit, len(images)), keep=0)):
         chosen[torch.nonzero(images.labels == label).flatten()[:share]] = True
-    return images.select(_places(chosen))
+    return images.select(_indices(chosen))
 
 
-def _cut(images: Images, classes: tuple[str, ...], total: int, seed: int, field: str) -> tuple[Images, Images]:
+def _hold_out(images: Images, classes: tuple[str, ...], total: int, seed: int, field: str) -> tuple[Images, Images]:
     """`images` without, and only, `total` examples chosen at random within each class; both in file order."""
     counts = torch.bincount(images.labels, minlength=len(classes)).tolist()
     for name, count in zip(classes, counts, strict=True):
@@ -95,11 +97,11 @@ def _cut(images: Images, classes: tuple[str, ...], total: int, seed: int, field:
         )
     random = np.random.Generator(np.random.PCG64(seed))
     chosen = torch.zeros(len(images), dtype=torch.bool)
-    for label, share in enumerate(apportion(counts, total, keep=1)):
+    for label, share in enumerate(allocate_proportionally(counts, total, keep=1)):
         members = torch.nonzero(images.labels == label).flatten()
         chosen[members[torch.from_numpy(random.permutation(len(members))[:share])]] = True
-    return images.select(_places(~chosen)), images.select(_places(chosen))
+    return images.select(_indices(~chosen)), images.select(_indices(chosen))
 
 
-def _places(chosen: Tensor) -> Tensor:
+def _indices(chosen: Tensor) -> Tensor:
     return torch.nonzero(chosen).flatten()

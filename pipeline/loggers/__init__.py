@@ -1,10 +1,6 @@
-"""Logs that people look at elsewhere, several at once. A log's library is imported only where that log was chosen."""
+"""Loggers that mirror a run's numbers in other viewers. A logger's library is imported only where it was chosen."""
 
-from pipeline.loggers.csv import CSV
-from pipeline.loggers.log import Log, opened
-from pipeline.loggers.mlflow import MLflow
-from pipeline.loggers.tensorboard import TensorBoard
-from pipeline.loggers.wandb import WandB
-from pipeline.loggers.writer import LoggedRun, Logger, Writer
+from pipeline.loggers.base import LoggedRun, Logger, Writer
+from pipeline.loggers.multi_logger import MultiLogger, open_loggers
 
-__all__ = ["CSV", "Log", "LoggedRun", "Logger", "MLflow", "TensorBoard", "WandB", "Writer", "opened"]
+__all__ = ["LoggedRun", "Logger", "MultiLogger", "Writer", "open_loggers"]

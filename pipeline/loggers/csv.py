@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import LoggedRun, Writer
+from pipeline.loggers.base import LoggedRun, Writer
+from pipeline.loggers.hyperparameters import flatten_config
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class _Table(Writer):
         super().__init__()
         shutil.rmtree(run.logs / "csv", ignore_errors=True)
         self.table = CSVLogger(run.logs / "csv", name="", version="")
-        self.table.log_hyperparams(flat(run.config))
+        self.table.log_hyperparams(flatten_config(run.config))
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         self.table.log_metrics(dict(values), step=step)
 
     def flush(self) -> None:
         self.table.save()
 
-    def end(self, status: str, scores: Mapping[str, float]) -> None:
+    def close(self, status: str, scores: Mapping[str, float]) -> None:
         self.table.save()

@@ -9,7 +9,7 @@ APART = frozenset({"checks", "signals", "logger", "search", "outputs", "resume",
 """What does not change what is computed, or is no single knob; the whole is in .hydra/config.yaml."""
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """`{"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}}` -> `{"optimizer": "SGD", "optimizer.lr": 0.1}`."""
     return _flat({key: value for key, value in config.items() if key not in APART}, "")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.extras import require
-from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import LoggedRun, Writer
+from pipeline.loggers.base import LoggedRun, Writer
+from pipeline.loggers.hyperparameters import flatten_config
+from pipeline.validation import require_package
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ class MLflow:
                 "longer writes to plain folders), or http://host:port.",
                 field="tracking_uri",
             )
-        require("mlflow", extra="loggers")
+        require_package("mlflow", extra="loggers")
 
     def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
         shared = self.tracking_uri is not None
@@ -77,15 +77,15 @@ class _Store(Writer):
             self.state["run_id"] = self.store.run_id  # begins the run
             self.client: MlflowClient = self.store.experiment
             if run_id is None:
-                self.store.log_hyperparams(flat(run.config))
+                self.store.log_hyperparams(flatten_config(run.config))
             else:
                 self.client.update_run(run_id, status="RUNNING")
             self.client.set_tag(self.state["run_id"], "pipeline.directory", str(run.directory.resolve()))
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         self.store.log_metrics(values, step=step)
 
-    def end(self, status: str, scores: Mapping[str, float]) -> None:
+    def close(self, status: str, scores: Mapping[str, float]) -> None:
         with _quiet():
             run_id = self.state["run_id"]
             self.store.log_metrics(scores)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import fields
-from pipeline.extras import require
-from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import FOLDER, LoggedRun, Writer
+from pipeline import validation
+from pipeline.loggers.base import FOLDER, LoggedRun, Writer
+from pipeline.loggers.hyperparameters import flatten_config
+from pipeline.validation import require_package
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -24,8 +24,8 @@ class TensorBoard:
     histograms: bool
 
     def __post_init__(self) -> None:
-        fields.flag("histograms", self.histograms)
-        require("tensorboard", extra="loggers")
+        validation.boolean("histograms", self.histograms)
+        require_package("tensorboard", extra="loggers")
 
     def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
         return _Events(run, before, histograms=self.histograms)
@@ -37,14 +37,18 @@ class _Events(Writer):
 
         folder = run.logs / "tensorboard"
         shutil.rmtree(folder, ignore_errors=True)
-        goes_on = before is not None and run.before is not None and _copy(run.before / FOLDER / "tensorboard", folder)
+        goes_on = (
+            before is not None
+            and run.resumed_from is not None
+            and _copy(run.resumed_from / FOLDER / "tensorboard", folder)
+        )
         super().__init__(before if goes_on else None)
         self.histograms = histograms
-        self.config = flat(run.config)
+        self.config = flatten_config(run.config)
         self.board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
         self.events = self.board.experiment  # opens the file
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         self.board.log_metrics(values, step=step)
 
     def histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:
@@ -61,13 +65,13 @@ class _Events(Writer):
             global_step=step,
         )
 
-    def picture(self, name: str, pixels: ndarray, step: int) -> None:
+    def log_image(self, name: str, pixels: ndarray, step: int) -> None:
         self.events.add_image(name, pixels, step, dataformats="HWC")
 
     def flush(self) -> None:
         self.events.flush()
 
-    def end(self, status: str, scores: Mapping[str, float]) -> None:
+    def close(self, status: str, scores: Mapping[str, float]) -> None:
         if status in ("passed", "failed"):  # not of a run that another will go on with
             self.board.log_hyperparams(self.config, metrics=dict(scores))
         self.board.finalize("success" if status == "passed" else status)

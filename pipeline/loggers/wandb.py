@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
-from pipeline.extras import require
-from pipeline.loggers.hyperparameters import flat
-from pipeline.loggers.writer import LoggedRun, Writer
+from pipeline.loggers.base import LoggedRun, Writer
+from pipeline.loggers.hyperparameters import flatten_config
+from pipeline.validation import require_package
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -29,9 +29,9 @@ class WandB:
     histograms: bool
 
     def __post_init__(self) -> None:
-        fields.choice("mode", self.mode, ("offline", "online"))
-        fields.flag("histograms", self.histograms)
-        require("wandb", extra="loggers")
+        validation.one_of("mode", self.mode, ("offline", "online"))
+        validation.boolean("histograms", self.histograms)
+        require_package("wandb", extra="loggers")
 
     def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
         return _Run(run, before, self)
@@ -55,7 +55,7 @@ class _Run(Writer):
                 id=self.state.get("id"),
                 resume="allow",
                 reinit="create_new",  # a notebook's own run stays what it is
-                config=flat(run.config),
+                config=flatten_config(run.config),
                 tags=[str(tag) for tag in run.config.get("tags", ())],
                 settings=wandb.Settings(silent=True, console="off"),
             )
@@ -66,7 +66,7 @@ class _Run(Writer):
         self.run.define_metric("*", step_metric=STEP)
         self.log = WandbLogger(experiment=self.run)
 
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         self.log.log_metrics(values, step=step)
 
     def histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:
@@ -74,9 +74,9 @@ class _Run(Writer):
 
         self.run.log({name: wandb.Histogram(np_histogram=(counts, edges)), STEP: step})
 
-    def picture(self, name: str, pixels: ndarray, step: int) -> None:
+    def log_image(self, name: str, pixels: ndarray, step: int) -> None:
         self.log.log_image(name, [pixels], step)
 
-    def end(self, status: str, scores: Mapping[str, float]) -> None:
+    def close(self, status: str, scores: Mapping[str, float]) -> None:
         self.run.summary.update({**scores, "status": status})
         self.run.finish(exit_code=int(status not in ("passed", "mended")))

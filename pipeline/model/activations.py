@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
 
 
@@ -22,7 +22,7 @@ class Maxout(nn.Module):
 
     def __init__(self, pieces: int):
         super().__init__()
-        self.pieces = fields.whole("pieces", pieces, at_least=2)
+        self.pieces = validation.integer("pieces", pieces, at_least=2)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] % self.pieces:
@@ -33,7 +33,7 @@ class Maxout(nn.Module):
         return f"pieces={self.pieces}"
 
 
-def multiplier(activation: nn.Module) -> int:
+def channel_multiplier(activation: nn.Module) -> int:
     """How many channels the activation needs for each one that it gives: k for a Maxout of k pieces, otherwise 1."""
     return activation.pieces if isinstance(activation, Maxout) else 1
 
@@ -50,7 +50,7 @@ def gain(activation: Callable[[], nn.Module]) -> float:
     """
     with torch.random.fork_rng(devices=[]):  # a user's activation may draw its parameters
         module = activation().double().eval()
-    pieces = multiplier(module)
+    pieces = channel_multiplier(module)
     z = torch.linspace(-12, 12, 48_001, dtype=torch.float64)
     density = pieces * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi) * torch.special.ndtr(z) ** (pieces - 1)
     step = float(z[1] - z[0])

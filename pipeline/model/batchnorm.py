@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline import fields
+from pipeline import validation
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,21 @@ class BatchNorm:
     eps: float
 
     def __post_init__(self) -> None:
-        fields.choice("position", self.position, ["none", "before_activation", "after_activation"])
-        fields.real("momentum", self.momentum, above=0, at_most=1)
-        fields.real("eps", self.eps, above=0)
+        validation.one_of("position", self.position, ["none", "before_activation", "after_activation"])
+        validation.number("momentum", self.momentum, above=0, at_most=1)
+        validation.number("eps", self.eps, above=0)
 
-    def dense(self, features: int) -> nn.Module:
+    def make_1d(self, features: int) -> nn.Module:
         """(N, features): statistics per feature, over N."""
         return nn.BatchNorm1d(features, eps=self.eps, momentum=self.momentum)
 
-    def conv(self, channels: int) -> nn.Module:
+    def make_2d(self, channels: int) -> nn.Module:
         """(N, channels, H, W): statistics per channel, over N, H and W."""
         return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
 
 
 @contextmanager
-def normalizing_by_batch(network: nn.Module) -> Iterator[None]:
+def batch_statistics_mode(network: nn.Module) -> Iterator[None]:
     """Batch norm normalizes by the batch as in training; all else (dropout) is as in evaluation, without gradients.
 
     On leaving, every module's mode and every buffer (running statistics) are what they were.
@@ -60,7 +60,7 @@ def normalizing_by_batch(network: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def recompute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+def recompute_batchnorm_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set every batch norm's running mean and variance to those of its input over all `batches`, pooled exactly.
 
     Each batch (N, C, H, W; on the network's device) passes with batch norm normalizing by that batch, as in training,
@@ -80,7 +80,7 @@ def recompute_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     momenta = [norm.momentum for norm in norms]
     hooks = [norm.register_forward_hook(pool.add) for norm, pool in zip(norms, pools, strict=True)]
     try:
-        with normalizing_by_batch(network):
+        with batch_statistics_mode(network):
             for norm in norms:
                 norm.momentum = 1.0  # the running statistics are then those of the latest batch
             for batch in batches:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
-from pipeline.model.activations import multiplier
+from pipeline.model.activations import channel_multiplier
 from pipeline.model.batchnorm import BatchNorm
 
 
@@ -29,7 +29,9 @@ class HiddenBlock:
     dropout: float
 
     def __post_init__(self) -> None:
-        fields.real("dropout", self.dropout, at_least=0, below=1, hint="It is the probability of dropping a value.")
+        validation.number(
+            "dropout", self.dropout, at_least=0, below=1, hint="It is the probability of dropping a value."
+        )
         try:
             builds_module = isinstance(self.activation(), nn.Module)
         except TypeError:  # not callable, or a module that is built already and wants its input
@@ -41,15 +43,15 @@ class HiddenBlock:
     @property
     def pieces(self) -> int:
         """Channels before the activation for each channel after it: k for a Maxout of k pieces, otherwise 1."""
-        return multiplier(self.activation())
+        return channel_multiplier(self.activation())
 
-    def dense(self, fan_in: int, out: int) -> nn.Sequential:
+    def make_dense(self, fan_in: int, out: int) -> nn.Sequential:
         """(N, fan_in) -> (N, out)."""
         linear = nn.Linear(fan_in, out * self.pieces, bias=not self._normalized_before)
-        norm = self.batchnorm.dense
+        norm = self.batchnorm.make_1d
         return nn.Sequential(self._linear_half(linear, out, norm) | self._activation_half(out, norm))
 
-    def conv(
+    def make_conv(
         self, channels_in: int, channels_out: int, *, kernel: int, stride: int = 1, pool: bool = False
     ) -> nn.Sequential:
         """(N, channels_in, H, W) -> (N, channels_out, ceil(H / stride), ceil(W / stride)), for an odd kernel.
@@ -57,21 +59,23 @@ class HiddenBlock:
         With `pool` a 2x2 max-pool, named `pool`, follows the convolution directly and halves both sizes, rounding down:
         what comes after has a quarter of the values to work on, and batch norm sees those that reach the activation.
         """
-        before = self.conv_before_activation(channels_in, channels_out, kernel=kernel, stride=stride)
+        before = self.make_conv_preactivation(channels_in, channels_out, kernel=kernel, stride=stride)
         linear, *norm = before.named_children()
         pools = [("pool", nn.MaxPool2d(2))] if pool else []
-        after = self.conv_from_activation(channels_out).named_children()
+        after = self.make_conv_activation(channels_out).named_children()
         return nn.Sequential(OrderedDict([linear, *pools, *norm, *after]))
 
-    def conv_before_activation(self, channels_in: int, channels_out: int, *, kernel: int, stride: int) -> nn.Sequential:
+    def make_conv_preactivation(
+        self, channels_in: int, channels_out: int, *, kernel: int, stride: int
+    ) -> nn.Sequential:
         """The first half of `conv`, where a residual sum is taken: it gives pieces * channels_out channels."""
         channels, bias = channels_out * self.pieces, not self._normalized_before
         linear = nn.Conv2d(channels_in, channels, kernel, stride=stride, padding=kernel // 2, bias=bias)
-        return nn.Sequential(self._linear_half(linear, channels_out, self.batchnorm.conv))
+        return nn.Sequential(self._linear_half(linear, channels_out, self.batchnorm.make_2d))
 
-    def conv_from_activation(self, channels: int) -> nn.Sequential:
+    def make_conv_activation(self, channels: int) -> nn.Sequential:
         """The second half of `conv`: pieces * channels channels -> channels."""
-        return nn.Sequential(self._activation_half(channels, self.batchnorm.conv))
+        return nn.Sequential(self._activation_half(channels, self.batchnorm.make_2d))
 
     @property
     def _normalized_before(self) -> bool:

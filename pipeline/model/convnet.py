@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
 from pipeline.model.block import HiddenBlock
 
@@ -39,11 +39,11 @@ class ConvNet(nn.Module):
         head: str,
     ):
         super().__init__()
-        width = fields.whole("width", width, at_least=1)
-        depth = fields.whole("depth", depth, at_least=1)
-        pool_every = fields.whole("pool_every", pool_every, at_least=1)
-        fields.choice("head", head, ["flatten", "average"])
-        refuse_vectors(input_shape)
+        width = validation.integer("width", width, at_least=1)
+        depth = validation.integer("depth", depth, at_least=1)
+        pool_every = validation.integer("pool_every", pool_every, at_least=1)
+        validation.one_of("head", head, ["flatten", "average"])
+        require_image_input(input_shape)
         _refuse_too_many_pools(input_shape, depth, pool_every)
 
         channels, height, breadth = input_shape
@@ -52,7 +52,7 @@ class ConvNet(nn.Module):
         for i in range(depth):
             out = width * 2 ** (i // pool_every)
             last, pool = i + 1 == depth, (i + 1) % pool_every == 0
-            layers[f"conv{i + 1}"] = (block if last else undropped).conv(channels, out, kernel=3, pool=pool)
+            layers[f"conv{i + 1}"] = (block if last else undropped).make_conv(channels, out, kernel=3, pool=pool)
             channels = out
             if pool:
                 height, breadth = height // 2, breadth // 2
@@ -65,7 +65,7 @@ class ConvNet(nn.Module):
         return self.output(self.head(self.hidden(x)))
 
 
-def refuse_vectors(input_shape: tuple[int, int, int]) -> None:
+def require_image_input(input_shape: tuple[int, int, int]) -> None:
     """Raise `UserError` when the input has no spatial extent, (D, 1, 1), which is no work for a convolution."""
     if input_shape[1:] == (1, 1):
         raise UserError(

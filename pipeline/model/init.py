@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
 from pipeline.model import activations
-from pipeline.model.batchnorm import normalizing_by_batch
+from pipeline.model.batchnorm import batch_statistics_mode
 
 Rule = Callable[..., None]
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -30,7 +30,7 @@ def zeros(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: 
 
 def gaussian(weight: Tensor, *, std: float, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
     """std * randn, whatever the fans. Raises `UserError` unless std is finite and at least 0."""
-    weight.normal_(0, fields.real("std", std, at_least=0), generator=generator)
+    weight.normal_(0, validation.number("std", std, at_least=0), generator=generator)
 
 
 def xavier(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
@@ -79,7 +79,7 @@ def lsuv(network: nn.Module, layers: Sequence[nn.Module], probe: Tensor) -> None
 
     hooks = [layer.register_forward_hook(scale) for layer in layers]
     try:
-        with normalizing_by_batch(network):
+        with batch_statistics_mode(network):
             network(probe)
     finally:
         for hook in hooks:
@@ -100,18 +100,18 @@ class Init:
     bias: float
     output_scale: float | None
     gain: float | None
-    after: Callable[[nn.Module, Sequence[nn.Module], Tensor], None] | None = None
+    data_dependent_step: Callable[[nn.Module, Sequence[nn.Module], Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.weight):
             raise UserError(
                 f"{self.weight!r} is no rule; choose one by its option: init={self.weight}.", field="weight"
             )
-        fields.real("bias", self.bias)
+        validation.number("bias", self.bias)
         if self.output_scale is not None:
-            fields.real("output_scale", self.output_scale, at_least=0)
+            validation.number("output_scale", self.output_scale, at_least=0)
         if self.gain is not None:
-            fields.real("gain", self.gain, above=0)
+            validation.number("gain", self.gain, above=0)
 
 
 def initialize(
@@ -131,7 +131,7 @@ def initialize(
     """
     generator = torch.Generator().manual_seed(seed)
     gain = activations.gain(activation) if init.gain is None else init.gain
-    pieces = activations.multiplier(activation())
+    pieces = activations.channel_multiplier(activation())
     layers = [module for module in network.modules() if isinstance(module, _LAYERS)]
     layers = [layer for layer in layers if layer.weight.requires_grad]
     with torch.no_grad():
@@ -141,14 +141,14 @@ def initialize(
             try:
                 _draw(layer, init.weight, own_scale, 1 if is_output else pieces, gain, generator)
             except UserError as error:  # an option of the rule
-                raise error.under("weight") from error
+                raise error.with_prefix("weight") from error
             if layer.bias is not None:
                 layer.bias.fill_(0 if is_output else init.bias)
-    if init.after is not None:
+    if init.data_dependent_step is not None:
         if probe is None:
             raise ValueError("this init corrects the weights on data: it needs a probe batch")
         scaled = [layer for layer in layers if layer is not output or init.output_scale is None]
-        init.after(network, scaled, probe)
+        init.data_dependent_step(network, scaled, probe)
 
 
 def _draw(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
 
 
@@ -21,15 +21,15 @@ class Loss(nn.Module):
         """(N, C), (N,) -> (N,)."""
         raise NotImplementedError
 
-    def expected_first(self, classes: int) -> float | None:
+    def initial_loss(self, classes: int) -> float | None:
         """The loss of a network whose logits are all zero; None where that is not known."""
         raise NotImplementedError
 
-    def chance(self, shares: Tensor) -> float | None:
+    def baseline_loss(self, class_frequencies: Tensor) -> float | None:
         """The lowest loss of an answer that does not look at the image, where classes have the `shares` (C,)."""
-        return self.expected_first(len(shares))
+        return self.initial_loss(len(class_frequencies))
 
-    def unregularized(self) -> Loss:
+    def without_smoothing(self) -> Loss:
         """The loss without what keeps it from reaching zero, for learning examples by heart; itself by default."""
         return self
 
@@ -42,20 +42,20 @@ class CrossEntropy(Loss):
 
     def __init__(self, *, label_smoothing: float):
         super().__init__()
-        self.label_smoothing = fields.real("label_smoothing", label_smoothing, at_least=0, below=1)
+        self.label_smoothing = validation.number("label_smoothing", label_smoothing, at_least=0, below=1)
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
 
-    def expected_first(self, classes: int) -> float:
+    def initial_loss(self, classes: int) -> float:
         return math.log(classes)
 
-    def chance(self, shares: Tensor) -> float:
+    def baseline_loss(self, shares: Tensor) -> float:
         """The entropy of the labels, smoothed ones where they are smoothed: -sum_j q_j ln q_j."""
         smoothed = (1 - self.label_smoothing) * shares.double() + self.label_smoothing / len(shares)
         return float(-torch.xlogy(smoothed, smoothed).sum())
 
-    def unregularized(self) -> CrossEntropy:
+    def without_smoothing(self) -> CrossEntropy:
         """Without smoothing, under which even a perfect answer costs something."""
         return CrossEntropy(label_smoothing=0.0)
 
@@ -65,14 +65,14 @@ class Hinge(Loss):
 
     def __init__(self, *, margin: float):
         super().__init__()
-        self.margin = fields.real("margin", margin, above=0)
+        self.margin = validation.number("margin", margin, above=0)
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         labels = labels.unsqueeze(1)
         violations = (logits - logits.gather(1, labels) + self.margin).clamp(min=0)
         return violations.scatter(1, labels, 0.0).sum(1)
 
-    def expected_first(self, classes: int) -> float:
+    def initial_loss(self, classes: int) -> float:
         return (classes - 1) * self.margin
 
 
@@ -82,10 +82,10 @@ class MeanSquaredError(Loss):
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (logits - F.one_hot(labels, logits.shape[1])).square().mean(1)
 
-    def expected_first(self, classes: int) -> float:
+    def initial_loss(self, classes: int) -> float:
         return 1 / classes
 
-    def chance(self, shares: Tensor) -> float:
+    def baseline_loss(self, shares: Tensor) -> float:
         """The mean answer p has (1 / C) sum_j p_j (1 - p_j)."""
         return float((shares.double() * (1 - shares.double())).mean())
 
@@ -93,7 +93,7 @@ class MeanSquaredError(Loss):
 class CustomLoss(Loss):
     """A user's own `function(logits, labels)`, which reduces as it likes to one number.
 
-    Its first loss is its attribute `expected_first`, a number or a function of C, where it has one. `per_example` calls
+    Its first loss is its attribute `initial_loss`, a number or a function of C, where it has one. `per_example` calls
     it on each example alone. Raises `UserError` when it is not callable or does not return one number.
     """
 
@@ -113,9 +113,9 @@ class CustomLoss(Loss):
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         return torch.stack([self(z, y) for z, y in zip(logits.split(1), labels.split(1), strict=True)])
 
-    def expected_first(self, classes: int) -> float | None:
+    def initial_loss(self, classes: int) -> float | None:
         function = self.function.func if isinstance(self.function, functools.partial) else self.function
-        expected = getattr(function, "expected_first", None)
+        expected = getattr(function, "initial_loss", None)
         if callable(expected):
             expected = expected(classes)
         return None if expected is None else float(expected)

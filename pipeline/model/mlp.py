@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
 from pipeline.model.block import HiddenBlock
 
@@ -29,10 +29,10 @@ class MLP(nn.Module):
         depth: int,
     ):
         super().__init__()
-        widths = _widths(width, fields.whole("depth", depth, at_least=0))
+        widths = _widths(width, validation.integer("depth", depth, at_least=0))
         channels, height, breadth = input_shape
         fans = [channels * height * breadth, *widths]
-        layers = [(f"dense{i}", block.dense(fans[i - 1], fans[i])) for i in range(1, len(fans))]
+        layers = [(f"dense{i}", block.make_dense(fans[i - 1], fans[i])) for i in range(1, len(fans))]
         self.hidden = nn.Sequential(OrderedDict(layers))
         self.output = nn.Linear(fans[-1], classes)
 
@@ -42,8 +42,8 @@ class MLP(nn.Module):
 
 def _widths(width: int | Sequence[int], depth: int) -> list[int]:
     if isinstance(width, str) or not isinstance(width, Sequence):
-        return [fields.whole("width", width, at_least=1)] * depth
+        return [validation.integer("width", width, at_least=1)] * depth
     if len(width) != depth:
         problem = f"{depth} hidden layers, but the widths {list(width)} are for {len(width)}. Set it to {len(width)}."
         raise UserError(problem, field="depth")
-    return [fields.whole("width", each, at_least=1) for each in width]
+    return [validation.integer("width", each, at_least=1) for each in width]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from pipeline import fields
+from pipeline import validation
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -23,7 +23,7 @@ def decay_groups(network: nn.Module, *, l2: float) -> list[dict[str, Any]]:
     PReLU's slopes are not: shrinking them limits what the network can express without making it simpler.
     Each parameter occurs once, frozen ones never. Raises `UserError` for a negative or non-finite `l2`.
     """
-    l2 = fields.real("l2", l2, at_least=0)
+    l2 = validation.number("l2", l2, at_least=0)
     decayed, others = _split(network)
     groups = [{"params": decayed, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

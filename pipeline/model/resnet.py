@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.model.block import HiddenBlock
-from pipeline.model.convnet import refuse_vectors
+from pipeline.model.convnet import require_image_input
 
 
 class ResNet(nn.Module):
@@ -24,10 +24,10 @@ class ResNet(nn.Module):
 
     def __init__(self, input_shape: tuple[int, int, int], classes: int, block: HiddenBlock, *, width: int, depth: int):
         super().__init__()
-        width = fields.whole("width", width, at_least=1)
-        depth = fields.whole("depth", depth, at_least=1)
-        refuse_vectors(input_shape)
-        self.stem = replace(block, dropout=0.0).conv(input_shape[0], width, kernel=3)
+        width = validation.integer("width", width, at_least=1)
+        depth = validation.integer("depth", depth, at_least=1)
+        require_image_input(input_shape)
+        self.stem = replace(block, dropout=0.0).make_conv(input_shape[0], width, kernel=3)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels = width
         for stage in range(3):
@@ -54,12 +54,12 @@ class Residual(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, block: HiddenBlock, *, stride: int):
         super().__init__()
-        self.first = block.conv(channels_in, channels_out, kernel=3, stride=stride)
-        self.second = block.conv_before_activation(channels_out, channels_out, kernel=3, stride=1)
+        self.first = block.make_conv(channels_in, channels_out, kernel=3, stride=stride)
+        self.second = block.make_conv_preactivation(channels_out, channels_out, kernel=3, stride=1)
         same = stride == 1 and channels_in == channels_out * block.pieces
-        project = block.conv_before_activation
+        project = block.make_conv_preactivation
         self.shortcut = nn.Identity() if same else project(channels_in, channels_out, kernel=1, stride=stride)
-        self.after = replace(block, dropout=0.0).conv_from_activation(channels_out)
+        self.after = replace(block, dropout=0.0).make_conv_activation(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after(self.second(self.first(x)) + self.shortcut(x))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError, did_you_mean
 
 # Without a second, auxiliary output in training; and said aloud, since a silent init_weights warns.
@@ -31,7 +31,7 @@ def torchvision_model(
     if input_shape[0] not in (1, 3):
         raise UserError(f"torchvision's networks take 1 or 3 channels, not {input_shape[0]}. Use model=convnet.")
     if resize is not None:
-        resize = fields.whole("resize", resize, at_least=1)
+        resize = validation.integer("resize", resize, at_least=1)
     network = TorchvisionModel(_build(name, classes), resize)
     _try(network, input_shape, classes, name)
     return network

@@ -18,11 +18,11 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 STATUSES = ("", "passed", "failed", "warning", "info", "skipped", "interrupted", "error", "running")
 
 
-class Markup(str):
+class PlotlyMarkup(str):
     """A label inside a chart in which Plotly's own few tags (`<br>`, `<b>`) are meant; escape its parts by `label`."""
 
 
-def label(text: object) -> str:
+def escape_plotly(text: object) -> str:
     """Text for a `Markup`: Plotly reads `<br>` and `&lt;` in labels, so what is not meant so is spelled out."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -62,7 +62,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PngImage:
     """A PNG, `scale` times as large on the screen as its pixels."""
 
     png: bytes
@@ -72,7 +72,7 @@ class Picture:
     scale: float = 2.0
 
 
-Cell = str | int | float | None | Link | Picture
+Cell = str | int | float | None | Link | PngImage
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Images:
     """Pictures with their captions, side by side."""
 
     title: str
-    items: Sequence[tuple[str, Picture]]
+    items: Sequence[tuple[str, PngImage]]
     note: str = ""
     wide: bool = True
 
@@ -111,7 +111,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class StatTiles:
     """What was measured against what was expected, large: (name, value, note, status)."""
 
     items: Sequence[tuple[str, str, str, str]]
@@ -129,14 +129,14 @@ class Callout:
 
 
 @dataclass(frozen=True)
-class Scripted:
+class ScriptSlot:
     """A place that one of the page's own scripts fills."""
 
     id: str
     title: str
 
 
-Block = Scripted | Chart | Table | Images | Text | Command | Numbers | Callout
+Block = ScriptSlot | Chart | Table | Images | Text | Command | StatTiles | Callout
 
 
 @dataclass(frozen=True)

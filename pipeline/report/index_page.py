@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.report.blocks import Link, Numbers, Scripted, Section, Table, Text
-from pipeline.report.figures.axes import digits
-from pipeline.report.markup import MARKS
-from pipeline.report.page import page
+from pipeline.report.blocks import Link, ScriptSlot, Section, StatTiles, Table, Text
+from pipeline.report.figures.traces import round_significant
+from pipeline.report.html import MARKS
+from pipeline.report.page import render_page
 
 CURVES = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 COMPARED = 200
@@ -18,7 +18,7 @@ COMPARED = 200
 
 
 @dataclass(frozen=True)
-class Listed:
+class RunRow:
     """A run as the index tells it. `config`: every key in dotted form; `curves`: columns of history.csv."""
 
     label: str
@@ -34,7 +34,7 @@ class Listed:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-def index_page(runs: Sequence[Listed], *, folder: str) -> str:
+def index_page(runs: Sequence[RunRow], *, folder: str) -> str:
     """The page; `runs`: the newest first."""
     counts = Counter(run.status for run in runs)
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
@@ -45,20 +45,20 @@ def index_page(runs: Sequence[Listed], *, folder: str) -> str:
     compared = [run for run in runs if run.config][:COMPARED]
     data = {"runs": [_plain(run, _telling(compared)) for run in compared]}
     sections = [Section("runs", [_table(runs)] if runs else [Text(f"There are no runs in {folder}.", muted=True)])]
-    sections.append(Section("compare", [Scripted("side-by-side", "Two runs, side by side")]))
-    return page(
+    sections.append(Section("compare", [ScriptSlot("side-by-side", "Two runs, side by side")]))
+    return render_page(
         title=folder,
         verdict=f"{len(runs)} runs" if len(runs) != 1 else "1 run",
         status="",
         subtitle=told,
-        top=[Numbers(tiles)] if runs else [],
+        top=[StatTiles(tiles)] if runs else [],
         sections=sections,
         scripts=[(Path(__file__).parent / "compare.js").read_text()],
         data=data,
     )
 
 
-def _table(runs: Sequence[Listed]) -> Table:
+def _table(runs: Sequence[RunRow]) -> Table:
     headers = ["run", "started", "verdict", "validation", "test", "seconds", "first finding", "overrides"]
     rows = [
         [
@@ -76,13 +76,13 @@ def _table(runs: Sequence[Listed]) -> Table:
     return Table(headers, rows)
 
 
-def _telling(runs: Sequence[Listed]) -> set[str]:
+def _telling(runs: Sequence[RunRow]) -> set[str]:
     """Keys in which not all runs agree: the others can differ between no two."""
     values: dict[str, set[str | None]] = {key: set() for run in runs for key in run.config}
     return {key for key in values if len({run.config.get(key) for run in runs}) > 1}
 
 
-def _plain(run: Listed, keys: set[str]) -> dict[str, object]:
+def _plain(run: RunRow, keys: set[str]) -> dict[str, object]:
     return {
         "label": run.label,
         "status": run.status,
@@ -90,5 +90,5 @@ def _plain(run: Listed, keys: set[str]) -> dict[str, object]:
         "test": None if run.test is None else f"{run.test:.4f}",
         "seconds": f"{run.seconds:.1f}",
         "config": {key: value for key, value in run.config.items() if key in keys},
-        "curves": {key: digits(run.curves[key]) for key in CURVES if run.curves.get(key)},
+        "curves": {key: round_significant(run.curves[key]) for key in CURVES if run.curves.get(key)},
     }

@@ -19,15 +19,15 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.blocks import Block, Chart, Markup, Section, label
-from pipeline.report.markup import block_html, chip_html
+from pipeline.report.blocks import Block, Chart, PlotlyMarkup, Section, escape_plotly
+from pipeline.report.html import block_html, chip_html
 
 HERE = Path(__file__).parent
 TEMPLATES = ("hovertemplate", "texttemplate")
 """Written by us, with Plotly's markup in them."""
 
 
-def page(
+def render_page(
     *,
     title: str,
     verdict: str,
@@ -89,7 +89,7 @@ def _plain(chart: Chart) -> dict[str, Any]:
 def _as_text(value: Any, key: str = "") -> Any:
     """The figure with all that Plotly would read as markup spelled out."""
     if isinstance(value, str):
-        return str(value) if isinstance(value, Markup) or key in TEMPLATES else label(value)
+        return str(value) if isinstance(value, PlotlyMarkup) or key in TEMPLATES else escape_plotly(value)
     if isinstance(value, Mapping):
         return {name: _as_text(inner, name) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.blocks import Picture
+from pipeline.report.blocks import PngImage
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """Channels -> grey, grey with alpha, RGB, RGBA (PNG, section 11.2.2)."""
@@ -26,8 +26,8 @@ def png(pixels: Any) -> bytes:
     )
 
 
-def picture(pixels: Any, alt: str, *, scale: float) -> Picture:
-    return Picture(png(pixels), alt, width=pixels.shape[1], height=pixels.shape[0], scale=scale)
+def picture(pixels: Any, alt: str, *, scale: float) -> PngImage:
+    return PngImage(png(pixels), alt, width=pixels.shape[1], height=pixels.shape[0], scale=scale)
 
 
 def strip(tiles: Any, *, gap: int = 1, fill: int = 0) -> Any:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.blocks import Block, Callout, Command, Numbers, Section, Table, Text
-from pipeline.report.page import page
-from pipeline.report.run import Run, outputs_of, read_run
-from pipeline.report.stage_sections import PLANNED, charts_of, data_blocks, measured, tile
-from pipeline.runs.directory import write_text
+from pipeline.report.blocks import Block, Callout, Command, Section, StatTiles, Table, Text
+from pipeline.report.page import render_page
+from pipeline.report.run_files import Run, outputs_dir_of, read_run
+from pipeline.report.stage_sections import STAGES, data_blocks, evidence_tiles, headline_tile, stage_charts
+from pipeline.runs.paths import write_text
 
 REPORT = "report.html"
 FINDINGS = 6
@@ -23,7 +23,7 @@ FINDINGS = 6
 def write_report(directory: Path) -> Path:
     """Make report.html in a run's directory anew, from what lies there. Raises `FileNotFoundError` where no run is."""
     run = read_run(directory)
-    home = os.path.relpath(outputs_of(directory.resolve()) / "index.html", directory.resolve())
+    home = os.path.relpath(outputs_dir_of(directory.resolve()) / "index.html", directory.resolve())
     write_text(directory / REPORT, run_page(run, home=home))
     return directory / REPORT
 
@@ -37,7 +37,7 @@ def run_page(run: Run, *, home: str = "") -> str:
     sections = [Section("data", data_blocks(run), summary=_sizes(record))]
     sections += [_stage(run, name, used) for name in _every_stage(run)]
     sections.append(Section("run", _about(run)))
-    return page(
+    return render_page(
         title=f"{record['name']} / {run.id}",
         verdict=verdict(run),
         status="warning" if record["status"] == "passed" and _warned(run) else record["status"],
@@ -84,16 +84,18 @@ def _score(run: Run) -> str:
 def _top(run: Run) -> tuple[list[Block], set[str]]:
     """What is seen first: numbers, what to do, and the charts that tell why. Also the names of those charts."""
     findings = [f for f in run.findings if f["severity"] != "info"]
-    tiles = [one for name, stage in run.stages.items() if (one := tile(name, stage, run.signals.get(name, {})))]
+    tiles = [
+        one for name, stage in run.stages.items() if (one := headline_tile(name, stage, run.signals.get(name, {})))
+    ]
     if findings and not any(one[3] in ("failed", "warning") for one in tiles):
-        tiles += measured(findings[0])[:3]
-    blocks: list[Block] = [Numbers(tiles)] if tiles else []
+        tiles += evidence_tiles(findings[0])[:3]
+    blocks: list[Block] = [StatTiles(tiles)] if tiles else []
     blocks += [callout(finding, run.record["command"], first=i == 0) for i, finding in enumerate(findings[:FINDINGS])]
     if len(findings) > FINDINGS:
         blocks.append(Text(f"{len(findings) - FINDINGS} more findings stand in their stages.", muted=True))
     worst = findings[0]["stage"] if findings else None
     for name in [worst, "train", "lr_range", "overfit", "sanity"]:
-        charts = charts_of(name, run)[:2] if name else []
+        charts = stage_charts(name, run)[:2] if name else []
         if charts:
             break
     blocks += charts if len(charts) > 1 else [replace(chart, wide=True) for chart in charts]
@@ -116,12 +118,14 @@ def callout(finding: Mapping[str, Any], command: str, *, first: bool = True) -> 
 
 
 def _every_stage(run: Run) -> list[str]:
-    return list(dict.fromkeys([*run.planned, *run.stages, *(name for name in PLANNED if name in run.signals)]))
+    return list(dict.fromkeys([*run.planned, *run.stages, *(name for name in STAGES if name in run.signals)]))
 
 
 def _stage(run: Run, name: str, used: set[str]) -> Section:
     stage = run.stages.get(name)
-    charts: list[Block] = [chart for chart in charts_of(name, run, whole=True) if getattr(chart, "id", "") not in used]
+    charts: list[Block] = [
+        chart for chart in stage_charts(name, run, whole=True) if getattr(chart, "id", "") not in used
+    ]
     if stage is None:
         began = name in run.signals or name == next((n for n in run.planned if n not in run.stages), None)
         status = run.record["status"] if began and run.record["status"] not in ("passed", "failed") else "skipped"

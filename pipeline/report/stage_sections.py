@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report import expectations
+from pipeline.report import expected_values
 from pipeline.report.blocks import Block, Chart, Text
-from pipeline.report.figures import answers, curves, data, layers
+from pipeline.report.figures import curves, data, layers, predictions
 
 if TYPE_CHECKING:
-    from pipeline.report.run import Run
+    from pipeline.report.run_files import Run
 
-PLANNED = ("sanity", "overfit", "lr_range", "train", "ensemble", "evaluate")
-SPREAD = ("vanishing_activations", "exploding_activations", "saturated_units", "dead_units", "symmetric_units")
+STAGES = ("sanity", "overfit", "lr_range", "train", "ensemble", "evaluate")
+ACTIVATION_CHECKS = (
+    "vanishing_activations",
+    "exploding_activations",
+    "saturated_units",
+    "dead_units",
+    "symmetric_units",
+)
 """Checks that look at how activations are spread."""
 
 
-def tile(name: str, stage: Mapping[str, Any], signals: Mapping[str, Any]) -> tuple[str, str, str, str] | None:
+def headline_tile(name: str, stage: Mapping[str, Any], signals: Mapping[str, Any]) -> tuple[str, str, str, str] | None:
     """(what, value, note, status) for the row of large numbers."""
     m = stage["metrics"]
     found = {finding["check"] for finding in stage["findings"] if finding["severity"] != "info"}
@@ -49,13 +55,13 @@ def tile(name: str, stage: Mapping[str, Any], signals: Mapping[str, Any]) -> tup
     return None
 
 
-def measured(finding: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def evidence_tiles(finding: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Tiles of what a finding rests on."""
     status = "failed" if finding["severity"] == "failure" else "warning"
     return [(name.replace("_", " "), _number(value), "", status) for name, value in finding["measured"].items()]
 
 
-def charts_of(name: str, run: Run, *, whole: bool = False) -> list[Any]:
+def stage_charts(name: str, run: Run, *, whole: bool = False) -> list[Any]:
     """The stage's charts, the telling ones first; the `whole` section also has its table and pictures."""
     signals, stage = run.signals.get(name, {}), run.stages.get(name)
     findings = list(stage["findings"]) if stage else []
@@ -66,15 +72,15 @@ def charts_of(name: str, run: Run, *, whole: bool = False) -> list[Any]:
     if stage is None:  # not judged
         return shown
     found = {finding["check"]: finding["severity"] for finding in findings}
-    table = expectations.table(name, signals, found)
+    table = expected_values.table(name, signals, found)
     return [*([table] if table else []), *shown]
 
 
 def _blocks(name: str, run: Run, signals: Any, metrics: Any, findings: list[Any]) -> list[Block | None]:
     if name == "overfit":
-        return [curves.heart(signals)]
+        return [curves.overfit_curve(signals)]
     if name == "ensemble":
-        return [answers.members(metrics)]
+        return [predictions.members(metrics)]
     if name == "lr_range":
         return [curves.lr_range(metrics)]
     stages = {"sanity": _sanity, "train": _train, "evaluate": _evaluate}
@@ -82,9 +88,10 @@ def _blocks(name: str, run: Run, signals: Any, metrics: Any, findings: list[Any]
 
 
 def _sanity(run: Run, signals: Any, metrics: Any, findings: list[Any]) -> list[Block | None]:
-    ill = any(finding["check"] in SPREAD for finding in findings)
-    chart = layers.hills(signals.get("histograms") or {}, id="spread-before", title="Activations before training",
-                         ill=ill, note=_HILLS)  # fmt: skip
+    ill = any(finding["check"] in ACTIVATION_CHECKS for finding in findings)
+    chart = layers.activation_ridgeline(
+        signals.get("histograms") or {}, id="spread-before", title="Activations before training", ill=ill, note=_HILLS
+    )
     return [
         chart,
         layers.first_gradients(signals.get("gradients") or {}),
@@ -96,7 +103,7 @@ def _train(run: Run, signals: Any, metrics: Any, findings: list[Any]) -> list[Bl
     samples, units = signals.get("samples") or {}, signals.get("units") or {}
     test = run.stages.get("evaluate", {}).get("metrics", {}).get("test_accuracy")
     before = run.signals.get("sanity", {}).get("activations") or {}
-    ill = any(finding["check"] in SPREAD for finding in findings)
+    ill = any(finding["check"] in ACTIVATION_CHECKS for finding in findings)
     if not signals:
         return []
     shape = metrics.get("loss_shape")
@@ -105,22 +112,23 @@ def _train(run: Run, signals: Any, metrics: Any, findings: list[Any]) -> list[Bl
         curves.accuracy(signals, test=test),
         layers.gradients(samples),
         layers.updates(samples),
-        layers.hills(signals.get("histograms") or {}, id="spread-after", title="Activations after training", ill=ill,
-                     note=_HILLS),
-        layers.off(before, units),
+        layers.activation_ridgeline(
+            signals.get("histograms") or {}, id="spread-after", title="Activations after training", ill=ill, note=_HILLS
+        ),
+        layers.inactive_units(before, units),
         curves.rate(samples),
         data.filters(run.pictures.get("train", {}), "First-layer filters after training"),
-    ]  # fmt: skip
+    ]
 
 
 def _evaluate(run: Run, signals: Any, metrics: Any, findings: list[Any]) -> list[Block | None]:
     classes = run.record["data"]["classes"]
     pictures = data.tiles(run.pictures.get("evaluate", {}))
     return [
-        answers.confusion(metrics, classes),
-        answers.calibration(metrics),
-        answers.per_class(metrics),
-        answers.mistakes(metrics, pictures, classes),
+        predictions.confusion(metrics, classes),
+        predictions.calibration(metrics),
+        predictions.per_class(metrics),
+        predictions.mistakes(metrics, pictures, classes),
     ]
 
 
@@ -133,8 +141,8 @@ def data_blocks(run: Run) -> list[Block]:
     classes, pictures = run.record["data"]["classes"], run.pictures.get("sanity", {})
     blocks: list[Block | None] = [
         data.examples(pictures, classes),
-        *data.planes(pictures, classes),
-        data.counts(classes, run.record["data"]["class_counts"]),
+        *data.pca_scatter(pictures, classes),
+        data.class_counts(classes, run.record["data"]["class_counts"]),
         data.mean(pictures),
     ]
     return [block for block in blocks if block is not None] or [Text("No pictures of the data were kept.", muted=True)]

@@ -13,22 +13,22 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.bar import Bar
 from pipeline.report.console import console as make_console
 from pipeline.report.console import is_live
+from pipeline.report.progress_bar import StageProgress
 
 if TYPE_CHECKING:
     from pipeline.checks import Finding
-    from pipeline.fixing import Fix
-    from pipeline.parts import Parts
-    from pipeline.workflow import RunResult
+    from pipeline.workflow.attempt import FixAttempt
+    from pipeline.workflow.components import Components
+    from pipeline.workflow.sequence import RunResult
 
 _COLOURS = {"failure": "red", "warning": "yellow", "info": "cyan"}
 NARROW = 72
 """Columns below which a table of findings would break its words."""
 
 
-class Ended(Protocol):
+class StageResult(Protocol):
     """What is told of a stage's outcome."""
 
     @property
@@ -51,43 +51,43 @@ class Terminal:
     def __init__(self, *, verbose: int, console: Console | None = None):
         self.console = console or make_console(unheard=True)  # hours of training are worth more than its lines
         self.verbose = verbose
-        self._bar: Bar | None = None
+        self._bar: StageProgress | None = None
         self._told: dict[str, str] = {}  # findings told while the stage runs: check -> severity
 
-    def run_begins(self, parts: Parts) -> None:
+    def run_begins(self, parts: Components) -> None:
         data = parts.data
         channels, height, width = data.input_shape
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
         shape = f"{channels}x{height}x{width}" if height * width > 1 else f"{channels} features"
         self.console.print(f"{escape(data.name)}: {len(data.classes)} classes, {shape}; {sizes}", style="dim")
 
-    def stage_begins(self, name: str) -> None:
+    def on_stage_start(self, name: str) -> None:
         self._told = {}
         if self.verbose == 0 or not is_live(self.console):
             return
-        self._bar = Bar(name, console=self.console)
+        self._bar = StageProgress(name, console=self.console)
 
     def progress(self, done: float, total: float, *, unit: str = "steps", **numbers: float) -> None:
         if self._bar is not None:
             self._bar.update(done, total, unit=unit, numbers=numbers)
 
-    def finding(self, finding: Finding) -> None:
+    def on_finding(self, finding: Finding) -> None:
         """What holds already while the stage runs, above the bar; told again only when it gets worse or milder."""
         if self.verbose > 0 and self._told.get(finding.check) != finding.severity:
             self._told[finding.check] = finding.severity
-            self._whole(finding)
+            self._print_finding(finding)
 
-    def stage_ends(self, outcome: Ended, *, resumed: bool = False) -> None:
+    def on_stage_end(self, outcome: StageResult, *, resumed: bool = False) -> None:
         self.close()
         verdict = Text("passed", "green") if outcome.passed else Text("FAILED", "bold red")
         note = "  (from the run resumed)" if resumed else ""
         head = Text.assemble((f"{outcome.name:<9} ", "bold"), verdict, f"  {outcome.seconds:5.1f} s  ")
-        self._beside(head, Text(outcome.headline + note))
+        self._print_columns(head, Text(outcome.headline + note))
         for finding in outcome.findings:
             if self._told.pop(finding.check, None) == finding.severity:
                 self._print(self._title(finding) + Text(": as told above", "dim"))
             else:
-                self._whole(finding)
+                self._print_finding(finding)
         for check in self._told:
             self._print(Text(f"{check}: told above, and no longer so at the end", "dim"))
         if self.verbose >= 2:
@@ -99,7 +99,7 @@ class Terminal:
                 if value is not None:
                     self.console.print(Text(f"          peak memory: {name} = {value}", "dim"))
 
-    def _beside(self, head: Text, rest: Text) -> None:
+    def _print_columns(self, head: Text, rest: Text) -> None:
         """Two parts of a line, of which the second goes on below itself, or where that is thin, below the first."""
         if self.console.soft_wrap:
             self.console.print(head + rest)
@@ -113,7 +113,7 @@ class Terminal:
             table.add_row(head, rest)
             self.console.print(table)
 
-    def _whole(self, finding: Finding) -> None:
+    def _print_finding(self, finding: Finding) -> None:
         self._print(self._title(finding))
         self._print(Text(finding.message))
         self._labelled("expected", Text(finding.expected))
@@ -142,11 +142,11 @@ class Terminal:
         else:  # wrapped lines keep the indent
             self.console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
-    def fix_begins(self, finding: Finding, stage: str) -> None:
+    def on_fix_start(self, finding: Finding, stage: str) -> None:
         """What is tried against a finding, before the stages run again."""
         self.console.print(Text.assemble(("fix  ", "bold"), f"{finding.check}: trying {' '.join(finding.remedy)}"))
 
-    def fix_ends(self, fix: Fix) -> None:
+    def on_fix_end(self, fix: FixAttempt) -> None:
         """Whether it is kept, why, and the key measure before and after."""
         said = Text("kept", "green") if fix.kept else Text("not kept", "yellow")
         after = fix.after
@@ -156,7 +156,7 @@ class Terminal:
             change = f"; {after.measure} {since}{after.value:.4g}"
         self.console.print(Text.assemble(("fix  ", "bold"), said, f": {fix.reason}{change}"))
 
-    def fix_gives_up(self, reason: str) -> None:
+    def on_fix_exhausted(self, reason: str) -> None:
         self.console.print(Text.assemble(("fix  ", "bold"), reason))
 
     def summary(self, findings: Sequence[Finding]) -> None:

@@ -13,21 +13,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from pipeline.plain import to_plain
-from pipeline.runs.record import command_line, config_dir_flag, config_hash
-from pipeline.search.configurations import Configurations
-from pipeline.search.settings import Settings
-from pipeline.search.space import parameters
-from pipeline.search.trial import Parameter
+from pipeline.config.plain import to_dict
+from pipeline.runs.json_files import command_line, config_dir_flag, config_hash
+from pipeline.search.records import Parameter
+from pipeline.search.settings import SearchSettings
+from pipeline.search.space.space import parameters
+from pipeline.search.space.trial_configs import TrialConfigs
 
-NOT_TRIALS = ("search", "hydra", "verbose", "outputs", "name", "resume")
+SEARCH_ONLY_KEYS = ("search", "hydra", "verbose", "outputs", "name", "resume")
 """Keys that say how the search is run, or where, and nothing about a trial."""
 MULTIRUN = "hydra.mode=MULTIRUN"
 """What Hydra makes of --multirun, which a search implies."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """Everything that a process needs to work on a search; kept in the storage, so that jobs need nothing else."""
 
     typed: tuple[str, ...]
@@ -41,7 +41,7 @@ class Plan:
     @property
     def base(self) -> tuple[str, ...]:
         """What all trials share."""
-        return tuple(word for word in self.typed if _key(word).split(".")[0].split("/")[0] not in NOT_TRIALS)
+        return tuple(word for word in self.typed if _key(word).split(".")[0].split("/")[0] not in SEARCH_ONLY_KEYS)
 
     def command(self, hydra: Sequence[str] = ()) -> str:
         """That starts the search again, or goes on; `hydra`: overrides of Hydra's own configuration."""
@@ -49,34 +49,34 @@ class Plan:
         return command_line([*config_dir_flag(self.config_dir), *own, *self.typed, *self.sweeps])
 
 
-def plan_from(noted: Mapping[str, Any]) -> Plan:
+def plan_from_dict(noted: Mapping[str, Any]) -> SearchPlan:
     """As it was kept in the storage, where tuples are lists."""
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()}
-    return Plan(**fields)
+    return SearchPlan(**fields)
 
 
-def planned(
-    config: DictConfig, arguments: Sequence[str], settings: Settings
-) -> tuple[Plan, Configurations, tuple[Parameter, ...]]:
+def make_plan(
+    config: DictConfig, arguments: Sequence[str], settings: SearchSettings
+) -> tuple[SearchPlan, TrialConfigs, tuple[Parameter, ...]]:
     """What is searched; every mistake in it is a `UserError`."""
-    words = parsed(arguments)
+    words = parse_overrides(arguments)
     if not any(o.is_sweep_override() for o in words):
-        words += parsed(settings.space)
+        words += parse_overrides(settings.space)
     space = parameters(words)
     typed = tuple(str(o.input_line) for o in words if not o.is_sweep_override())
     sweeps = tuple(str(o.input_line) for o in words if o.is_sweep_override())
     folders = [s.path for s in config.hydra.runtime.config_sources if s.provider == "command-line"]
-    plan = Plan(typed, sweeps, next(iter(folders), None))
-    configurations = Configurations(plan.base, space, config_dir=plan.config_dir)
-    neutral = configurations.neutral
-    configurations.check()
-    decisive = [config_hash(to_plain(neutral)), [dataclasses.asdict(p) for p in space], settings.decisive()]
+    plan = SearchPlan(typed, sweeps, next(iter(folders), None))
+    configurations = TrialConfigs(plan.base, space, config_dir=plan.config_dir)
+    neutral = configurations.base_config
+    configurations.validate()
+    decisive = [config_hash(to_dict(neutral)), [dataclasses.asdict(p) for p in space], settings.fingerprint_fields()]
     fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
     directory = Path(str(config.outputs)) / str(config.name) / f"search_{fingerprint}"
     return dataclasses.replace(plan, fingerprint=fingerprint, directory=str(directory.resolve())), configurations, space
 
 
-def parsed(words: Sequence[str]) -> list[Override]:
+def parse_overrides(words: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(words))
 
 

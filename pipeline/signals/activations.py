@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.signals.operations import ACTIVATIONS, BOUNDS, RECTIFIERS, Watch, numbered, tensors
+from pipeline.signals.aten_ops import ACTIVATIONS, BOUNDED, RELU_LIKE, OperationTracer, tensors, unique_namer
 
-NEAR = 0.02
+SATURATION_MARGIN = 0.02
 """Saturated: within this share of the function's range from one of its bounds. tanh' is 0.08 there, sigmoid' 0.02."""
 
-VALUES = 2**16
+MAX_VALUES = 2**16
 """Of one layer that are looked at in a sampled step: enough for a percent, cheap beside the step."""
 
-NUMBERS = ("mean", "std", "unit_std", "zero", "saturated", "positive")
-SATURATED = NUMBERS.index("saturated")
+STATISTICS = ("mean", "std", "unit_std", "zero", "saturated", "positive")
+SATURATED = STATISTICS.index("saturated")
 
 
 @dataclass
@@ -39,7 +39,7 @@ Known = Mapping[nn.Module, tuple[str, str]]
 """Modules whose output is that of an activation -> what it is called, its kind."""
 
 
-class Activations(Watch):
+class Activations(OperationTracer):
     """Summarizes the output of every activation as it is computed. `limit`: most values looked at per layer; None: all.
     With `silent_only` just what passes no gradient is told, `dead` and `saturated`, in a third to a tenth of the time;
     the other numbers are NaN.
@@ -53,11 +53,11 @@ class Activations(Watch):
     are 0, above 0; `saturated`: share of values near a bound.
     """
 
-    def __init__(self, *, limit: int | None = VALUES, known: Known | None = None, silent_only: bool = False):
+    def __init__(self, *, limit: int | None = MAX_VALUES, known: Known | None = None, silent_only: bool = False):
         super().__init__()
         self.limit, self.silent_only = limit, silent_only
         self.layers: dict[str, Layer] = {}
-        self._unique: Callable[[str], str] = numbered()
+        self._unique: Callable[[str], str] = unique_namer()
         self._given = known
         self._found: dict[nn.Module, tuple[str, str]] = {}
         self._elsewhere = False  # an activation that no module stands for
@@ -65,9 +65,9 @@ class Activations(Watch):
         self._latest: tuple[str, tuple[str, str], int] | None = None
 
     @contextmanager
-    def watching(self, network: nn.Module) -> Iterator[None]:
+    def trace(self, network: nn.Module) -> Iterator[None]:
         if self._given is None:
-            with super().watching(network):
+            with super().trace(network):
                 yield
             return
         hooks = [m.register_forward_hook(partial(self._hooked, *about)) for m, about in self._given.items()]
@@ -77,7 +77,7 @@ class Activations(Watch):
             for hook in hooks:
                 hook.remove()
 
-    def known(self) -> Known | None:
+    def activation_modules(self) -> Known | None:
         """What a later look at the same network may be given; None where a module's output is not its activation's."""
         if self._given is not None:
             return self._given
@@ -86,7 +86,7 @@ class Activations(Watch):
     def _hooked(self, name: str, kind: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._note(name, kind, output.detach())
 
-    def left(self, module: nn.Module, name: str, output: Any) -> None:
+    def on_module_exit(self, module: nn.Module, name: str, output: Any) -> None:
         if self._latest is None:
             return
         running, about, address = self._latest
@@ -98,9 +98,9 @@ class Activations(Watch):
 
     def next_batch(self) -> None:
         """Before each further pass of the same network, so that its layers get the same names."""
-        self._unique = numbered()
+        self._unique = unique_namer()
 
-    def seen(self, operation: str, args: Sequence[Any], output: Any) -> None:
+    def on_operation(self, operation: str, args: Sequence[Any], output: Any) -> None:
         self._elsewhere |= self._latest is not None and operation != "detach"  # changed before its module ended
         kind = activation_kind(operation, args, output)
         if kind is None:
@@ -113,7 +113,7 @@ class Activations(Watch):
         name = self._unique(module)
         values = output if self.limit is None else output[: max(8, self.limit // max(1, output[0].numel()))]
         dead = None
-        if kind in RECTIFIERS:
+        if kind in RELU_LIKE:
             dead = _never_active(values)
             before = self.layers.get(name)
             if before is not None and before.dead is not None:
@@ -125,16 +125,16 @@ class Activations(Watch):
         """Lists with one entry per layer: `name`, `kind`, `units`, each of `NUMBERS`, and `dead`; None: no meaning."""
         layers = list(self.layers.values())
         if not layers:
-            return {key: [] for key in ("name", "kind", "units", *NUMBERS, "dead")}
+            return {key: [] for key in ("name", "kind", "units", *STATISTICS, "dead")}
         rows = torch.stack([layer.numbers for layer in layers]).tolist()
         columns: dict[str, list[Any]] = {
             "name": [layer.name for layer in layers],
             "kind": [layer.kind for layer in layers],
             "units": [layer.units for layer in layers],
         }
-        for i, key in enumerate(NUMBERS):
+        for i, key in enumerate(STATISTICS):
             columns[key] = [
-                None if key == "saturated" and layer.kind not in BOUNDS else row[i]
+                None if key == "saturated" and layer.kind not in BOUNDED else row[i]
                 for layer, row in zip(layers, rows, strict=True)
             ]
         columns["dead"] = [None if layer.dead is None else float(layer.dead.float().mean()) for layer in layers]
@@ -167,10 +167,10 @@ def _never_active(values: Tensor) -> Tensor:
 
 def _numbers(values: Tensor, kind: str, *, saturated_only: bool) -> Tensor:
     """(6,), in the order of `NUMBERS`."""
-    numbers = values.new_full((len(NUMBERS),), torch.nan)
-    if kind in BOUNDS:
-        low, high = BOUNDS[kind]
-        near = NEAR * (high - low)
+    numbers = values.new_full((len(STATISTICS),), torch.nan)
+    if kind in BOUNDED:
+        low, high = BOUNDED[kind]
+        near = SATURATION_MARGIN * (high - low)
         numbers[SATURATED] = ((values < low + near) | (values > high - near)).sum() / values.numel()
     if saturated_only:
         return numbers

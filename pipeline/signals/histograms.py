@@ -8,32 +8,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.signals.activations import BOUNDS, VALUES, activation_kind
-from pipeline.signals.operations import Watch, numbered
+from pipeline.signals.activations import BOUNDED, MAX_VALUES, activation_kind
+from pipeline.signals.aten_ops import OperationTracer, unique_namer
 
 BINS = 40
 WIDEST = 4.0
 """Standard deviations on either side of the mean that the bins cover; what is beyond is left out."""
 
 
-class Histograms(Watch):
+class Histograms(OperationTracer):
     """The latest pass in `BINS` bins of equal width per layer, over the function's range or `WIDEST` deviations."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[str, list[Any]] = {key: [] for key in ("name", "kind", "low", "high", "zero", "counts")}
-        self._unique = numbered()
+        self._unique = unique_namer()
 
-    def seen(self, operation: str, args: Sequence[Any], output: Any) -> None:
+    def on_operation(self, operation: str, args: Sequence[Any], output: Any) -> None:
         kind = activation_kind(operation, args, output)
         if kind is None:
             return
         name = self._unique(self.module or operation)
-        values = output.detach()[: max(8, VALUES // max(1, output[0].numel()))].float().flatten()
+        values = output.detach()[: max(8, MAX_VALUES // max(1, output[0].numel()))].float().flatten()
         values = values[values.isfinite()]
         zero = values == 0
         share = float(zero.float().mean()) if len(values) else 0.0
-        low, high = BOUNDS.get(kind) or _range(values)
+        low, high = BOUNDED.get(kind) or _range(values)
         counts = torch.histc(values[~zero].cpu(), BINS, low, high)
         row = (name, kind, low, high, share, counts.int().tolist())
         for key, value in zip(self.rows, row, strict=True):
@@ -43,7 +43,7 @@ class Histograms(Watch):
 def histograms(network: nn.Module, inputs: Tensor) -> dict[str, list[Any]]:
     """`histograms` of docs/signals.md: one pass of `inputs` (N, C, H, W) in the mode the network is in."""
     watch = Histograms()
-    with torch.no_grad(), watch.watching(network):
+    with torch.no_grad(), watch.trace(network):
         network(inputs)
     return watch.rows
 

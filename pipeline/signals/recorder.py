@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.fields import real, whole
-from pipeline.signals.activations import NUMBERS, Activations, Known
+from pipeline.signals.activations import STATISTICS, Activations, Known
 from pipeline.signals.weights import Weights, gradient_noise, norms
+from pipeline.validation import integer, number
 
 EARLY = (1, 10, 25, 50)
-"""Steps that are looked at whatever `every` is: the beginning shows what the init did."""
+"""Steps that are looked at whatever `every_n_steps` is: the beginning shows what the init did."""
 
 LAST_PROBE = 500
 """Examples in the probe after the last epoch, when it is asked once and the answer matters most."""
@@ -30,30 +30,30 @@ _WEIGHTS = ("gradient", "weight", "update")
 
 
 @dataclass(frozen=True)
-class Recording:
-    """How much is recorded. `every`: steps between two that are looked at; `most`: such steps in a run, for which
-    `every` is stretched; `probe`: share of the training examples that the probe after each epoch uses, but the last."""
+class RecorderConfig:
+    """How much is recorded. `every_n_steps`: steps between two that are looked at; `max_samples`: such steps in a run, for which
+    `every_n_steps` is stretched; `probe_fraction`: share of the training examples that the probe after each epoch uses, but the last."""
 
-    every: int
-    most: int
-    probe: float
+    every_n_steps: int
+    max_samples: int
+    probe_fraction: float
 
     def __post_init__(self) -> None:
-        whole("every", self.every, at_least=1)
-        whole("most", self.most, at_least=1)
-        real("probe", self.probe, above=0, at_most=1)
+        integer("every_n_steps", self.every_n_steps, at_least=1)
+        integer("max_samples", self.max_samples, at_least=1)
+        number("probe_fraction", self.probe_fraction, above=0, at_most=1)
 
     def probe_examples(self, n: int) -> int:
         """64 at least, so that a share means something; `LAST_PROBE` at most, since more would only cost."""
-        return min(n, max(64, min(LAST_PROBE, round(self.probe * n))))
+        return min(n, max(64, min(LAST_PROBE, round(self.probe_fraction * n))))
 
 
 class Recorder:
     """Collects `samples` and `units` of docs/signals.md."""
 
-    def __init__(self, recording: Recording, *, total_steps: int):
-        self.recording = recording
-        self.every = max(recording.every, math.ceil(total_steps / recording.most))
+    def __init__(self, recording: RecorderConfig, *, total_steps: int):
+        self.config = recording
+        self.every = max(recording.every_n_steps, math.ceil(total_steps / recording.max_samples))
         self.samples: dict[str, Any] = {
             "step": [],
             "lr": [],
@@ -62,30 +62,30 @@ class Recorder:
             "gradient_ratio": [],
         }
         self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHTS)}}
-        self.samples |= {"activations": {key: [] for key in ("name", "kind", *NUMBERS)}}
+        self.samples |= {"activations": {key: [] for key in ("name", "kind", *STATISTICS)}}
         self.units: dict[str, Any] = {key: [] for key in ("epoch", "name", "kind", "units", "dead", "saturated")}
-        self.known: Known | None = None
+        self.activation_modules: Known | None = None
         """Where this network's activations are, once a look has found that they can be told by their modules."""
         self._previous: list[Tensor] | None = None
         self._probed_at = -math.inf  # the step at which activations were last watched in a probe
 
-    def sample(self, step: int, network: nn.Module) -> Sample | None:
+    def sample(self, step: int, network: nn.Module) -> StepProbe | None:
         """A look at `step` (from 1), or None for most steps. The step after a look is looked at for the noise only."""
         if step % self.every == 0 or step in EARLY:
-            return Sample(self, step, network)
+            return StepProbe(self, step, network)
         if self._previous is not None:
-            return _SecondSample(self, step, network)
+            return _NoiseProbe(self, step, network)
         return None
 
-    def due(self, step: int) -> bool:
+    def probe_due(self, step: int) -> bool:
         """Whether a probe after `step` should watch activations: as seldom as steps are looked at, in short epochs."""
         return step - self._probed_at >= self.every
 
     @contextmanager
-    def probing(self, network: nn.Module, *, epoch: int, step: int) -> Iterator[Callable[[], None]]:
+    def probe_epoch(self, network: nn.Module, *, epoch: int, step: int) -> Iterator[Callable[[], None]]:
         """Watch the passes inside; call what it yields before each. Then note each unit that was never active."""
-        watch = Activations(limit=None, known=self.known, silent_only=True)
-        with watch.watching(network):
+        watch = Activations(limit=None, known=self.activation_modules, silent_only=True)
+        with watch.trace(network):
             yield watch.next_batch
         self._probed_at = step
         columns = watch.columns()
@@ -116,23 +116,23 @@ class Recorder:
         columns = watch.columns()
         for key in ("name", "kind"):
             self.samples["activations"][key] = columns[key]
-        for key in NUMBERS:
+        for key in STATISTICS:
             self.samples["activations"][key].append(columns[key])
 
 
-class Sample:
+class StepProbe:
     """A look at one step: around the forward pass, after the backward pass, after the update."""
 
     def __init__(self, recorder: Recorder, step: int, network: nn.Module):
         self.recorder, self.step, self.network = recorder, step, network
-        self.weights = Weights.of(network)
-        self.activations = Activations(known=recorder.known)
+        self.weights = Weights.from_network(network)
+        self.activations = Activations(known=recorder.activation_modules)
 
     @contextmanager
     def forward(self) -> Iterator[None]:
-        with self.activations.watching(self.network):
+        with self.activations.trace(self.network):
             yield
-        self.recorder.known = self.activations.known()
+        self.recorder.activation_modules = self.activations.activation_modules()
 
     def before_update(self, logits: Tensor) -> None:
         logits = logits.detach().float()
@@ -155,7 +155,7 @@ class Sample:
         self.recorder._add(row, table, self.activations, self.weights.names)
 
 
-class _SecondSample(Sample):
+class _NoiseProbe(StepProbe):
     """The step after a look: its gradient against that of the step before."""
 
     @contextmanager

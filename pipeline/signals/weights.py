@@ -19,7 +19,7 @@ class Weights:
     tensors: list[nn.Parameter]
 
     @classmethod
-    def of(cls, network: nn.Module) -> Weights:
+    def from_network(cls, network: nn.Module) -> Weights:
         named = [(name, p) for name, p in network.named_parameters() if p.ndim >= 2 and p.requires_grad]
         return cls([name for name, _ in named], [p for _, p in named])
 
@@ -49,7 +49,7 @@ def gradient_noise(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
 def gradient_columns(network: nn.Module) -> dict[str, list[Any]]:
     """`name`, `rms` of the gradient and `weight_rms` of each weight, after a backward pass."""
-    every = Weights.of(network)
+    every = Weights.from_network(network)
     # a unit with a single weight has no direction, and batchnorm takes its size: its gradient is zero by nature
     kept = [(name, p) for name, p in zip(every.names, every.tensors, strict=True) if p[0].numel() > 1]
     weights = Weights([name for name, _ in kept], [p for _, p in kept])

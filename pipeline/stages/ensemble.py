@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.errors import UserError
-from pipeline.parts import Log, Outcome, Parts, findings_of
-from pipeline.stages import checkpoints
-from pipeline.stages.members import load_member, probabilities
+from pipeline.training import checkpoints
+from pipeline.training.ensemble_members import load_member, probabilities
+from pipeline.workflow.components import Components, MultiLogger, Outcome, all_findings
 
 FIELD = "stages.ensemble.checkpoints"
 
@@ -35,13 +35,13 @@ class Ensemble:
     checkpoints: Sequence[str]
 
     def __post_init__(self) -> None:
-        fields.whole("members", self.members, at_least=2)
+        validation.integer("members", self.members, at_least=2)
         if isinstance(self.checkpoints, str) or not isinstance(self.checkpoints, Sequence):
             raise UserError(f"{self.checkpoints!r} is not a list of paths such as [a,b].", field="checkpoints")
         if len(self.checkpoints) == 1:
             raise UserError("one alone is no ensemble; give two and more.", field="checkpoints")
 
-    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         places = [Path(str(place)) for place in self.checkpoints] or self._trained(parts, earlier)
         members = [load_member(place, parts, field=FIELD) for place in places]
@@ -53,10 +53,10 @@ class Ensemble:
             labels = parts.data.val.labels.cpu()
             signals |= _measured(each, labels)
             loss = float(torch.nn.functional.nll_loss(each.mean(0).clamp_min(1e-12).log(), labels))
-        findings = parts.checks.judge(signals, stage="ensemble", earlier=findings_of(earlier))
+        findings = parts.checks.evaluate(signals, stage="ensemble", earlier=all_findings(earlier))
         return Outcome(
             name="ensemble",
-            passed=not parts.checks.fails(findings) and len(members) > 1,
+            passed=not parts.checks.has_failure(findings) and len(members) > 1,
             seconds=time.perf_counter() - started,
             headline=_headline(signals),
             metrics=signals | {"ensemble_log_loss": loss, "checkpoints": [str(member.path) for member in members]},
@@ -64,7 +64,7 @@ class Ensemble:
             signals=signals,
         )
 
-    def _trained(self, parts: Parts, earlier: Sequence[Outcome]) -> list[Path]:
+    def _trained(self, parts: Components, earlier: Sequence[Outcome]) -> list[Path]:
         """Folders of the run itself and of the trainings that it makes here, without those that failed."""
         train = parts.stages["train"]
         places = [parts.directory]
@@ -75,19 +75,19 @@ class Ensemble:
         return places
 
 
-def _reseeded(parts: Parts, seed: int) -> Parts:
+def _reseeded(parts: Components, seed: int) -> Components:
     """The same training with another seed, in a folder of its own; it goes on where an interrupted run left it."""
     name = Path("members", f"seed_{seed}")
     resume = parts.resume.parents[1] / name / "checkpoints" / checkpoints.LAST if parts.resume else None
     return replace(
         parts,
         seed=seed,
-        network=functools.partial(parts.network, seed),
+        make_network=functools.partial(parts.make_network, seed),
         config=parts.config | {"seed": seed},
         directory=parts.directory / name,
         resume=resume if resume is not None and resume.exists() else None,
-        found=lambda finding: None,
-        log=Log(),
+        on_finding=lambda finding: None,
+        log=MultiLogger(),
     )
 
 

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.data.order import batches
+from pipeline.data.shuffle import split_batches
 from pipeline.errors import UserError
-from pipeline.model.classifier import EVALUATION_BATCH
-from pipeline.parts import Outcome, Parts
-from pipeline.stages import checkpoints
-from pipeline.stages.answers import Answers
-from pipeline.stages.members import load_member
-from pipeline.stages.pictures import examples
+from pipeline.stages.sample_images import examples
+from pipeline.training import checkpoints
+from pipeline.training.ensemble_members import load_member
+from pipeline.training.lightning_module import EVALUATION_BATCH
+from pipeline.training.predictions import Predictions
+from pipeline.workflow.components import Components, Outcome
 
 OF_THIS_RUN = ("best", "last", "ensemble")
-MISTAKES = 24
+MAX_MISTAKES = 24
 """Wrong answers that are kept, the most confident ones."""
 
 
@@ -42,15 +42,15 @@ class Evaluate:
         if self.checkpoint not in OF_THIS_RUN:  # now, since outputs/latest will soon be this run
             object.__setattr__(self, "checkpoint", str(Path(self.checkpoint).resolve()))
 
-    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         answer, checkpoint = self._answer(parts, earlier)
-        device = parts.engine.device
+        device = parts.device_config.device
         test, classes = parts.data.test, len(parts.data.classes)
-        answers = Answers(classes)
+        answers = Predictions(classes)
         loss = 0.0
         with torch.inference_mode():
-            for index in batches(torch.arange(len(test)), EVALUATION_BATCH):
+            for index in split_batches(torch.arange(len(test)), EVALUATION_BATCH):
                 labels = test.labels[index].to(device)
                 pixels = test.pixels[index].to(device)
                 logits = answer(pixels)
@@ -58,10 +58,10 @@ class Evaluate:
                 answers.add(logits, labels)
                 parts.progress(int(index[-1]) + 1, len(test), unit="images")
         confusion = answers.confusion()
-        mistakes = answers.mistakes(MISTAKES)
+        mistakes = answers.mistakes(MAX_MISTAKES)
         right, of_class = confusion.diag(), confusion.sum(1)
         accuracy = float(right.sum() / of_class.sum())
-        views = len(parts.augmentation.views(test.pixels[:1]))
+        views = len(parts.augmentation.test_time_views(test.pixels[:1]))
         per_class = {
             name: float(r / n) if n else None
             for name, r, n in zip(parts.data.classes, right.tolist(), of_class.tolist(), strict=True)
@@ -83,32 +83,32 @@ class Evaluate:
                 "mistakes": mistakes,
                 "checkpoint": checkpoint,
             },
-            pictures=_pictures(parts, mistakes),
+            images=_pictures(parts, mistakes),
         )
 
-    def _answer(self, parts: Parts, earlier: Sequence[Outcome]) -> tuple[Callable[[Tensor], Tensor], str]:
+    def _answer(self, parts: Components, earlier: Sequence[Outcome]) -> tuple[Callable[[Tensor], Tensor], str]:
         """From pixels to logits, and whose they are. An ensemble's are the logarithms of its mean probabilities."""
         if self.checkpoint != "ensemble":
             network, path = self._network(parts)
-            return functools.partial(parts.augmentation.mean_logits, network), str(path)
+            return functools.partial(parts.augmentation.average_logits, network), str(path)
         paths = next(outcome.metrics["checkpoints"] for outcome in earlier if outcome.name == "ensemble")
         members = [load_member(Path(path), parts, field="stages.evaluate.checkpoint") for path in paths]
 
         def together(pixels: Tensor) -> Tensor:
-            each = [parts.augmentation.mean_logits(member, pixels).softmax(1) for member in members]
+            each = [parts.augmentation.average_logits(member, pixels).softmax(1) for member in members]
             return torch.stack(each).mean(0).clamp_min(1e-12).log()
 
         return together, f"ensemble of {len(members)}"
 
-    def _network(self, parts: Parts) -> tuple[Callable[[Tensor], Tensor], Path]:
+    def _network(self, parts: Components) -> tuple[Callable[[Tensor], Tensor], Path]:
         path = self._path(parts)
         state = checkpoints.load(path, field="stages.evaluate.checkpoint")
-        device = parts.engine.device
-        network = parts.network().to(device).eval()
+        device = parts.device_config.device
+        network = parts.make_network().to(device).eval()
         preprocessing = copy.deepcopy(parts.preprocessing).to(device)  # takes on the checkpoint's statistics
         try:
-            network.load_state_dict(checkpoints.under(state["state_dict"], "network."))
-            preprocessing.load_state_dict(checkpoints.under(state["state_dict"], "preprocessing."))
+            network.load_state_dict(checkpoints.strip_prefix(state["state_dict"], "network."))
+            preprocessing.load_state_dict(checkpoints.strip_prefix(state["state_dict"], "preprocessing."))
         except (RuntimeError, KeyError, IndexError, TypeError) as error:
             raise UserError(
                 f"{str(path)!r} was made with another model or preprocessing; use the options it was trained with. "
@@ -117,14 +117,14 @@ class Evaluate:
             ) from error
         return (lambda pixels: network(preprocessing(pixels))), path
 
-    def _path(self, parts: Parts) -> Path:
+    def _path(self, parts: Components) -> Path:
         if self.checkpoint not in ("best", "last"):
             return Path(self.checkpoint)
         return parts.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
 
 
-def _pictures(parts: Parts, mistakes: list[dict[str, Any]]) -> dict[str, Any]:
-    if not (parts.pictures and mistakes and min(parts.data.input_shape[1:]) > 1):
+def _pictures(parts: Components, mistakes: list[dict[str, Any]]) -> dict[str, Any]:
+    if not (parts.save_images and mistakes and min(parts.data.input_shape[1:]) > 1):
         return {}
     index = torch.tensor([mistake["index"] for mistake in mistakes])
     return {"mistakes": examples(parts.data.test, index, scale=parts.data.scale)}

@@ -11,12 +11,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.checks import Finding
-from pipeline.data.order import batches, permutation
+from pipeline.data.shuffle import permutation, split_batches
 from pipeline.errors import UserError
-from pipeline.model.classifier import Classifier
-from pipeline.parts import Outcome, Parts
+from pipeline.training.lightning_module import Classifier
+from pipeline.workflow.components import Components, Outcome
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,39 @@ class LrRange:
     smoothing: float
 
     def __post_init__(self) -> None:
-        fields.real("low", self.low, above=0)
-        fields.real("high", self.high, above=0)
+        validation.number("low", self.low, above=0)
+        validation.number("high", self.high, above=0)
         if self.high <= self.low:
             raise UserError(f"{self.high!r} is not above stages.lr_range.low={self.low!r}.", field="high")
-        fields.whole("steps", self.steps, at_least=10)
-        fields.real("stop_factor", self.stop_factor, above=1)
-        fields.real("smoothing", self.smoothing, at_least=0, below=1)
+        validation.integer("steps", self.steps, at_least=10)
+        validation.number("stop_factor", self.stop_factor, above=1)
+        validation.number("smoothing", self.smoothing, at_least=0, below=1)
 
     def rates(self) -> list[float]:
         return [self.low * (self.high / self.low) ** (k / (self.steps - 1)) for k in range(self.steps)]
 
-    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         classifier = Classifier(
-            parts.network(),
-            preprocessing=parts.preprocessing.on(parts.engine.device),
+            parts.make_network(),
+            preprocessing=parts.preprocessing.on(parts.device_config.device),
             loss=parts.loss,
-            optimizer=parts.optimizer,
+            optimizer=parts.make_optimizer,
             train=parts.data.train,
             seed=parts.seed,
             steps=[[pair] for pair in self._minibatches(parts)],
             l2=parts.l2,
-            accumulate=parts.engine.accumulate,
+            accumulate=parts.device_config.accumulate,
             channels_last=parts.channels_last,
         )
-        sweep = _Sweep(self, parts)
-        parts.engine.trainer(max_epochs=1, callbacks=[sweep]).fit(classifier)
+        sweep = _LrSweepCallback(self, parts)
+        parts.device_config.trainer(max_epochs=1, callbacks=[sweep]).fit(classifier)
         metrics = sweep.result() | {"configured_lr": parts.lr}
         findings = _findings(metrics)
         proposed = metrics["proposed_lr"]
         return Outcome(
             name="lr_range",
-            passed=not parts.checks.fails(findings),
+            passed=not parts.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
             headline=(
                 f"proposed rate {proposed:.2g} (configured {parts.lr:.2g}): optimizer.lr={proposed:.2g}"
@@ -78,17 +78,17 @@ class LrRange:
             findings=tuple(findings),
         )
 
-    def _minibatches(self, parts: Parts) -> list[tuple[int, torch.Tensor]]:
+    def _minibatches(self, parts: Components) -> list[tuple[int, torch.Tensor]]:
         pieces: list[torch.Tensor] = []
         epoch = 0
         while len(pieces) < self.steps:
-            pieces += batches(permutation(parts.seed, epoch, len(parts.data.train)), parts.step_size)
+            pieces += split_batches(permutation(parts.seed, epoch, len(parts.data.train)), parts.step_size)
             epoch += 1
         return list(enumerate(pieces[: self.steps]))
 
 
-class _Sweep(pl.Callback):
-    def __init__(self, stage: LrRange, parts: Parts):
+class _LrSweepCallback(pl.Callback):
+    def __init__(self, stage: LrRange, parts: Components):
         self.stage, self.parts = stage, parts
         self.rates = stage.rates()
         self.losses: list[float] = []
@@ -101,7 +101,7 @@ class _Sweep(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(module, Classifier)
-        loss = float(module.recent_losses[-1])
+        loss = float(module.last_losses[-1])
         self.losses.append(loss)
         beta = self.stage.smoothing
         self._average = beta * self._average + (1 - beta) * loss

@@ -13,16 +13,16 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from pipeline import fields
+from pipeline import validation
 from pipeline.data import Images
-from pipeline.data.splits import first
+from pipeline.data.splits import stratified_head
 from pipeline.model import without_dropout
-from pipeline.model.classifier import Classifier
-from pipeline.parts import Outcome, Parts, Progress, findings_of
-from pipeline.stages.training_signals import configured
+from pipeline.stages.signals_of_training import config_signals
+from pipeline.training.lightning_module import Classifier
+from pipeline.workflow.components import Components, Outcome, Progress, all_findings
 
-SLOWER = (0.1, 0.01, 0.001)
-FASTER = (10.0, 100.0, 1e3, 1e5)
+LOWER_LR_FACTORS = (0.1, 0.01, 0.001)
+HIGHER_LR_FACTORS = (10.0, 100.0, 1e3, 1e5)
 """Factors of the configured rate that are tried when it fails: is it the network that cannot learn, or the rate?"""
 
 
@@ -40,24 +40,26 @@ class Overfit:
     target_loss: float
 
     def __post_init__(self) -> None:
-        fields.whole("examples", self.examples, at_least=2)
-        fields.whole("steps", self.steps, at_least=1)
-        fields.real("target_loss", self.target_loss, above=0)
+        validation.integer("examples", self.examples, at_least=2)
+        validation.integer("steps", self.steps, at_least=1)
+        validation.number("target_loss", self.target_loss, above=0)
 
-    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        few = first(parts.data.train, len(parts.data.classes), self.examples)
+        few = stratified_head(parts.data.train, len(parts.data.classes), self.examples)
         watch, network = self._attempt(parts, few, 1.0)
         signals = watch.signals() | {"losses": watch.losses, "accuracies": [n / len(few) for n in watch.right]}
         signals["classes"] = len(parts.data.classes)
-        signals |= configured(parts, network)
+        signals |= config_signals(parts, network)
         if watch.reached is None and math.isfinite(parts.lr):
-            likely, unlikely = (SLOWER, FASTER) if watch.rose() else (FASTER, SLOWER)
+            likely, unlikely = (
+                (LOWER_LR_FACTORS, HIGHER_LR_FACTORS) if watch.diverged() else (HIGHER_LR_FACTORS, LOWER_LR_FACTORS)
+            )
             signals |= self._other_rates(parts, few, (*likely, *unlikely[:2]))
-        findings = parts.checks.judge(signals, stage="overfit", earlier=findings_of(earlier))
+        findings = parts.checks.evaluate(signals, stage="overfit", earlier=all_findings(earlier))
         return Outcome(
             name="overfit",
-            passed=not parts.checks.fails(findings),
+            passed=not parts.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
             headline=watch.headline(),
             metrics=watch.signals() | {"lr": parts.lr, "losses": watch.losses},
@@ -65,36 +67,39 @@ class Overfit:
             signals=signals,
         )
 
-    def _other_rates(self, parts: Parts, few: Images, factors: Sequence[float]) -> dict[str, Any]:
+    def _other_rates(self, parts: Components, few: Images, factors: Sequence[float]) -> dict[str, Any]:
         for factor in factors:
             watch, _ = self._attempt(parts, few, factor)
             if watch.reached is not None:
                 return {"overfit_other_rate": factor * parts.lr, "overfit_other_steps": watch.reached}
         return {}
 
-    def _attempt(self, parts: Parts, few: Images, factor: float) -> tuple[_Watch, nn.Module]:
+    def _attempt(self, parts: Components, few: Images, factor: float) -> tuple[_OverfitMonitor, nn.Module]:
         everything = torch.arange(len(few))
-        calls = range(0, self.steps, parts.engine.steps_per_call)
-        optimizer = parts.optimizer if factor == 1 else functools.partial(parts.optimizer, lr=factor * parts.lr)
+        calls = range(0, self.steps, parts.device_config.steps_per_call)
+        optimizer = (
+            parts.make_optimizer if factor == 1 else functools.partial(parts.make_optimizer, lr=factor * parts.lr)
+        )
         classifier = Classifier(
-            parts.network(),
-            preprocessing=parts.preprocessing.on(parts.engine.device),
-            loss=parts.loss.unregularized(),
+            parts.make_network(),
+            preprocessing=parts.preprocessing.on(parts.device_config.device),
+            loss=parts.loss.without_smoothing(),
             optimizer=optimizer,
             train=few,
             seed=parts.seed,
             steps=[
-                [(i, everything) for i in range(c, min(c + parts.engine.steps_per_call, self.steps))] for c in calls
+                [(i, everything) for i in range(c, min(c + parts.device_config.steps_per_call, self.steps))]
+                for c in calls
             ],
             channels_last=parts.channels_last,
         )
-        watch = _Watch(len(few), self.steps, self.target_loss, parts.progress)
+        watch = _OverfitMonitor(len(few), self.steps, self.target_loss, parts.progress)
         with without_dropout(classifier.network):
-            parts.engine.trainer(max_epochs=1, callbacks=[watch]).fit(classifier)
+            parts.device_config.trainer(max_epochs=1, callbacks=[watch]).fit(classifier)
         return watch, classifier.network
 
 
-class _Watch(pl.Callback):
+class _OverfitMonitor(pl.Callback):
     """Looks at the losses of each Lightning step in one transfer, and ends the fit at the first that is good enough."""
 
     def __init__(self, examples: int, steps: int, target: float, progress: Progress):
@@ -105,7 +110,7 @@ class _Watch(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(module, Classifier)
-        for loss, right in zip(module.recent_losses.tolist(), module.recent_correct.tolist(), strict=True):
+        for loss, right in zip(module.last_losses.tolist(), module.last_correct.tolist(), strict=True):
             self.losses.append(loss)
             self.right.append(right)
             if loss < self.target and right == self.examples:
@@ -115,7 +120,7 @@ class _Watch(pl.Callback):
         if self.reached is not None or self.losses[-1] != self.losses[-1]:
             trainer.should_stop = True
 
-    def rose(self) -> bool:
+    def diverged(self) -> bool:
         """Far above where it began on the way, or above it or above twice its best at the end, or not finite: the rate
         is too high rather than too low."""
         last = sum(self.losses[-10:]) / len(self.losses[-10:])

@@ -10,18 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline import fields
-from pipeline.data import seed_from
-from pipeline.data.splits import first
+from pipeline import validation
+from pipeline.data import derive_seed
+from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import penalty, without_dropout
-from pipeline.parts import Outcome, Parts, findings_of
-from pipeline.signals import structure
+from pipeline.signals import layer_graph_signals
+from pipeline.signals.at_init import (
+    batch_leak,
+    first_loss,
+    gradient_signals,
+    parameter_signals,
+    short_fit,
+    update_direction,
+)
 from pipeline.signals.data import data_signals
-from pipeline.signals.initial import batch_leak, descent, first_loss, gradients, parameters, short_fit
-from pipeline.signals.speed import reduced_pass
-from pipeline.stages import pictures
-from pipeline.stages.training_signals import configured, spread
+from pipeline.signals.precision_timing import time_reduced_precision
+from pipeline.stages import sample_images
+from pipeline.stages.signals_of_training import activation_histograms, config_signals
+from pipeline.workflow.components import Components, Outcome, all_findings
 
 CLEARLY_BELOW = 0.9
 """Real inputs with less than this share of the loss on zeros need no further rounds."""
@@ -43,70 +50,74 @@ class Sanity:
     penalty_factors: Sequence[float]
 
     def __post_init__(self) -> None:
-        fields.whole("examples", self.examples, at_least=2)
-        fields.whole("fit_examples", self.fit_examples, at_least=2, at_most=self.examples)
-        fields.whole("fit_steps", self.fit_steps, at_least=1)
-        fields.whole("fit_rounds", self.fit_rounds, at_least=1)
-        fields.real("fit_lr", self.fit_lr, above=0)
-        fields.reals("penalty_factors", self.penalty_factors, above=0)
+        validation.integer("examples", self.examples, at_least=2)
+        validation.integer("fit_examples", self.fit_examples, at_least=2, at_most=self.examples)
+        validation.integer("fit_steps", self.fit_steps, at_least=1)
+        validation.integer("fit_rounds", self.fit_rounds, at_least=1)
+        validation.number("fit_lr", self.fit_lr, above=0)
+        validation.numbers("penalty_factors", self.penalty_factors, above=0)
 
-    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         train = parts.data.train
-        chosen = first(train, len(parts.data.classes), self.examples)
-        images, labels = chosen.pixels.to(parts.engine.device), chosen.labels.to(parts.engine.device)
-        inputs = parts.preprocessing.on(parts.engine.device)(images)
+        chosen = stratified_head(train, len(parts.data.classes), self.examples)
+        images, labels = chosen.pixels.to(parts.device_config.device), chosen.labels.to(parts.device_config.device)
+        inputs = parts.preprocessing.on(parts.device_config.device)(images)
         signals: dict[str, Any] = {"classes": len(parts.data.classes), "examples": len(labels)}
-        signals["data"] = looked_at(parts)
+        signals["data"] = data_signals_for(parts)
         network = self._fresh(parts)
-        seen = {**pictures.of_data(parts), **pictures.filters(network, inputs.shape[1:])} if parts.pictures else {}
+        seen = (
+            {**sample_images.data_images(parts), **sample_images.first_layer_filters(network, inputs.shape[1:])}
+            if parts.save_images
+            else {}
+        )
         with without_dropout(network):
-            signals |= first_output(network, inputs)
+            signals |= output_shape_signals(network, inputs)
             if list(signals["output_shape"]) == [len(labels), len(parts.data.classes)]:
                 self._measure(parts, network, inputs, labels, signals)
-                signals |= spread(parts, network, inputs)
-        findings = parts.checks.judge(signals, stage="sanity", earlier=findings_of(earlier))
+                signals |= activation_histograms(parts, network, inputs)
+        findings = parts.checks.evaluate(signals, stage="sanity", earlier=all_findings(earlier))
         return Outcome(
             name="sanity",
-            passed=not parts.checks.fails(findings),
+            passed=not parts.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
             headline=_headline(signals),
             metrics={key: value for key, value in signals.items() if key not in _COLUMNS},
             findings=tuple(findings),
             signals=signals,
-            pictures=seen,
+            images=seen,
         )
 
     def _measure(
-        self, parts: Parts, network: nn.Module, inputs: Tensor, labels: Tensor, signals: dict[str, Any]
+        self, parts: Components, network: nn.Module, inputs: Tensor, labels: Tensor, signals: dict[str, Any]
     ) -> None:
         few = slice(0, self.fit_examples)
-        signals |= configured(parts, network) | {"batch_size": parts.batch_size}
-        signals |= structure(self._fresh(parts), inputs[few]) | parameters(network)
+        signals |= config_signals(parts, network) | {"batch_size": parts.batch_size}
+        signals |= layer_graph_signals(self._fresh(parts), inputs[few]) | parameter_signals(network)
         signals |= first_loss(network, parts.loss, inputs, labels)
-        signals["expected_first_loss"] = parts.loss.expected_first(len(parts.data.classes))
-        signals |= penalized(network, signals["first_loss"], parts.l2, self.penalty_factors)
+        signals["expected_first_loss"] = parts.loss.initial_loss(len(parts.data.classes))
+        signals |= penalty_signals(network, signals["first_loss"], parts.l2, self.penalty_factors)
         parts.progress(1, 4, unit="")
-        signals |= gradients(network, parts.loss, inputs, labels)
+        signals |= gradient_signals(network, parts.loss, inputs, labels)
         signals |= batch_leak(network, parts.loss.per_example, inputs[few], labels[few])
         another = self._fresh(parts)  # since the update changes it
         with without_dropout(another):
-            signals |= descent(another, parts.loss, inputs, labels, parts.optimizer)
-        if parts.engine.reduced:
+            signals |= update_direction(another, parts.loss, inputs, labels, parts.make_optimizer)
+        if parts.device_config.amp_dtype:
             signals |= self._reduced_pass(parts, inputs, labels)
         parts.progress(2, 4, unit="")
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
         if learns and not signals["nonfinite"]:
             signals |= self._short_fits(parts, inputs[few], labels[few], signals)
 
-    def _short_fits(self, parts: Parts, inputs: Tensor, labels: Tensor, signals: dict[str, Any]) -> dict[str, Any]:
+    def _short_fits(self, parts: Components, inputs: Tensor, labels: Tensor, signals: dict[str, Any]) -> dict[str, Any]:
         """The same few steps on real inputs and on zeros, in rounds until the real ones are clearly ahead."""
         networks = [self._fresh(parts), self._fresh(parts)]
         with without_dropout(networks[0]), without_dropout(networks[1]):
             fits = [
                 short_fit(
                     network, parts.loss, pixels, labels, steps=self.fit_steps, lr=self.fit_lr,
-                    seed=lambda step: seed_from(parts.seed, 2, step),
+                    seed=lambda step: derive_seed(parts.seed, 2, step),
                 )
                 for network, pixels in zip(networks, (inputs, torch.zeros_like(inputs)), strict=True)
             ]  # fmt: skip
@@ -118,7 +129,7 @@ class Sanity:
                     break
             asleep = signals["zero_gradients"]
             if asleep:  # a gradient that woke up on the way is no dead one
-                still = gradients(networks[0], parts.loss, inputs, labels)["zero_gradients"]
+                still = gradient_signals(networks[0], parts.loss, inputs, labels)["zero_gradients"]
                 asleep = [name for name in still if name in asleep]
         return {
             "fit_loss": real,
@@ -129,19 +140,19 @@ class Sanity:
             "zero_gradients": asleep,
         }
 
-    def _reduced_pass(self, parts: Parts, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+    def _reduced_pass(self, parts: Components, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
         layout = torch.channels_last if parts.channels_last else torch.contiguous_format
         network = self._fresh(parts).to(memory_format=layout)
-        timed = reduced_pass(
-            network, parts.loss, inputs.contiguous(memory_format=layout), labels, autocast=parts.engine.autocast
+        timed = time_reduced_precision(
+            network, parts.loss, inputs.contiguous(memory_format=layout), labels, autocast=parts.device_config.autocast
         )
-        return {"precision": parts.engine.precision} | timed
+        return {"precision": parts.device_config.precision} | timed
 
-    def _fresh(self, parts: Parts) -> nn.Module:
-        return parts.network().to(parts.engine.device).train()
+    def _fresh(self, parts: Components) -> nn.Module:
+        return parts.make_network().to(parts.device_config.device).train()
 
 
-def looked_at(parts: Parts) -> dict[str, Any]:
+def data_signals_for(parts: Components) -> dict[str, Any]:
     """The data as the network gets them. Test images are looked at where the run will evaluate on them, so that what
     cannot be mended afterwards is said before; in a sweep's trials they are not touched."""
     allowed = {"train", "val", *(("test",) if "evaluate" in parts.stages else ())}
@@ -150,7 +161,7 @@ def looked_at(parts: Parts) -> dict[str, Any]:
     return data_signals(splits, preprocessing, parts.data.classes)
 
 
-def first_output(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
+def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
     """Shape of the output; a network that cannot run at all is the user's to mend."""
     try:
         with torch.no_grad():
@@ -164,7 +175,7 @@ def first_output(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
     return {"output_shape": list(output.shape)}
 
 
-def penalized(network: nn.Module, loss: float, l2: float, factors: Sequence[float]) -> dict[str, Any]:
+def penalty_signals(network: nn.Module, loss: float, l2: float, factors: Sequence[float]) -> dict[str, Any]:
     """Data loss plus penalty, the penalty times each factor. Nothing where no penalty is configured."""
     if l2 == 0:
         return {"penalty": 0.0}

@@ -11,22 +11,22 @@ from typing import Any
 
 import torch
 
-from pipeline import fields
-from pipeline.checks import Checks, Finding, Signals
-from pipeline.checks.shape import shape
-from pipeline.data import EpochBatches
-from pipeline.data.order import permutation
-from pipeline.data.splits import first
-from pipeline.model import recompute_statistics
-from pipeline.model.classifier import EVALUATION_BATCH, Classifier
-from pipeline.parts import Outcome, Parts, Place, findings_of
+from pipeline import validation
+from pipeline.checks import CheckSuite, Finding, Signals
+from pipeline.checks.curve_shape import classify_curve
+from pipeline.data import EpochBatchSampler
+from pipeline.data.shuffle import permutation
+from pipeline.data.splits import stratified_head
+from pipeline.model import recompute_batchnorm_statistics
 from pipeline.signals import LAST_PROBE, Recorder
-from pipeline.stages import checkpoints
-from pipeline.stages.early_break import Broken, EarlyBreak
-from pipeline.stages.log_epochs import LogEpochs, log_training
-from pipeline.stages.pictures import filters
-from pipeline.stages.processes import together
-from pipeline.stages.training_signals import at_the_end, so_far, spread_after
+from pipeline.stages.sample_images import first_layer_filters
+from pipeline.stages.signals_of_training import batchnorm_mode_signals, final_histograms, training_signals
+from pipeline.training import checkpoints
+from pipeline.training.ddp import worker_processes
+from pipeline.training.divergence import DivergenceGuard, TrainingDiverged
+from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
+from pipeline.training.logging_callback import LogEpochs, log_training
+from pipeline.workflow.components import Components, Outcome, ProcessRank, all_findings
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Train:
     monitor: str
 
     def __post_init__(self) -> None:
-        fields.whole("epochs", self.epochs, at_least=1)
-        fields.real("break_factor", self.break_factor, above=1)
+        validation.integer("epochs", self.epochs, at_least=1)
+        validation.number("break_factor", self.break_factor, above=1)
         if self.patience is not None:
-            fields.whole("patience", self.patience, at_least=1)
-        fields.choice("monitor", self.monitor, ("val_accuracy", "val_loss"))
+            validation.integer("patience", self.patience, at_least=1)
+        validation.one_of("monitor", self.monitor, ("val_accuracy", "val_loss"))
 
-    def __call__(self, parts: Parts, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         folder = parts.directory / "checkpoints"
         if parts.resume is not None:
@@ -53,20 +53,20 @@ class Train:
             checkpoints.copy(parts.resume, folder / checkpoints.LAST)  # resumable from the first moment on
         examples = len(parts.data.val)
         judge = functools.partial(self._judge, parts, earlier)
-        with together(parts, self) as place:
+        with worker_processes(parts, self) as place:
             classifier, watch = self._fit(parts, place, judge)
-        if classifier.history and not parts.trial:
+        if classifier.history and not parts.is_trial:
             checkpoints.write_history(parts.directory / "history.csv", classifier.history)
         log_training(parts.log, classifier)
-        signals = so_far(parts, classifier, epochs=self.epochs) | watch.signals
-        signals |= at_the_end(parts, classifier) if not watch.broken else {"interrupted_epoch": True}
-        signals |= spread_after(parts, classifier)
-        findings = parts.checks.judge(signals, stage="train", earlier=findings_of(earlier))
+        signals = training_signals(parts, classifier, epochs=self.epochs) | watch.signals
+        signals |= batchnorm_mode_signals(parts, classifier) if not watch.broken else {"interrupted_epoch": True}
+        signals |= final_histograms(parts, classifier)
+        findings = parts.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
         if parts.recompute_batchnorm and (folder / checkpoints.BEST).exists():
             _recompute(parts, classifier, folder / checkpoints.BEST)
         return Outcome(
             name="train",
-            passed=not parts.checks.fails(findings) and not watch.broken,
+            passed=not parts.checks.has_failure(findings) and not watch.broken,
             seconds=time.perf_counter() - started,
             headline=self._headline(classifier.history, watch, examples),
             metrics=self._metrics(classifier.history, examples)
@@ -75,67 +75,71 @@ class Train:
             | _shape(signals, parts.checks),
             findings=tuple(findings),
             signals=signals,
-            pictures=filters(classifier.network, parts.preprocessing.output_shape) if parts.pictures else {},
+            images=first_layer_filters(classifier.network, parts.preprocessing.output_shape)
+            if parts.save_images
+            else {},
         )
 
-    def follow(self, parts: Parts, place: Place) -> None:
+    def train_as_worker(self, parts: Components, place: ProcessRank) -> None:
         """Take part in the training of another process, which alone judges, writes and tells."""
         self._fit(parts, place, lambda _: [])
 
     def _fit(
-        self, parts: Parts, place: Place, judge: Callable[[Classifier], list[Finding]]
-    ) -> tuple[Classifier, EarlyBreak]:
+        self, parts: Components, place: ProcessRank, judge: Callable[[Classifier], list[Finding]]
+    ) -> tuple[Classifier, DivergenceGuard]:
         classifier = self._classifier(parts)
-        watch = EarlyBreak(parts, total_steps=self._steps(parts), break_factor=self.break_factor, judge=judge)
-        keep = checkpoints.KeepCheckpoints(
-            None if parts.trial else parts.directory / "checkpoints",
+        watch = DivergenceGuard(
+            parts, total_steps=self._steps(parts), break_factor=self.break_factor, on_epoch_checks=judge
+        )
+        keep = checkpoints.CheckpointCallback(
+            None if parts.is_trial else parts.directory / "checkpoints",
             monitor=self.monitor,
             examples=len(parts.data.val),
             patience=self.patience,
             stopper=parts.stopper,
-            epoch_ended=parts.epoch_ended,
+            epoch_ended=parts.on_epoch_end,
         )
-        trainer = parts.engine.trainer(
+        trainer = parts.device_config.trainer(
             place=place,
             max_epochs=self.epochs,
             callbacks=[watch, LogEpochs(parts.log), keep],
-            plugins=[checkpoints.WholeFiles()],
+            plugins=[checkpoints.AtomicCheckpointIO()],
             enable_checkpointing=True,  # by ours, among the callbacks
         )
         try:
             with parts.stopper.deferred():
                 trainer.fit(classifier, ckpt_path=parts.resume)
-        except Broken:
+        except TrainingDiverged:
             pass
         return classifier, watch
 
-    def _steps(self, parts: Parts) -> int:
+    def _steps(self, parts: Components) -> int:
         return self.epochs * -(-len(parts.data.train) // parts.step_size)
 
-    def _judge(self, parts: Parts, earlier: Sequence[Outcome], classifier: Classifier) -> list[Finding]:
+    def _judge(self, parts: Components, earlier: Sequence[Outcome], classifier: Classifier) -> list[Finding]:
         """What the checks say at the end of an epoch, of those that need not wait for the end."""
-        signals = so_far(parts, classifier, epochs=self.epochs) | {"running": True}
-        return parts.checks.judge(signals, stage="train", earlier=findings_of(earlier))
+        signals = training_signals(parts, classifier, epochs=self.epochs) | {"running": True}
+        return parts.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
 
-    def _classifier(self, parts: Parts) -> Classifier:
-        train, recording = parts.data.train, parts.recording
+    def _classifier(self, parts: Components) -> Classifier:
+        train, recording = parts.data.train, parts.recorder_config
         recorder = probe = None
         if recording is not None:
             recorder = Recorder(recording, total_steps=self._steps(parts))
-            probe = first(train, len(parts.data.classes), LAST_PROBE)
+            probe = stratified_head(train, len(parts.data.classes), LAST_PROBE)
         classifier = Classifier(
-            parts.network(),
-            preprocessing=parts.preprocessing.on(parts.engine.device),
+            parts.make_network(),
+            preprocessing=parts.preprocessing.on(parts.device_config.device),
             loss=parts.loss,
-            optimizer=parts.optimizer,
+            optimizer=parts.make_optimizer,
             train=train,
             val=parts.data.val,
             seed=parts.seed,
-            steps=EpochBatches(
+            steps=EpochBatchSampler(
                 len(train),
                 batch_size=parts.step_size,
                 seed=parts.seed,
-                steps_per_call=parts.engine.steps_per_call,
+                steps_per_call=parts.device_config.steps_per_call,
             ),
             augmentation=parts.augmentation,
             l2=parts.l2,
@@ -144,10 +148,10 @@ class Train:
             channels_last=parts.channels_last,
             recorder=recorder,
             probe=probe,
-            accumulate=parts.engine.accumulate,
-            compile_for=parts.batch_size // parts.engine.devices if parts.compile else None,
+            accumulate=parts.device_config.accumulate,
+            compile_for=parts.batch_size // parts.device_config.devices if parts.compile else None,
         )
-        classifier.saved = {
+        classifier.checkpoint_extra = {
             "config": parts.config,
             "classes": list(parts.data.classes),
             "input_shape": list(parts.data.input_shape),
@@ -158,7 +162,7 @@ class Train:
     def _metrics(self, history: list[dict[str, float]], examples: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {"epochs": len(history), "history": history}
         if history:
-            best = checkpoints.best_row(history, self.monitor, examples=examples)
+            best = checkpoints.best_epoch(history, self.monitor, examples=examples)
             metrics |= {
                 "best_epoch": int(best["epoch"]),
                 "val_accuracy": best["val_accuracy"],
@@ -166,31 +170,31 @@ class Train:
             }
         return metrics
 
-    def _headline(self, history: list[dict[str, float]], watch: EarlyBreak, examples: int) -> str:
+    def _headline(self, history: list[dict[str, float]], watch: DivergenceGuard, examples: int) -> str:
         if watch.broken:
             return f"stopped early at step {watch.signals.get('exploded_step', watch.signals.get('nonfinite_step'))}"
-        best, last = checkpoints.best_row(history, self.monitor, examples=examples), history[-1]
+        best, last = checkpoints.best_epoch(history, self.monitor, examples=examples), history[-1]
         return (
             f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
             f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"
         )
 
 
-def _shape(signals: Signals, checks: Checks) -> dict[str, Any]:
+def _shape(signals: Signals, checks: CheckSuite) -> dict[str, Any]:
     """`loss_shape`: the name of the loss curve; `loss_shape_at`: the steps that show it."""
-    found = shape(signals, checks.rules)
+    found = classify_curve(signals, checks.rules)
     return {} if found is None else {"loss_shape": found.name, "loss_shape_at": list(found.steps)}
 
 
-def _recompute(parts: Parts, classifier: Classifier, path: Path) -> None:
+def _recompute(parts: Components, classifier: Classifier, path: Path) -> None:
     """Replace the running statistics of the best checkpoint by exact ones over the training split."""
     state = checkpoints.load(path, field="resume")
     classifier.load_state_dict(state["state_dict"])
-    classifier.to(parts.engine.device)
+    classifier.to(parts.device_config.device)
     pixels = parts.data.train.pixels
     order = permutation(parts.seed, 0, len(pixels))  # mixed classes in every batch
     pieces = torch.tensor_split(order, -(-len(order) // EVALUATION_BATCH))  # of equal size: no lone example at the end
-    inputs = (classifier.preprocessing(pixels[index].to(parts.engine.device)) for index in pieces)
-    recompute_statistics(classifier.network, inputs)
+    inputs = (classifier.preprocessing(pixels[index].to(parts.device_config.device)) for index in pieces)
+    recompute_batchnorm_statistics(classifier.network, inputs)
     state["state_dict"] = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
     checkpoints.save(state, path)

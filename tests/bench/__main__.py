@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.runs.directory import write_text
+from pipeline.runs.paths import write_text
 from tests.bench import waiting
 
 PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}
@@ -97,7 +97,7 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def about() -> dict[str, Any]:
     """Versions and processor: without them no figure means anything."""
-    from pipeline.workflow import versions
+    from pipeline.workflow.sequence import versions
 
     name = next(
         (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.assemble import assemble
-from pipeline.menu.overrides import composed
-from pipeline.parts import Parts
-from pipeline.runner import run_config
-from pipeline.signals.speed import reduced_pass
+from pipeline.config.compose import compose_config
+from pipeline.signals.precision_timing import time_reduced_precision
+from pipeline.workflow.build import build_components
+from pipeline.workflow.components import Components
+from pipeline.workflow.runner import run
 from tests.bench import peers
 from tests.bench.template import BEST, SMOOTHING, USUAL, template
 
@@ -96,15 +96,15 @@ def ours(case: Case, data: Path, *more: str) -> float:
     """Seconds an epoch of the train stage, with the bar drawn (to nowhere)."""
     typed = overrides(case, data, *more)
     with contextlib.redirect_stdout(io.StringIO()):
-        result = run_config(composed(typed), overrides=typed)
+        result = run(compose_config(typed), overrides=typed)
     assert len(result.outcomes[0].metrics["history"]) == case.epochs
     return result.outcomes[0].seconds / case.epochs
 
 
-def bare(parts: Parts, *, channels_last: bool = False, bf16: bool = False, compiled: bool = False) -> float:
+def bare(parts: Components, *, channels_last: bool = False, bf16: bool = False, compiled: bool = False) -> float:
     """Seconds of an epoch as everybody can write it: nothing is looked at but the validation loss at its end."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network: Any = parts.network().to(memory_format=layout)
+    network: Any = parts.make_network().to(memory_format=layout)
     x, y = _inputs(parts, layout)
     x_val, y_val = parts.preprocessing(parts.data.val.pixels).contiguous(memory_format=layout), parts.data.val.labels
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
@@ -128,7 +128,7 @@ def bare(parts: Parts, *, channels_last: bool = False, bf16: bool = False, compi
     return time.perf_counter() - started
 
 
-def _inputs(parts: Parts, layout: torch.memory_format) -> tuple[Tensor, Tensor]:
+def _inputs(parts: Components, layout: torch.memory_format) -> tuple[Tensor, Tensor]:
     return parts.preprocessing(parts.data.train.pixels).contiguous(memory_format=layout), parts.data.train.labels
 
 
@@ -137,14 +137,14 @@ def _loss(network: nn.Module, x: Tensor, y: Tensor, bf16: bool) -> Tensor:
         return nn.functional.cross_entropy(network(x), y, label_smoothing=SMOOTHING)
 
 
-def others(case: Case, parts: Parts, folder: Path, *, compiled: bool) -> dict[str, Callable[[], float]]:
+def others(case: Case, parts: Components, folder: Path, *, compiled: bool) -> dict[str, Callable[[], float]]:
     """Name -> a function that trains once and gives the seconds of an epoch: what people would use instead."""
     images = (parts.data.train.pixels, parts.data.train.labels, parts.data.val.pixels, parts.data.val.labels)
     convolutions = case.name == CONVNET.name
     found: dict[str, Callable[[], float]] = {
         BARE: lambda: bare(parts),
-        SLOWEST: lambda: template(parts.network(), *images, 1, BATCH, folder, USUAL),
-        "usual template, at its best": lambda: template(parts.network(), *images, 1, BATCH, folder, BEST),
+        SLOWEST: lambda: template(parts.make_network(), *images, 1, BATCH, folder, USUAL),
+        "usual template, at its best": lambda: template(parts.make_network(), *images, 1, BATCH, folder, BEST),
     }
     if convolutions:
         found["bare loop, channels_last"] = lambda: bare(parts, channels_last=True)
@@ -157,11 +157,11 @@ def others(case: Case, parts: Parts, folder: Path, *, compiled: bool) -> dict[st
     inputs, labels = _inputs(parts, torch.contiguous_format)
     for name, train in (("skorch", peers.skorch), ("keras", peers.keras)):
         if find_spec(name):
-            found[name] = functools.partial(train, parts.network, inputs, labels, 1, BATCH)
+            found[name] = functools.partial(train, parts.make_network, inputs, labels, 1, BATCH)
     return found
 
 
-def pipelines(case: Case, parts: Parts, data: Path) -> dict[str, Callable[[], float]]:
+def pipelines(case: Case, parts: Components, data: Path) -> dict[str, Callable[[], float]]:
     """The same of the pipeline. The bare loop in its process has its choices for threads and memory: what the loop
     itself costs is between these two."""
     convolutions = case.name == CONVNET.name
@@ -172,12 +172,12 @@ def pipelines(case: Case, parts: Parts, data: Path) -> dict[str, Callable[[], fl
     return found
 
 
-def _has_bf16(parts: Parts, *, channels_last: bool) -> bool:
+def _has_bf16(parts: Components, *, channels_last: bool) -> bool:
     """Whether this processor has instructions for it: where it imitates them, a pass takes up to ten times as long."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x, y = parts.preprocessing(parts.data.train.pixels[:BATCH]), parts.data.train.labels[:BATCH]
-    network: Any = parts.network().to(memory_format=layout)
-    took = reduced_pass(
+    network: Any = parts.make_network().to(memory_format=layout)
+    took = time_reduced_precision(
         network,
         nn.functional.cross_entropy,
         x.contiguous(memory_format=layout),
@@ -192,7 +192,7 @@ def serve(name: str, data: Path, who: str, *words: str) -> None:
     with the seconds as the answer."""
     warnings.simplefilter("ignore")
     case = next(case for case in (MLP, CONVNET) if case.name == name)
-    parts = assemble(composed(overrides(case, data)))
+    parts = build_components(compose_config(overrides(case, data)))
 
     def mine(case: Case) -> dict[str, Callable[[], float]]:
         if who == "pipeline":

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from pipeline.config.compose import CONF, register_resolvers
 from pipeline.data import split
 from pipeline.data.sources.embedded import fashion_mnist_5k
-from pipeline.menu.overrides import CONF, register_resolvers
 
 warnings.filterwarnings("ignore")
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

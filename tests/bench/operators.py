@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from pipeline.assemble import assemble
-from pipeline.menu.overrides import composed
+from pipeline.config.compose import compose_config
+from pipeline.workflow.build import build_components
 from tests.bench import contestants
 
 STEPS = 40
@@ -24,12 +24,12 @@ def measure() -> dict[str, str]:
     product also in GFLOPS, 2 for a multiplication and an addition."""
     with tempfile.TemporaryDirectory() as folder:
         data = contestants.made_images(Path(folder), STEPS * contestants.BATCH)
-        parts = assemble(composed(contestants.overrides(contestants.CONVNET, data)))
+        parts = build_components(compose_config(contestants.overrides(contestants.CONVNET, data)))
     contestants.bare(parts, channels_last=True)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         contestants.bare(parts, channels_last=True)
     averages = sorted(seen.key_averages(), key=lambda row: -row.self_cpu_time_total)
-    forward = _operations(parts.network(), parts.preprocessing(parts.data.train.pixels[:1]))
+    forward = _operations(parts.make_network(), parts.preprocessing(parts.data.train.pixels[:1]))
     passes = 1 + len(parts.data.val) / len(parts.data.train)  # forward, over the validation images as well
     # backward: the gradients of weights and inputs, of which the first layer's are not asked for
     work = {"forward": passes * sum(forward), "backward": 2 * sum(forward) - forward[0]}

@@ -18,13 +18,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from pipeline.assemble import assemble
+from pipeline.config.compose import compose_config
 from pipeline.data import Affine
-from pipeline.menu.overrides import composed
-from pipeline.model import classifier
-from pipeline.model.classifier import Classifier
 from pipeline.model.mlp import MLP
-from pipeline.stages import checkpoints, early_break, train
+from pipeline.stages import train
+from pipeline.training import checkpoints, divergence, lightning_module
+from pipeline.training.lightning_module import Classifier
+from pipeline.workflow.build import build_components
 from tests.bench import contestants
 
 PIECES: dict[str, tuple[Any, str]] = {
@@ -32,18 +32,18 @@ PIECES: dict[str, tuple[Any, str]] = {
     "  Lightning's fit": (pl.Trainer, "fit"),
     "    ten steps in one call": (Classifier, "training_step"),
     "      a step without the update": (Classifier, "_backward"),
-    "        seeds": (classifier, "_seed"),
+    "        seeds": (lightning_module, "_seed"),
     "        selecting the examples": (Classifier, "_examples"),
     "        preprocessing": (Affine, "forward"),
     "        the network's forward pass": (MLP, "forward"),
     "        the backward pass": (torch.Tensor, "backward"),
     "        the loss": (torch.nn.functional, "cross_entropy"),
     "      the update": (torch.optim.SGD, "step"),
-    "    early break, losses, progress": (early_break.EarlyBreak, "on_train_batch_end"),
+    "    early break, losses, progress": (divergence.DivergenceGuard, "on_train_batch_end"),
     "    validation": (Classifier, "validation_step"),
     "    probe": (Classifier, "_probe"),
-    "    checks": (early_break.EarlyBreak, "on_train_epoch_end"),
-    "    checkpoints": (checkpoints.KeepCheckpoints, "on_train_epoch_end"),
+    "    checks": (divergence.DivergenceGuard, "on_train_epoch_end"),
+    "    checkpoints": (checkpoints.CheckpointCallback, "on_train_epoch_end"),
     "  measured at the end": (train, "at_the_end"),
     "  spread at the end": (train, "spread_after"),
 }
@@ -80,7 +80,7 @@ def measure(rounds: int = 4) -> dict[str, dict[str, float]]:
     os.environ["FORCE_COLOR"] = "1"  # Rich draws the bar though nobody looks
     with tempfile.TemporaryDirectory() as folder:
         case, data = contestants.MLP, contestants.made_images(Path(folder), contestants.MLP.train)
-        parts = assemble(composed(contestants.overrides(case, data)))
+        parts = build_components(compose_config(contestants.overrides(case, data)))
         runs: dict[str, tuple[Callable[[], float], int]] = {
             "pipeline": (lambda: contestants.ours(case, data), case.epochs * case.steps),
             "bare loop": (lambda: contestants.bare(parts), case.steps),

@@ -20,7 +20,13 @@ FEW, MANY = 5, 35
 JOBS = (2, 10)
 """Of the opponent, which takes longer."""
 TRIAL = ["model=mlp", "batchnorm=none", "regularization=l2", "data.limit=1000", "trainer=cpu"]
-SEARCH = ["search=coarse", "search.rounds.coarse.epochs=1", "search.widenings=0", "search.final_seeds=0", "verbose=0"]
+SEARCH = [
+    "search=coarse",
+    "search.rounds.coarse.epochs=1",
+    "search.max_widenings=0",
+    "search.retrain_seeds=0",
+    "verbose=0",
+]
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 
 

@@ -16,7 +16,7 @@ IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 FIRST_STEP = """
 import os, sys
 from pipeline.__main__ import main
-from pipeline.model.classifier import Classifier
+from pipeline.training.lightning_module import Classifier
 step = Classifier.training_step
 def first(*arguments):
     step(*arguments)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.checks import Checks, Finding
-from pipeline.checks.finding import ranked
+from pipeline.checks import CheckSuite, Finding
+from pipeline.checks.finding import rank_findings
 from pipeline.errors import UserError
 
 
@@ -20,7 +20,7 @@ def finding(check: str, severity: Any = "failure", **more: Any) -> Finding:
 
 
 @dataclass
-class Says:
+class FakeRule:
     """A rule that finds what the signal of its name says."""
 
     check: str
@@ -31,24 +31,30 @@ class Says:
         return None if severity is None else finding(self.check, severity)
 
 
-def judged(rules: list[Says], signals: dict[str, str]) -> list[str]:
-    return [f.check for f in Checks("failure", {rule.check: rule for rule in rules}).judge(signals, stage="sanity")]
+def judged(rules: list[FakeRule], signals: dict[str, str]) -> list[str]:
+    return [
+        f.check for f in CheckSuite("failure", {rule.check: rule for rule in rules}).evaluate(signals, stage="sanity")
+    ]
 
 
 def test_only_what_fires_is_told_with_its_stage() -> None:
-    checks = Checks("failure", {"a": Says("a"), "b": Says("b")})
-    assert checks.judge({}, stage="sanity") == []
-    assert checks.judge({"b": "info"}, stage="train") == [finding("b", "info", stage="train")]
+    checks = CheckSuite("failure", {"a": FakeRule("a"), "b": FakeRule("b")})
+    assert checks.evaluate({}, stage="sanity") == []
+    assert checks.evaluate({"b": "info"}, stage="train") == [finding("b", "info", stage="train")]
 
 
 def test_worst_first_and_among_equals_the_order_of_the_rules() -> None:
-    rules = [Says(name) for name in "abcdef"]
+    rules = [FakeRule(name) for name in "abcdef"]
     signals = {"a": "info", "b": "warning", "c": "failure", "d": "info", "e": "failure", "f": "warning"}
     assert judged(rules, signals) == ["c", "e", "b", "f", "a", "d"]
 
 
-CAUSE, EFFECT, THIRD = Says("cause", explains=("effect",)), Says("effect", explains=("third",)), Says("third")
-CHAIN = Checks("failure", {rule.check: rule for rule in (CAUSE, EFFECT, THIRD, Says("other"))})
+CAUSE, EFFECT, THIRD = (
+    FakeRule("cause", explains=("effect",)),
+    FakeRule("effect", explains=("third",)),
+    FakeRule("third"),
+)
+CHAIN = CheckSuite("failure", {rule.check: rule for rule in (CAUSE, EFFECT, THIRD, FakeRule("other"))})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +88,7 @@ def test_causes_explain_the_consequences_of_their_consequences() -> None:
 def test_findings_of_earlier_stages_explain_too() -> None:
     def told(severity: Any, **found: str) -> list[str]:
         return [
-            f.check for f in CHAIN.judge(found, stage="train", earlier=[finding("cause", severity, stage="sanity")])
+            f.check for f in CHAIN.evaluate(found, stage="train", earlier=[finding("cause", severity, stage="sanity")])
         ]
 
     assert told("warning", third="warning", other="warning") == ["other"]
@@ -92,14 +98,14 @@ def test_findings_of_earlier_stages_explain_too() -> None:
 
 
 def test_a_cause_counts_as_much_as_the_worst_that_it_explains() -> None:
-    rules = [Says("early"), CAUSE, Says("between"), EFFECT, Says("late")]
+    rules = [FakeRule("early"), CAUSE, FakeRule("between"), EFFECT, FakeRule("late")]
     signals = {"early": "warning", "cause": "warning", "between": "failure", "effect": "failure", "late": "failure"}
     assert judged(rules, signals) == ["cause", "effect", "between", "late", "early"]
 
 
 def run_order(*found: tuple[str, str, str]) -> list[str]:
     findings = [finding(check, severity, stage=stage) for stage, check, severity in found]
-    return [f"{f.stage}.{f.check}" for f in ranked(findings, CHAIN.explains)]
+    return [f"{f.stage}.{f.check}" for f in rank_findings(findings, CHAIN.explains)]
 
 
 def test_the_findings_of_a_run_are_ranked_over_its_stages() -> None:
@@ -137,24 +143,24 @@ def test_the_findings_of_a_run_are_ranked_over_its_stages() -> None:
     ("fail_on", "failing"), [("failure", {"failure"}), ("warning", {"failure", "warning"}), ("never", set())]
 )
 def test_the_severity_that_fails_a_stage(fail_on: str, failing: set[str]) -> None:
-    checks = Checks(fail_on, {})
-    assert not checks.fails([])
+    checks = CheckSuite(fail_on, {})
+    assert not checks.has_failure([])
     for severity in ("failure", "warning", "info"):
-        assert checks.fails([finding("a", severity)]) is (severity in failing)
-    assert checks.fails([finding("a", "info"), finding("b", "failure")]) is (fail_on != "never")
+        assert checks.has_failure([finding("a", severity)]) is (severity in failing)
+    assert checks.has_failure([finding("a", "info"), finding("b", "failure")]) is (fail_on != "never")
 
 
 @pytest.mark.parametrize("wrong", ["Failure", "info", "", None, True])
 def test_fail_on_is_one_of_three_words(wrong: Any) -> None:
     with pytest.raises(UserError, match="failure, warning, never") as error:
-        Checks(wrong, {})
+        CheckSuite(wrong, {})
     assert error.value.field == "fail_on"
 
 
 def test_a_finding_is_plain_json_and_comes_back() -> None:
     told = finding("a", "warning", where="hidden.0", step=3, stage="train")
-    back = json.loads(json.dumps(told.as_dict()))
-    assert told.as_dict()["remedy"] == ["init=he"]
+    back = json.loads(json.dumps(told.to_dict()))
+    assert told.to_dict()["remedy"] == ["init=he"]
     assert back.keys() == {field.name for field in dataclasses.fields(Finding)}
     assert Finding.from_dict(back) == told
 
@@ -163,4 +169,4 @@ def test_findings_and_rules_never_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         finding("a").check = "b"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Checks("never", {}).fail_on = "failure"  # type: ignore[misc]
+        CheckSuite("never", {}).fail_on = "failure"  # type: ignore[misc]

@@ -23,7 +23,7 @@ def pixels() -> Tensor:
 @pytest.mark.parametrize("augmentation", ALL)
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_an_image_is_the_same_in_whatever_batch(augmentation: Augmentation, batch_size: int, pixels: Tensor) -> None:
-    draws = augmentation.draws(3, 5, 64, "cpu")
+    draws = augmentation.sample_parameters(3, 5, 64, "cpu")
     whole = augmentation(pixels, draws)
     result = torch.empty_like(pixels)
     for index in permutation(0, 0, 64).split(batch_size):
@@ -36,7 +36,7 @@ def test_an_image_is_the_same_in_whatever_batch(augmentation: Augmentation, batc
 def test_shape_and_type_stay_and_the_input_too(augmentation: Augmentation, dtype: torch.dtype, pixels: Tensor) -> None:
     pixels = pixels.to(dtype)
     before = pixels.clone()
-    result = augmentation(pixels, augmentation.draws(0, 0, 64, "cpu"))
+    result = augmentation(pixels, augmentation.sample_parameters(0, 0, 64, "cpu"))
     assert result.dtype == dtype
     assert result.shape == pixels.shape
     assert torch.equal(pixels, before)
@@ -44,23 +44,23 @@ def test_shape_and_type_stay_and_the_input_too(augmentation: Augmentation, dtype
 
 @pytest.mark.parametrize("augmentation", ALL[1:])
 def test_draws_are_a_function_of_seed_and_epoch(augmentation: Augmentation) -> None:
-    draws = augmentation.draws(1, 2, 500, "cpu")
+    draws = augmentation.sample_parameters(1, 2, 500, "cpu")
     state = torch.get_rng_state()
-    assert torch.equal(draws, augmentation.draws(1, 2, 500, "cpu"))
+    assert torch.equal(draws, augmentation.sample_parameters(1, 2, 500, "cpu"))
     assert torch.equal(torch.get_rng_state(), state)
     for seed, epoch in ((1, 3), (2, 2), (2, 1)):
-        assert not torch.equal(draws, augmentation.draws(seed, epoch, 500, "cpu"))
+        assert not torch.equal(draws, augmentation.sample_parameters(seed, epoch, 500, "cpu"))
 
 
 def test_none_is_the_input_itself(pixels: Tensor) -> None:
-    assert NoAugmentation()(pixels, NoAugmentation().draws(0, 0, 64, "cpu")) is pixels
+    assert NoAugmentation()(pixels, NoAugmentation().sample_parameters(0, 0, 64, "cpu")) is pixels
 
 
 @pytest.mark.parametrize("p", [0, 0.25, 0.5, 1])
 def test_flip_mirrors_a_share_p(p: float) -> None:
     row = torch.arange(4).view(1, 1, 1, 4).expand(10_000, 1, 1, 4)
     flip = Flip(p=p, average=False)
-    result = flip(row, flip.draws(0, 0, 10_000, "cpu"))[:, 0, 0]
+    result = flip(row, flip.sample_parameters(0, 0, 10_000, "cpu"))[:, 0, 0]
     mirrored = (result == torch.tensor([3, 2, 1, 0])).all(1)
     kept = (result == torch.tensor([0, 1, 2, 3])).all(1)
     assert bool((mirrored ^ kept).all())
@@ -77,7 +77,7 @@ def slow_crop_flip(image: Tensor, padding: int, down: int, right: int, mirrored:
 
 def test_crop_flip_is_a_window_of_the_reflected_image(pixels: Tensor) -> None:
     crop = CropFlip(padding=3, p=0.5)
-    draws = crop.draws(0, 0, 64, "cpu")
+    draws = crop.sample_parameters(0, 0, 64, "cpu")
     expected = torch.stack(
         [slow_crop_flip(image, 3, *draw.tolist()) for image, draw in zip(pixels, draws, strict=True)]
     )
@@ -85,7 +85,7 @@ def test_crop_flip_is_a_window_of_the_reflected_image(pixels: Tensor) -> None:
 
 
 def test_crop_flip_draws_every_shift_equally() -> None:
-    draws = CropFlip(padding=2, p=0.25).draws(0, 0, 25_000, "cpu")
+    draws = CropFlip(padding=2, p=0.25).sample_parameters(0, 0, 25_000, "cpu")
     shifts = torch.bincount((draws[:, 0] + 2) * 5 + draws[:, 1] + 2, minlength=25)
     assert len(shifts) == 25
     assert (shifts - 1000).abs().max() < 5 * 1000**0.5
@@ -95,7 +95,7 @@ def test_crop_flip_draws_every_shift_equally() -> None:
 def test_padding_beyond_the_image_stays_inside_it() -> None:
     crop = CropFlip(padding=9, p=0.0)
     images = torch.arange(4).view(1, 1, 2, 2).expand(200, 1, 2, 2)
-    assert set(crop(images, crop.draws(0, 0, 200, "cpu")).flatten().tolist()) == {0, 1, 2, 3}
+    assert set(crop(images, crop.sample_parameters(0, 0, 200, "cpu")).flatten().tolist()) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan"), "0.5"])
@@ -115,15 +115,15 @@ def test_a_padding_that_is_none_is_refused(padding: int) -> None:
 
 @pytest.mark.parametrize("augmentation", ALL)
 def test_a_trained_network_sees_the_images_alone(augmentation: Augmentation, pixels: Tensor) -> None:
-    (view,) = augmentation.views(pixels)
+    (view,) = augmentation.test_time_views(pixels)
     assert view is pixels
     assert torch.equal(
-        augmentation.mean_logits(lambda x: x[:, 0, 0].double() / 3, pixels), pixels[:, 0, 0].double() / 3
+        augmentation.average_logits(lambda x: x[:, 0, 0].double() / 3, pixels), pixels[:, 0, 0].double() / 3
     )
 
 
 def test_averaging_flip_is_the_mean_over_the_image_and_its_mirror_image(pixels: Tensor) -> None:
-    logits = Flip(p=0.5, average=True).mean_logits(lambda x: x[:, 1, 2, :3].double(), pixels)
+    logits = Flip(p=0.5, average=True).average_logits(lambda x: x[:, 1, 2, :3].double(), pixels)
     expected = (pixels[:, 1, 2, :3].double() + pixels[:, 1, 2, [-1, -2, -3]].double()) / 2
     torch.testing.assert_close(logits, expected, rtol=0, atol=0)
 

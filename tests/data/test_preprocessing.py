@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.data import Affine, Images, Preprocessing, Source, from_state, preprocessing, split
+from pipeline.data import Affine, Images, Preprocessing, Source, preprocessing, preprocessing_from_state, split
 from pipeline.errors import UserError
 
 SCALE = 1 / 255
@@ -121,7 +121,7 @@ def test_a_checkpoint_restores_it_fully(fit: Callable[..., Preprocessing], pixel
     blank = fit(255 - pixels // 2, scale=1.0)
     assert not torch.equal(blank(pixels), fitted(pixels))
     blank.load_state_dict(state)
-    for restored in (blank, from_state(state)):
+    for restored in (blank, preprocessing_from_state(state)):
         assert torch.equal(restored(pixels), fitted(pixels))
         assert restored.output_shape == fitted.output_shape
 

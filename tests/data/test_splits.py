@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.data import Images, Source, Splits, split
-from pipeline.data.splits import apportion
+from pipeline.data.splits import allocate_proportionally
 from pipeline.errors import UserError
 
 
@@ -103,7 +103,7 @@ def test_apportion_is_exact_bounded_and_near_the_proportion(keep: int) -> None:
     for _ in range(200):
         counts = [int(count) for count in random.integers(1 + keep, 60, size=random.integers(2, 12))]
         total = int(random.integers(len(counts), sum(counts) - keep * len(counts) + 1))
-        shares = apportion(counts, total, keep=keep)
+        shares = allocate_proportionally(counts, total, keep=keep)
         assert sum(shares) == total
         assert all(1 <= share <= count - keep for share, count in zip(shares, counts, strict=True))
         quotas = [Fraction(count * total, sum(counts)) for count in counts]
@@ -112,9 +112,9 @@ def test_apportion_is_exact_bounded_and_near_the_proportion(keep: int) -> None:
 
 
 def test_apportion_gives_the_rest_to_the_largest_remainders() -> None:
-    assert apportion([50, 30, 20], 7, keep=1) == [4, 2, 1]  # quotas 3.5, 2.1, 1.4
-    assert apportion([10, 10, 10], 4, keep=1) == [2, 1, 1]  # a tie: the first
-    assert apportion([997, 2, 2], 5, keep=1) == [3, 1, 1]  # quotas 4.98, 0.01, 0.01: at least one each
+    assert allocate_proportionally([50, 30, 20], 7, keep=1) == [4, 2, 1]  # quotas 3.5, 2.1, 1.4
+    assert allocate_proportionally([10, 10, 10], 4, keep=1) == [2, 1, 1]  # a tie: the first
+    assert allocate_proportionally([997, 2, 2], 5, keep=1) == [3, 1, 1]  # quotas 4.98, 0.01, 0.01: at least one each
 
 
 @pytest.mark.parametrize("field", ["validation", "test"])

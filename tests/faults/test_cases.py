@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from pipeline.menu.overrides import composed
+from pipeline.config.compose import compose_config
 from tests.faults import __main__ as benchmark
 from tests.faults import datasets
 from tests.faults.case import CONFIGURATION_ERROR, HERE, Case, allowed_names, dotted, read_cases
@@ -121,7 +121,7 @@ def test_a_recipe_writes_the_same_arrays_each_time(key: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
 def test_a_command_composes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_ALLOW", allowed_names([case]))
-    config = composed(case.command(1, Path("some.npz")))
+    config = compose_config(case.command(1, Path("some.npz")))
     assert config.seed == 1
     if case.module:
         assert config.model["_target_"] == dotted(case.module)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.workflow import RunResult
+from pipeline.workflow.sequence import RunResult
 
 SMALL = ("data=digits", "model=mlp", "model.width=16", "optimizer.lr=0.02", "stages.train.epochs=3", "trainer=cpu")
 

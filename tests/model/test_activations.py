@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.model.activations import Maxout, gain, multiplier
+from pipeline.model.activations import Maxout, channel_multiplier, gain
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, section 2
 
@@ -76,8 +76,8 @@ def test_maxout_refuses_what_it_cannot_split() -> None:
 
 
 def test_multiplier() -> None:
-    assert multiplier(Maxout(5)) == 5
-    assert multiplier(nn.ReLU()) == multiplier(nn.Tanh()) == 1
+    assert channel_multiplier(Maxout(5)) == 5
+    assert channel_multiplier(nn.ReLU()) == channel_multiplier(nn.Tanh()) == 1
 
 
 def relu_like(slope: float) -> float:
@@ -104,7 +104,7 @@ def test_gain_in_closed_form(activation: Callable[[], nn.Module], expected: floa
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, partial(Maxout, 4)])
 def test_gain_agrees_with_sampling(activation: Callable[[], nn.Module]) -> None:
     module = activation()
-    z = torch.randn(400_000, multiplier(module), generator=torch.Generator().manual_seed(0))
+    z = torch.randn(400_000, channel_multiplier(module), generator=torch.Generator().manual_seed(0))
     f: Tensor = module(z)
     assert gain(activation) == pytest.approx(f.square().mean().rsqrt().item(), rel=5e-3)
 

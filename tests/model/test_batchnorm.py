@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.model.batchnorm import BatchNorm, recompute_statistics
+from pipeline.model.batchnorm import BatchNorm, recompute_batchnorm_statistics
 
 NORM = BatchNorm("before_activation", 0.1, 1e-5)
 
@@ -19,14 +19,14 @@ def images(n: int, seed: int = 0) -> Tensor:
 
 def test_dense_statistics_are_per_feature_over_examples() -> None:
     x = images(8).flatten(1)
-    y = NORM.dense(48)(x)
+    y = NORM.make_1d(48)(x)
     expected = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
     torch.testing.assert_close(y, expected)
 
 
 def test_conv_statistics_are_per_channel_over_examples_and_positions() -> None:
     x = images(8)
-    y = NORM.conv(3)(x)
+    y = NORM.make_2d(3)(x)
     for channel in range(3):
         values = x[:, channel]
         expected = (values - values.mean()) / (values.var(correction=0) + 1e-5).sqrt()
@@ -34,7 +34,7 @@ def test_conv_statistics_are_per_channel_over_examples_and_positions() -> None:
 
 
 def test_gamma_and_beta_can_recover_the_identity() -> None:
-    x, norm = images(8), NORM.conv(3)
+    x, norm = images(8), NORM.make_2d(3)
     with torch.no_grad():
         norm.weight.copy_((x.var((0, 2, 3), correction=0) + NORM.eps).sqrt())  # type: ignore[operator]
         norm.bias.copy_(x.mean((0, 2, 3)))  # type: ignore[operator]
@@ -43,7 +43,7 @@ def test_gamma_and_beta_can_recover_the_identity() -> None:
 
 def test_momentum_and_eps_reach_torch() -> None:
     norm = BatchNorm("before_activation", 0.25, 0.5)
-    for module, x in ((norm.dense(3), images(8).mean((2, 3))), (norm.conv(3), images(8))):
+    for module, x in ((norm.make_1d(3), images(8).mean((2, 3))), (norm.make_2d(3), images(8))):
         module(x)
         mean = x.transpose(0, 1).flatten(1).mean(1)
         torch.testing.assert_close(module.running_mean, 0.25 * mean)
@@ -51,7 +51,7 @@ def test_momentum_and_eps_reach_torch() -> None:
 
 
 def test_in_evaluation_an_image_does_not_depend_on_the_others() -> None:
-    norm = NORM.conv(3)
+    norm = NORM.make_2d(3)
     norm(images(8))
     alone, x = images(1, seed=5), images(6, seed=6)
     x[2] = alone[0]
@@ -95,7 +95,7 @@ def test_recomputed_statistics_are_those_of_all_values_together(sizes: list[int]
     network = Deep()
     network(images(4, seed=9))  # running statistics of something else before
     batches = [3 * i + images(n, seed=i) for i, n in enumerate(sizes)]  # means differ between batches
-    recompute_statistics(network, iter(batches))
+    recompute_batchnorm_statistics(network, iter(batches))
     for norm, (mean, variance) in zip((network.first, network.second), oracle(network, batches), strict=True):
         torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(norm.running_var, variance, rtol=1e-4, atol=1e-5)
@@ -104,7 +104,7 @@ def test_recomputed_statistics_are_those_of_all_values_together(sizes: list[int]
 def test_recomputing_on_one_batch_is_what_torch_takes_from_it() -> None:
     x, mine, torchs = images(8), nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=1.0)
     torchs(x)
-    recompute_statistics(mine, [x])
+    recompute_batchnorm_statistics(mine, [x])
     assert torch.equal(mine.running_mean, torchs.running_mean)  # type: ignore[arg-type]
     torch.testing.assert_close(mine.running_var, torchs.running_var, rtol=1e-6, atol=0)
 
@@ -116,7 +116,7 @@ def test_recomputing_changes_nothing_else() -> None:
     modes = [module.training for module in network.modules()]
     parameters = [p.detach().clone() for p in network.parameters()]
     random = torch.get_rng_state()
-    recompute_statistics(network, [images(8)])
+    recompute_batchnorm_statistics(network, [images(8)])
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(a, b) for a, b in zip(parameters, network.parameters(), strict=True))
     assert torch.equal(random, torch.get_rng_state())
@@ -129,7 +129,7 @@ def test_recomputing_is_undone_when_a_batch_fails() -> None:
     network = Deep()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        recompute_statistics(network, [images(8), images(1)])
+        recompute_batchnorm_statistics(network, [images(8), images(1)])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.first.momentum == 0.1
     assert network.dropout.training
@@ -141,9 +141,9 @@ def test_without_batch_norm_nothing_is_run_and_without_batches_it_is_an_error() 
         raise AssertionError("a batch was asked for")
         yield
 
-    recompute_statistics(nn.Linear(3, 2), never())
+    recompute_batchnorm_statistics(nn.Linear(3, 2), never())
     with pytest.raises(ValueError, match="at least one batch"):
-        recompute_statistics(Deep(), [])
+        recompute_batchnorm_statistics(Deep(), [])
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_precision_of_the_network_does_not_change_the_draw() -> None:
     assert torch.equal(single.weight.double(), double.weight)
 
 
-LSUV = Init(rules.orthogonal, bias=0.0, output_scale=0.1, gain=None, after=rules.lsuv)
+LSUV = Init(rules.orthogonal, bias=0.0, output_scale=0.1, gain=None, data_dependent_step=rules.lsuv)
 
 
 def network_and_probe(kind: str, norm: BatchNorm) -> tuple[nn.Module, Tensor]:

@@ -46,11 +46,11 @@ def test_the_loss_is_the_mean_over_examples_and_each_depends_on_its_own_logits(n
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_expected_first_is_the_loss_of_zero_logits(name: str, classes: int) -> None:
     loss = LOSSES[name](torch.zeros(5, classes, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1]))
-    assert LOSSES[name].expected_first(classes) == pytest.approx(loss.item(), rel=1e-12)
+    assert LOSSES[name].initial_loss(classes) == pytest.approx(loss.item(), rel=1e-12)
 
 
 def test_expected_first_in_closed_form() -> None:
-    first = {name: loss.expected_first(10) for name, loss in LOSSES.items()}
+    first = {name: loss.initial_loss(10) for name, loss in LOSSES.items()}
     assert first["cross_entropy"] == first["smoothed"] == pytest.approx(math.log(10))
     assert (first["hinge"], first["hinge_wide"], first["mse"], first["custom"]) == (9, 22.5, 0.1, None)
 
@@ -101,16 +101,16 @@ class Doubled(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(2.0))
         if first is not None:
-            self.expected_first = first
+            self.initial_loss = first
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.scale * F.cross_entropy(logits, labels)
 
 
 def test_custom_loss_may_say_what_it_is_first() -> None:
-    assert CustomLoss(function=Doubled(None)).expected_first(10) is None
-    assert CustomLoss(function=Doubled(4)).expected_first(10) == 4.0
-    assert CustomLoss(function=Doubled(lambda classes: 2 * math.log(classes))).expected_first(3) == 2 * math.log(3)
+    assert CustomLoss(function=Doubled(None)).initial_loss(10) is None
+    assert CustomLoss(function=Doubled(4)).initial_loss(10) == 4.0
+    assert CustomLoss(function=Doubled(lambda classes: 2 * math.log(classes))).initial_loss(3) == 2 * math.log(3)
 
 
 def test_parameters_of_a_custom_loss_are_its_own() -> None:
@@ -142,6 +142,6 @@ def test_label_smoothing_is_regularization_that_can_be_left_out() -> None:
     logits, labels = torch.tensor([[50.0, 0.0], [0.0, 50.0]]), torch.tensor([0, 1])
     smooth = CrossEntropy(label_smoothing=0.1)
     assert smooth(logits, labels) > 1
-    assert smooth.unregularized()(logits, labels) < 1e-6
+    assert smooth.without_smoothing()(logits, labels) < 1e-6
     hinge = Hinge(margin=1.0)
-    assert hinge.unregularized() is hinge
+    assert hinge.without_smoothing() is hinge

@@ -106,5 +106,5 @@ def test_without_dropout_training_is_deterministic_and_dropout_comes_back() -> N
 
 def test_decay_covers_maxout_layers_whole() -> None:
     block = HiddenBlock(partial(Maxout, 2), BatchNorm("none", 0.1, 1e-5), 0.0)
-    layer = block.dense(3, 4)
+    layer = block.make_dense(3, 4)
     assert penalty(layer, 2.0).item() == pytest.approx(layer.linear.weight.square().sum().item())  # type: ignore[operator, union-attr]

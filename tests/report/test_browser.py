@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.report.blocks import BLUE, Chart, Command, Section, Table
-from pipeline.report.page import page
+from pipeline.report.page import render_page
 from tests.report.conftest import Browser
 from tests.report.test_page import EVIL, every_block
 
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
     blocks = [lines("first"), lines("second", EVIL), table, Command("python -m pipeline 'stage=[sanity]'")]
     sections = [Section("train", blocks, "passed"), Section("wide " * 40, every_block("word " * 80), "failed")]
     path = tmp_path / "report.html"
-    path.write_text(page(title="a run", verdict="It passed.", status="passed", sections=sections))
+    path.write_text(render_page(title="a run", verdict="It passed.", status="passed", sections=sections))
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands.pages import server, write_index
+from pipeline.cli.report import server, write_index
 from tests.report.conftest import EVIL, Browser
 
 Runs = dict[str, Any]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.report.expectations import table
-from pipeline.report.figures import answers, curves, layers
-from pipeline.report.figures.axes import by_depth, digits, log_axis, short_names, thinned
+from pipeline.report.expected_values import table
+from pipeline.report.figures import curves, layers, predictions
+from pipeline.report.figures.traces import depth_colors, downsample, log_axis, round_significant, short_names
 
 SAMPLES = {
     "step": [1, 10],
@@ -36,15 +36,15 @@ def test_names_without_what_all_share() -> None:
 
 
 def test_many_points_become_means_of_neighbours() -> None:
-    places, values = thinned([float(i) for i in range(10)], most=5)
+    places, values = downsample([float(i) for i in range(10)], most=5)
     assert values == [0.5, 2.5, 4.5, 6.5, 8.5]
     assert places == [1.5, 3.5, 5.5, 7.5, 9.5]
-    assert thinned([7.0]) == ([1.0], [7.0])
+    assert downsample([7.0]) == ([1.0], [7.0])
 
 
 def test_digits() -> None:
-    assert digits([1.23456789, 3, None, "a"]) == [1.2346, 3, None, "a"]
-    assert math.isnan(digits([math.nan])[0])
+    assert round_significant([1.23456789, 3, None, "a"]) == [1.2346, 3, None, "a"]
+    assert math.isnan(round_significant([math.nan])[0])
 
 
 def test_ticks_over_few_decades() -> None:
@@ -54,8 +54,8 @@ def test_ticks_over_few_decades() -> None:
 
 
 def test_colours_by_depth_differ() -> None:
-    assert len(set(by_depth(12))) == 12
-    assert by_depth(1) == ["rgb(62,73,137)"]
+    assert len(set(depth_colors(12))) == 12
+    assert depth_colors(1) == ["rgb(62,73,137)"]
 
 
 def test_the_ratio_is_update_by_weight_with_its_band() -> None:
@@ -70,13 +70,13 @@ def test_the_ratio_is_update_by_weight_with_its_band() -> None:
 def test_what_was_not_measured_is_no_chart() -> None:
     assert layers.updates({}) is None
     assert layers.gradients({}) is None
-    assert layers.hills({}, id="x", title="", ill=False) is None
-    assert layers.off({}, {}) is None
+    assert layers.activation_ridgeline({}, id="x", title="", ill=False) is None
+    assert layers.inactive_units({}, {}) is None
     assert layers.first_gradients({}) is None
     assert curves.accuracy({}) is None
     assert curves.rate({}) is None
     assert curves.lr_range({}) is None
-    assert curves.heart({}) is None
+    assert curves.overfit_curve({}) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_without_a_recorded_shape_findings_name_it() -> None:
 
 def test_a_hill_is_as_high_as_its_layer_is_alive() -> None:
     rows = {"name": ["a", "b"], "low": [0.0, 0.0], "high": [1.0, 1.0], "zero": [0.5, 1.0], "counts": [[1, 2], [0, 0]]}
-    chart = layers.hills(rows, id="h", title="", ill=False)
+    chart = layers.activation_ridgeline(rows, id="h", title="", ill=False)
     assert chart
     first, needle, flat, bar = chart.figure["data"]
     assert max(first["y"]) == pytest.approx(1 + layers.ROW * 0.5)
@@ -115,19 +115,19 @@ def test_a_hill_is_as_high_as_its_layer_is_alive() -> None:
 
 
 def test_deep_networks_show_some_layers_the_first_and_last_among_them() -> None:
-    assert layers.chosen(5) == [0, 1, 2, 3, 4]
-    some = layers.chosen(100)
+    assert layers.sample_layers(5) == [0, 1, 2, 3, 4]
+    some = layers.sample_layers(100)
     assert (len(some), some[0], some[-1]) == (layers.LAYERS, 0, 99)
 
 
 def test_an_ensemble_stands_beside_its_members() -> None:
     metrics = {"member_accuracies": [0.8, 0.9], "ensemble_accuracy": 0.91, "ensemble_examples": 100}
-    chart = answers.members(metrics)
+    chart = predictions.members(metrics)
     assert chart
     [bars] = chart.figure["data"]
     assert (bars["y"], bars["x"]) == (["member 1", "member 2", "together"], [0.8, 0.9, 0.91])
     assert bars["error_x"]["array"][0] == pytest.approx(0.04)
-    assert answers.members({}) is None
+    assert predictions.members({}) is None
 
 
 def test_a_tick_stands_only_where_the_numbers_hold() -> None:

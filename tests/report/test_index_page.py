@@ -10,25 +10,25 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands.pages import report, write_index
+from pipeline.cli.report import report, write_index
 from pipeline.errors import UserError
-from pipeline.report.index_page import COMPARED, Listed, index_page
-from tests.report.test_page import EVIL, Reader
+from pipeline.report.index_page import COMPARED, RunRow, index_page
+from tests.report.test_page import EVIL, PageParser
 
 Runs = dict[str, Any]
 
 
-def listed(number: int, **changes: Any) -> Listed:
+def listed(number: int, **changes: Any) -> RunRow:
     given = {
         "label": f"run/{number}", "href": f"run/{number}/report.html", "status": "passed", "validation": number / 1000,
         "test": None, "seconds": 1.0, "started": "2026-01-31 23:59", "overrides": f"seed={number}",
         "config": {"seed": str(number), "model.width": "16"}, "curves": {"epoch": [0.0, 1.0], "val_loss": [2.0, 1.0]},
     }  # fmt: skip
-    return Listed(**(given | changes))  # type: ignore[arg-type]
+    return RunRow(**(given | changes))  # type: ignore[arg-type]
 
 
 def compared(page: str) -> list[dict[str, Any]]:
-    return json.loads(Reader(page).blocks["data-runs"])
+    return json.loads(PageParser(page).blocks["data-runs"])
 
 
 def test_only_keys_that_differ_travel() -> None:
@@ -48,7 +48,7 @@ def test_a_loss_that_is_not_finite_is_a_gap() -> None:
 
 
 def test_the_best_is_named() -> None:
-    words = Reader(index_page([listed(2), listed(3), listed(1, validation=None)], folder="outputs")).words
+    words = PageParser(index_page([listed(2), listed(3), listed(1, validation=None)], folder="outputs")).words
     place = words.index("best validation accuracy")
     assert words[place + 1 : place + 3] == ["0.0030", "run/3"]
 
@@ -68,7 +68,7 @@ def test_no_runs_is_no_error() -> None:
 def test_words_of_users_are_text() -> None:
     evil = [listed(n, label=EVIL, overrides=EVIL, finding=EVIL, config={EVIL: str(n)}) for n in (1, 2)]
     plain = [listed(n, label="a", overrides="a" * len(EVIL), finding="a" * len(EVIL), config={}) for n in (1, 2)]
-    assert Reader(index_page(evil, folder="o")).tags == Reader(index_page(plain, folder="o")).tags
+    assert PageParser(index_page(evil, folder="o")).tags == PageParser(index_page(plain, folder="o")).tags
 
 
 def test_the_command_writes_it_and_a_runs_page_anew(
@@ -83,7 +83,7 @@ def test_the_command_writes_it_and_a_runs_page_anew(
     assert first == f"outputs/zeros/{runs['zeros'].directory.name}/report.html"
     assert second == "outputs/index.html"
     assert (tmp_path / first).is_file()
-    links = [row for row in Reader((tmp_path / second).read_text()).words if "/" in row]
+    links = [row for row in PageParser((tmp_path / second).read_text()).words if "/" in row]
     assert len(links) >= 3
 
 

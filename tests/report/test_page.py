@@ -20,15 +20,15 @@ from pipeline.report.blocks import (
     Command,
     Images,
     Link,
-    Markup,
-    Numbers,
-    Picture,
+    PlotlyMarkup,
+    PngImage,
     Section,
+    StatTiles,
     Table,
     Text,
-    label,
+    escape_plotly,
 )  # fmt: skip
-from pipeline.report.page import page
+from pipeline.report.page import render_page
 
 EVIL = "</script><script>window.injected = 1</script><img src=x onerror='window.injected=1'>\"'&\u2028<b>bold</b>"
 PNG = b"\x89PNG"
@@ -40,24 +40,24 @@ def chart(name: str = "loss", *, word: str = "train", **options: object) -> Char
 
 
 def every_block(word: str) -> list[Block]:
-    picture = Picture(PNG, word, 2, 2)
+    picture = PngImage(PNG, word, 2, 2)
     return [
         chart(word=word, note=word, views={word: {"yaxis.type": "log"}}),
         Table([word, "n"], [[word, 2], [Link(word, "a/b.html"), None], [picture, 1.5]], caption=word),
         Images(word, [(word, picture)], note=word),
         Text(word),
         Command(word, word),
-        Numbers([(word, word, word, "passed")]),
+        StatTiles([(word, word, word, "passed")]),
         Callout("failure", word, word, [(word, word)], [Command(word)]),
     ]
 
 
 def whole(word: str = "train", *, blocks: list[Block] | None = None) -> str:
     blocks = every_block(word) if blocks is None else blocks
-    return page(title=word, verdict=word, status="failed", sections=[Section(word, blocks, "failed", word)])
+    return render_page(title=word, verdict=word, status="failed", sections=[Section(word, blocks, "failed", word)])
 
 
-class Reader(HTMLParser):
+class PageParser(HTMLParser):
     """The elements of a page, and the words that it shows."""
 
     def __init__(self, text: str):
@@ -84,7 +84,7 @@ class Reader(HTMLParser):
 
 
 def test_users_words_make_no_elements_and_are_shown_as_they_are() -> None:
-    plain, evil = Reader(whole("x" * len(EVIL))), Reader(whole(EVIL))
+    plain, evil = PageParser(whole("x" * len(EVIL))), PageParser(whole(EVIL))
     assert evil.tags == plain.tags
     assert sorted(evil.attributes) == sorted(plain.attributes)
     assert sum(word.strip() == EVIL.strip() for word in evil.words) >= 12
@@ -93,27 +93,27 @@ def test_users_words_make_no_elements_and_are_shown_as_they_are() -> None:
 def test_data_has_nothing_that_an_html_parser_knows() -> None:
     """`<!--<script` changes what ends a script."""
     views = {"<!--<script ": {"yaxis.type": "log"}}
-    assert not set("<>&\u2028") & set(Reader(whole(blocks=[chart(views=views)])).blocks["data-charts"])
+    assert not set("<>&\u2028") & set(PageParser(whole(blocks=[chart(views=views)])).blocks["data-charts"])
 
 
 def test_labels_inside_charts_are_text_but_for_what_is_meant() -> None:
-    meant = Markup(f"<b>{label('<i>')}</b>")
+    meant = PlotlyMarkup(f"<b>{escape_plotly('<i>')}</b>")
     figure = {"data": [{"name": "<b>a</b> & b", "text": meant, "hovertemplate": "%{y}<extra></extra>"}], "layout": {}}
-    [drawn] = json.loads(Reader(whole(blocks=[Chart("c", "c", figure)])).blocks["data-charts"])
+    [drawn] = json.loads(PageParser(whole(blocks=[Chart("c", "c", figure)])).blocks["data-charts"])
     assert drawn["data"][0]["name"] == "&lt;b&gt;a&lt;/b&gt; &amp; b"
     assert drawn["data"][0]["text"] == "<b>&lt;i&gt;</b>"
     assert drawn["data"][0]["hovertemplate"] == "%{y}<extra></extra>"
 
 
 def test_what_is_no_number_is_a_gap() -> None:
-    [drawn] = json.loads(Reader(whole(blocks=[chart()])).blocks["data-charts"])
+    [drawn] = json.loads(PageParser(whole(blocks=[chart()])).blocks["data-charts"])
     assert drawn["data"][0]["y"] == [3.0, None, 1.0]
 
 
 def test_it_is_small_and_holds_the_whole_of_plotly() -> None:
     text = whole()
     assert len(text.encode()) < 2_100_000
-    code = gzip.decompress(base64.b64decode(Reader(text).blocks["data-plotly"]))
+    code = gzip.decompress(base64.b64decode(PageParser(text).blocks["data-plotly"]))
     assert b"plotly.js v" in code[:200]
 
 
@@ -147,8 +147,8 @@ def test_it_is_the_same_each_time() -> None:
 
 def test_neither_plotly_nor_torch_is_imported() -> None:
     code = (
-        "from pipeline.report.page import page; from pipeline.report.blocks import *;"
-        "page(title='', verdict='', status='', sections=[Section('a', [Chart('a', '', {'data': []})])]);"
+        "from pipeline.report.page import render_page; from pipeline.report.blocks import *;"
+        "render_page(title='', verdict='', status='', sections=[Section('a', [Chart('a', '', {'data': []})])]);"
         "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -157,5 +157,5 @@ def test_neither_plotly_nor_torch_is_imported() -> None:
 
 def test_named_colours_stay_names_until_the_browser_chooses() -> None:
     figure = {"data": [{"y": [1], "line": {"color": BLUE}}], "layout": {}}
-    [drawn] = json.loads(Reader(whole(blocks=[Chart("c", "c", figure)])).blocks["data-charts"])
+    [drawn] = json.loads(PageParser(whole(blocks=[Chart("c", "c", figure)])).blocks["data-charts"])
     assert drawn["data"][0]["line"]["color"] == "var(--blue)"

@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from pipeline.report.run import Run
+from pipeline.report.run_files import Run
 from pipeline.report.run_page import run_page, verdict, write_report
-from pipeline.runs.pictures import PICTURES, read_pictures
-from pipeline.runs.record import read_outcome, read_signals
-from tests.report.test_page import Reader
+from pipeline.runs.images import PICTURES, read_pictures
+from pipeline.runs.json_files import read_outcome, read_signals
+from tests.report.test_page import PageParser
 
 Runs = dict[str, Any]
 
 
 def charts(page: str) -> dict[str, Any]:
-    return {chart["id"]: chart for chart in json.loads(Reader(page).blocks["data-charts"])}
+    return {chart["id"]: chart for chart in json.loads(PageParser(page).blocks["data-charts"])}
 
 
 def words(page: str) -> str:
-    return " ".join(Reader(page).words)
+    return " ".join(PageParser(page).words)
 
 
 def page_of(run: Any) -> str:

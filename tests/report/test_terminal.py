@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from pipeline.checks import Finding
-from pipeline.fixing import Fix, Verdict
-from pipeline.parts import Outcome
 from pipeline.report.terminal import NARROW, Terminal
-from pipeline.workflow import RunResult
+from pipeline.workflow.attempt import FixAttempt, StageSummary
+from pipeline.workflow.components import Outcome
+from pipeline.workflow.sequence import RunResult
 
 
 def finding(check: str, severity: Any = "failure", remedy: tuple[str, ...] = ("init=he",), **more: Any) -> Finding:
@@ -44,41 +44,41 @@ class Screen:
 
 def test_a_finding_is_told_when_it_first_holds_and_in_a_line_at_the_end() -> None:
     screen = Screen()
-    screen.terminal.stage_begins("train")
+    screen.terminal.on_stage_start("train")
     for _ in range(3):
-        screen.terminal.finding(finding("dead_units", where="hidden.0"))
+        screen.terminal.on_finding(finding("dead_units", where="hidden.0"))
     assert str(screen).count("dead_units is too much.") == 1
     assert "try      init=he" in str(screen)
-    screen.terminal.stage_ends(outcome(finding("dead_units", where="hidden.0"), finding("other")))
+    screen.terminal.on_stage_end(outcome(finding("dead_units", where="hidden.0"), finding("other")))
     said = str(screen)
     assert said.count("dead_units is too much.") == 1
     assert "  failure: dead_units in hidden.0: as told above\n" in said
     assert said.count("other is too much.") == 1
-    screen.terminal.stage_begins("train")  # another attempt tells it anew
-    screen.terminal.finding(finding("dead_units"))
+    screen.terminal.on_stage_start("train")  # another attempt tells it anew
+    screen.terminal.on_finding(finding("dead_units"))
     assert str(screen).count("dead_units is too much.") == 2
 
 
 def test_a_finding_that_gets_worse_is_told_again_and_one_that_went_away_is_taken_back() -> None:
     screen = Screen()
-    screen.terminal.stage_begins("train")
-    screen.terminal.finding(finding("dead_units", "warning"))
-    screen.terminal.finding(finding("late_start", "warning"))
-    screen.terminal.stage_ends(outcome(finding("dead_units", "failure"), passed=False))
+    screen.terminal.on_stage_start("train")
+    screen.terminal.on_finding(finding("dead_units", "warning"))
+    screen.terminal.on_finding(finding("late_start", "warning"))
+    screen.terminal.on_stage_end(outcome(finding("dead_units", "failure"), passed=False))
     said = str(screen)
     assert said.count("dead_units is too much.") == 2
     assert "as told above" not in said
     assert "late_start: told above, and no longer so at the end" in said
-    screen.terminal.stage_begins("evaluate")
-    screen.terminal.stage_ends(outcome())
+    screen.terminal.on_stage_start("evaluate")
+    screen.terminal.on_stage_end(outcome())
     assert str(screen).count("late_start: told above") == 1
 
 
 def test_live_findings_stand_above_the_bar() -> None:
     screen = Screen(terminal=True)
-    screen.terminal.stage_begins("train")
+    screen.terminal.on_stage_start("train")
     screen.terminal.progress(1, 10, loss=2.0)
-    screen.terminal.finding(finding("dead_units"))
+    screen.terminal.on_finding(finding("dead_units"))
     screen.terminal.progress(2, 10, loss=1.0)
     screen.terminal.close()
     assert str(screen).count("dead_units is too much.") == 1
@@ -86,10 +86,10 @@ def test_live_findings_stand_above_the_bar() -> None:
 
 def test_verbose_0_tells_verdicts_only() -> None:
     screen = Screen(verbose=0)
-    screen.terminal.stage_begins("train")
-    screen.terminal.finding(finding("dead_units"))
+    screen.terminal.on_stage_start("train")
+    screen.terminal.on_finding(finding("dead_units"))
     assert str(screen) == ""
-    screen.terminal.stage_ends(outcome(finding("dead_units"), passed=False))
+    screen.terminal.on_stage_end(outcome(finding("dead_units"), passed=False))
     assert "dead_units is too much." in str(screen)
     screen.terminal.run_ends(result(finding("a"), finding("b")))
     assert "findings" not in str(screen)
@@ -131,11 +131,11 @@ def test_no_check_and_no_remedy_is_cut_on_any_width(width: int, terminal: bool) 
 
 def test_what_fix_tries_is_said_with_the_measure_before_and_after() -> None:
     screen = Screen()
-    screen.terminal.fix_begins(finding("cause", remedy=("init=he", "loss=mse")), "train")
-    before, after = Verdict(False, 1, 0, "val_accuracy", 0.1), Verdict(True, 0, 0, "val_accuracy", 0.95)
-    screen.terminal.fix_ends(Fix("cause", ("init=he",), "train", True, before, after, "train passes"))
-    screen.terminal.fix_ends(Fix("cause", ("init=he",), "train", False, before, None, "it cannot be tried: x"))
-    screen.terminal.fix_gives_up("3 remedies were tried")
+    screen.terminal.on_fix_start(finding("cause", remedy=("init=he", "loss=mse")), "train")
+    before, after = StageSummary(False, 1, 0, "val_accuracy", 0.1), StageSummary(True, 0, 0, "val_accuracy", 0.95)
+    screen.terminal.on_fix_end(FixAttempt("cause", ("init=he",), "train", True, before, after, "train passes"))
+    screen.terminal.on_fix_end(FixAttempt("cause", ("init=he",), "train", False, before, None, "it cannot be tried: x"))
+    screen.terminal.on_fix_exhausted("3 remedies were tried")
     assert str(screen).splitlines() == [
         "fix  cause: trying init=he loss=mse",
         "fix  kept: train passes; val_accuracy 0.1 -> 0.95",

@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.report.bar import Bar
 from pipeline.report.console import console, is_live
+from pipeline.report.progress_bar import StageProgress
 
 ROOT = Path(__file__).parents[2]
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[1-7][0-9;]*m")
@@ -133,7 +133,7 @@ def test_the_bar_says_how_fast_and_fits(width: int, unit: str, rate: str, monkey
     made = Console(file=text, width=width, force_terminal=True, color_system=None, highlight=False, _environ={})
     now = [0.0]
     made.get_time = lambda: now[0]  # type: ignore[method-assign]
-    bar = Bar("train", console=made)
+    bar = StageProgress("train", console=made)
     for step in range(1, 4):
         now[0] += 1.0
         numbers = {"epoch": 12.0, "loss": 0.123456, "val_accuracy": 0.987654}

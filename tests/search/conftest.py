@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.search.trial import Move, Parameter, Round, Search, Trial
+from pipeline.search.records import Parameter, RangeChange, Round, Search, Trial
 from tests.report.conftest import browser  # noqa: F401 - a fixture
 
 LR = Parameter(key="optimizer.lr", kind="float", low=1e-5, high=1.0, log=True)
@@ -28,7 +28,7 @@ def score_of(params: dict[str, Any]) -> float | None:
 
 
 def draw(parameter: Parameter, rng: random.Random) -> Any:
-    return rng.choice(parameter.choices) if parameter.kind == "choice" else parameter.at(rng.random())
+    return rng.choice(parameter.choices) if parameter.kind == "choice" else parameter.from_unit(rng.random())
 
 
 def trial_of(number: int, *, round: int, params: dict[str, Any], epochs: int = 3, **changes: Any) -> Trial:
@@ -45,7 +45,7 @@ def trial_of(number: int, *, round: int, params: dict[str, Any], epochs: int = 3
         "metrics": {} if score is None else {"val_accuracy": score, "val_loss": 2.3 * (1 - score)},
         "seconds": 0.05,
         "directory": f"trials/{number:04d}",
-        "curve": curve,
+        "scores": curve,
         "worker": f"w{number % 2}",
     }
     return Trial(**fields | changes)
@@ -69,7 +69,7 @@ def search_of(tmp_path: Path) -> Callable[..., Search]:
         if fine:
             near = Parameter(key="optimizer.lr", kind="float", low=1e-3, high=0.3, log=True)
             second = tuple(near if p.key == near.key else p for p in first)
-            move = Move(near.key, "narrowed", "", "optimizer.lr narrowed to 0.001 .. 0.3")
+            move = RangeChange(near.key, "narrowed", "", "optimizer.lr narrowed to 0.001 .. 0.3")
             rounds.append(Round(name="fine", parameters=second, trials=trials // 2, epochs=6, moves=(move,)))
             for _ in range(trials // 2):
                 params = {p.key: draw(p, rng) for p in second}

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.search.trial import Search, read_search
+from pipeline.search.records import Search, read_search
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ["data=digits", "model=mlp", "model.width=8", "data.limit=200", "search.final_seeds=0", "stage=[train]"]
+TINY = ["data=digits", "model=mlp", "model.width=8", "data.limit=200", "search.retrain_seeds=0", "stage=[train]"]
 """A trial takes a few hundredths of a second."""
 
 

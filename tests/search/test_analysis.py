@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.search.analysis import best_so_far, edges, gaps, samplers, untried
-from pipeline.search.trial import Parameter, Round, Search, Trial
+from pipeline.search.records import Parameter, Round, Search, Trial
+from pipeline.search.results.analysis import best_so_far, edges, gaps, sampler_stats, untried_choices
 
 SearchOf = Callable[..., Search]
 LR = Parameter(key="optimizer.lr", kind="float", low=1e-4, high=1.0, log=True)
@@ -38,7 +38,7 @@ def test_a_gap_is_measured_in_log_space_and_the_ends_belong_to_it(search_of: Sea
 
 def test_chance_is_what_random_trials_leave_on_average(search_of: SearchOf) -> None:
     rng = random.Random(0)
-    shares = [gaps(with_rates(search_of(), *(LR.at(rng.random()) for _ in range(9))))[0] for _ in range(600)]
+    shares = [gaps(with_rates(search_of(), *(LR.from_unit(rng.random()) for _ in range(9))))[0] for _ in range(600)]
     mean = sum(gap.share for gap in shares) / len(shares)
     assert mean == pytest.approx(shares[0].chance, rel=0.05)
 
@@ -64,9 +64,9 @@ def test_each_round_has_its_own_gaps_and_choices_have_none(search_of: SearchOf) 
 
 def test_choices_that_were_not_tried_are_told(search_of: SearchOf) -> None:
     search = search_of(trials=30)
-    assert untried(search) == {}
+    assert untried_choices(search) == {}
     trials = tuple(t for t in search.trials if t.params["activation"] != "elu")
-    assert untried(replace(search, trials=trials)) == {"activation": ["elu"]}
+    assert untried_choices(replace(search, trials=trials)) == {"activation": ["elu"]}
 
 
 @pytest.mark.parametrize(("rate", "end"), [(1.2e-4, "low"), (0.9, "high"), (0.01, None)])
@@ -89,7 +89,7 @@ def test_samplers_are_told_apart(search_of: SearchOf) -> None:
     search = search_of(trials=9, samplers=("random", "grid"))
     grid = [{**t.params, "optimizer.lr": (1e-4, 1e-2, 0.1)[i % 3]} for i, t in enumerate(search.trials[9:])]
     trials = [replace(t, params=params) for t, params in zip(search.trials[9:], grid, strict=True)]
-    first, second = samplers(replace(search, trials=(*search.trials[:9], *trials)))
+    first, second = sampler_stats(replace(search, trials=(*search.trials[:9], *trials)))
     assert (first.sampler, second.sampler) == ("random", "grid")
     assert (first.distinct["optimizer.lr"], second.distinct["optimizer.lr"]) == (9, 3)
     assert second.gaps["optimizer.lr"] == pytest.approx(0.4)
@@ -111,7 +111,7 @@ def test_a_parameter_that_some_trials_have_is_measured_by_those(search_of: Searc
     other = replace(search.trials[0], number=2, params={})
     assert gaps(replace(search, trials=(*search.trials, other))) == gaps(search)
     assert gaps(replace(search, trials=(other,))) == []
-    (sampled,) = samplers(replace(search, trials=(*search.trials, other)))
+    (sampled,) = sampler_stats(replace(search, trials=(*search.trials, other)))
     assert sampled.distinct == {"optimizer.lr": 2}
 
 

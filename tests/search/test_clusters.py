@@ -17,12 +17,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from pipeline.menu.overrides import CONF, composed, register_resolvers
-from pipeline.menu.recipes import offer
+from pipeline.config.compose import CONF, compose_config, register_resolvers
+from pipeline.config.experiments import register_experiment_file
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "docs" / "clusters" / "slurm.yaml"
-SEARCH = ["search=[coarse,fine]", "search.trials=6", "search.widenings=0", "search.final_seeds=0", "search.workers=2",
+SEARCH = ["search=[coarse,fine]", "search.trials=6", "search.max_widenings=0", "search.retrain_seeds=0", "search.workers=2",
           "search.threads=1", "search.rounds.coarse.epochs=1", "search.rounds.fine.epochs=1", "data=digits",
           "data.limit=200", "model=mlp", "model.width=8"]  # fmt: skip
 
@@ -52,8 +52,8 @@ def same(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
 
 
 def test_the_recipe_for_slurm_composes() -> None:
-    composed([f"experiment={SLURM}", "search=coarse", "data=digits"])
-    offer(str(SLURM))
+    compose_config([f"experiment={SLURM}", "search=coarse", "data=digits"])
+    register_experiment_file(str(SLURM))
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         typed = [f"experiment={SLURM}", "search=[coarse,fine]", "hydra.launcher.partition=cpu"]
@@ -70,7 +70,7 @@ def test_the_recipe_for_slurm_composes() -> None:
 
 @pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm", "ray"])
 def test_the_launchers_are_allowed(name: str) -> None:
-    composed(["data=digits", f"hydra/launcher={name}"])
+    compose_config(["data=digits", f"hydra/launcher={name}"])
 
 
 @pytest.fixture(scope="module")

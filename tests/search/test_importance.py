@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.search.importance import importances, widest
-from pipeline.search.trial import Search
+from pipeline.search.records import Search
+from pipeline.search.results.importance import importances, widest
 
 SearchOf = Callable[..., Search]
 

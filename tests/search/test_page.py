@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.search.final import compare_winner
-from pipeline.search.importance import importances
-from pipeline.search.page import search_page
-from pipeline.search.parameter_chart import axis
-from pipeline.search.results import write
-from pipeline.search.trial import Move, Parameter, Round, Search
+from pipeline.search.records import Parameter, RangeChange, Round, Search
+from pipeline.search.report.page import search_page
+from pipeline.search.report.parameter_chart import parameter_axis
+from pipeline.search.results.compare_best import compare_best_two
+from pipeline.search.results.files import write
+from pipeline.search.results.importance import importances
 
 SearchOf = Callable[..., Search]
 EVIL = "</script><script>window.injected=1</script><img src=x onerror=window.injected=1>"
@@ -27,7 +27,7 @@ EVIL = "</script><script>window.injected=1</script><img src=x onerror=window.inj
 def compared(search: Search, *, better: float = 0.0) -> Any:
     rng = random.Random(0)
     best = search.ranking()[0].number
-    return compare_winner(
+    return compare_best_two(
         search, lambda jobs: [0.8 + better * (job.trial == best) + rng.gauss(0, 0.01) for job in jobs], seeds=3
     )
 
@@ -63,7 +63,7 @@ def test_every_explored_trial_is_a_point_of_each_parameter(search_of: SearchOf) 
 def test_a_range_that_was_widened_is_marked_where_it_ended(search_of: SearchOf) -> None:
     search = search_of(trials=10)
     wider = replace(search.rounds[0].parameters[0], low=1e-7)
-    move = Move("optimizer.lr", "widened", "low", "optimizer.lr widened")
+    move = RangeChange("optimizer.lr", "widened", "low", "optimizer.lr widened")
     again = replace(search.rounds[0], parameters=(wider, *search.rounds[0].parameters[1:]), moves=(move,))
     page = search_page(replace(search, rounds=(search.rounds[0], again)), None, best_file="x")
     (mark,) = charts(page)["parameter-0"]["layout"]["annotations"]
@@ -121,7 +121,7 @@ def test_samplers_are_drawn_side_by_side(search_of: SearchOf) -> None:
 @pytest.mark.parametrize("keep", [0, 1, 3])
 def test_a_search_that_has_only_begun_has_a_page(search_of: SearchOf, keep: int) -> None:
     search = search_of()
-    waiting = replace(search.trials[0], state="waiting", score=None, curve=[], number=99, directory="")
+    waiting = replace(search.trials[0], state="waiting", score=None, scores=[], number=99, directory="")
     page = search_page(replace(search, trials=(*search.trials[:keep], waiting), finished=False), None, best_file="x")
     assert '<header class="interrupted">' in page
     assert "the same command goes on" in words(page)
@@ -148,8 +148,8 @@ def test_a_parameter_that_some_trials_have_is_drawn_for_those(search_of: SearchO
 
 
 def test_a_parameter_of_one_value_or_whole_numbers_has_an_axis() -> None:
-    assert "range" not in axis(Parameter(key="a", kind="float", low=0.1, high=0.1, log=True))
-    assert axis(Parameter(key="a", kind="int", low=1, high=9))["range"] == [1, 9]
+    assert "range" not in parameter_axis(Parameter(key="a", kind="float", low=0.1, high=0.1, log=True))
+    assert parameter_axis(Parameter(key="a", kind="int", low=1, high=9))["range"] == [1, 9]
 
 
 def evil(search: Search) -> Search:
@@ -160,7 +160,7 @@ def evil(search: Search) -> Search:
         for t in search.trials
     )
     rounds = tuple(
-        Round(EVIL, (*about.parameters, choice), about.trials, about.epochs, (Move("x", "kept", "", EVIL),))
+        Round(EVIL, (*about.parameters, choice), about.trials, about.epochs, (RangeChange("x", "kept", "", EVIL),))
         for about in search.rounds
     )
     return replace(search, name=EVIL, command=EVIL, trials=trials, rounds=rounds)

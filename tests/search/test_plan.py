@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.search.plan import Plan, plan_from
+from pipeline.search.plan import SearchPlan, plan_from_dict
 
-PLAN = Plan(("search=coarse", "data=digits"), ("optimizer.lr=interval(0.1,1)",), None, "/outputs/run/search_1", "1")
+PLAN = SearchPlan(
+    ("search=coarse", "data=digits"), ("optimizer.lr=interval(0.1,1)",), None, "/outputs/run/search_1", "1"
+)
 
 
 def test_a_plan_is_read_back_from_the_storage() -> None:
-    assert plan_from(json.loads(json.dumps(dataclasses.asdict(PLAN)))) == PLAN
+    assert plan_from_dict(json.loads(json.dumps(dataclasses.asdict(PLAN)))) == PLAN
 
 
 def test_the_command_is_what_was_typed() -> None:

@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.runs.record import read_outcome, read_signals
-from pipeline.search.trial import Search
+from pipeline.runs.json_files import read_outcome, read_signals
+from pipeline.search.records import Search
 from tests.search.shell import ROOT, TINY, Shell
 
 pytestmark = pytest.mark.slow
 LR = "optimizer.lr=tag(log,interval(1e-3,1e-1))"
-ONE = [*TINY, "search=coarse", "search.widenings=0", LR]
+ONE = [*TINY, "search=coarse", "search.max_widenings=0", LR]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_one_worker_and_two_give_the_same_trials(tmp_path: Path) -> None:
         for n in (1, 2)
     )
     for a, b in zip(one.trials, two.trials, strict=True):
-        assert (a.number, a.params, a.state, a.score, a.curve) == (b.number, b.params, b.state, b.score, b.curve)
+        assert (a.number, a.params, a.state, a.score, a.scores) == (b.number, b.params, b.state, b.score, b.scores)
     assert len({trial.worker for trial in two.trials}) == 2
     assert {trial.params["activation"] for trial in two.trials} == {"relu", "elu"}
 
@@ -152,11 +152,11 @@ def test_the_pruner_is_fed_by_the_running_trial(shell: Shell) -> None:
     search = shell.searched(*TINY, "search=coarse", "optimizer.lr=choice(0.1,0.00001)", *words)
     pruned = [trial for trial in search.trials if trial.state == "pruned"]
     assert pruned, rates
-    assert all("hopeless" in trial.reason and len(trial.curve) < 6 for trial in pruned)
+    assert all("hopeless" in trial.reason and len(trial.scores) < 6 for trial in pruned)
 
 
 def test_samplers_side_by_side(shell: Shell) -> None:
-    search = shell.searched(*ONE, "search.compare=[random,grid]", "search.trials=4")
+    search = shell.searched(*ONE, "search.compare_samplers=[random,grid]", "search.trials=4")
     assert Counter(trial.sampler for trial in search.trials) == {"random": 4, "grid": 4}
 
 
@@ -166,7 +166,7 @@ def test_samplers_side_by_side(shell: Shell) -> None:
 def test_every_sampler_and_pruner_takes_a_space_whose_keys_depend_on_options(shell: Shell, how: str) -> None:
     words = [
         "optimizer=choice(sgd,momentum)", "optimizer.momentum=interval(0.5,0.95)", "search.trials=12",
-        "search.rounds.coarse.epochs=3", "search.rounds.fine.epochs=4", "search.widenings=0",
+        "search.rounds.coarse.epochs=3", "search.rounds.fine.epochs=4", "search.max_widenings=0",
     ]  # fmt: skip
     search = shell.searched(*TINY, "search=[coarse,fine]", LR, *words, how)
     assert len(search.trials) == 24
@@ -232,7 +232,7 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(shell: Shell, number: si
 
 
 def test_results_are_there_though_the_best_two_were_not_trained_again(shell: Shell) -> None:
-    words = [*ONE, "search.trials=2", "search.final_seeds=50", "search.rounds.coarse.epochs=50"]
+    words = [*ONE, "search.trials=2", "search.retrain_seeds=50", "search.rounds.coarse.epochs=50"]
     process = shell.begun(*words)
     lines_until(process, "once more")
     process.send_signal(signal.SIGINT)

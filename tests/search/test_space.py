@@ -8,9 +8,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.errors import UserError
-from pipeline.search.sampling import grid, in_advance
-from pipeline.search.space import parameters, typed
-from pipeline.search.trial import Parameter
+from pipeline.search.records import Parameter
+from pipeline.search.space.sampling import grid, presample
+from pipeline.search.space.space import parameters, to_override
 
 
 def space(*words: str) -> tuple[Parameter, ...]:
@@ -54,7 +54,7 @@ def test_what_cannot_be_searched(word: str, told: str) -> None:
 @pytest.mark.parametrize("value", [1e-05, 3, 0.25, True, None, "relu", "two words", "it's", "[8,8]", "a/b.yaml"])
 def test_what_is_typed_is_read_as_the_value(value: object) -> None:
     parameter = Parameter("a", "choice", sign="+")
-    override = OverridesParser.create().parse_override(typed(parameter, value))  # type: ignore[arg-type]
+    override = OverridesParser.create().parse_override(to_override(parameter, value))  # type: ignore[arg-type]
     assert override.is_add()
     read = override.value()
     if value == "[8,8]":
@@ -66,20 +66,20 @@ def test_what_is_typed_is_read_as_the_value(value: object) -> None:
 @pytest.mark.parametrize("sampler", ["random", "quasi_random"])
 def test_trials_follow_from_the_seed_the_round_and_their_place(sampler: str) -> None:
     both = space("a=tag(log,interval(1e-4,1))", "b=choice(x,y,z)", "c=int(interval(1,9))")
-    short = in_advance(sampler, both, 8, seed=3, round=0)
-    long = in_advance(sampler, both, 16, seed=3, round=0)
+    short = presample(sampler, both, 8, seed=3, round=0)
+    long = presample(sampler, both, 16, seed=3, round=0)
     assert short is not None
     assert long is not None
     assert long[:8] == short
-    assert in_advance(sampler, both, 8, seed=4, round=0) != short
-    assert in_advance(sampler, both, 8, seed=3, round=1) != short
+    assert presample(sampler, both, 8, seed=4, round=0) != short
+    assert presample(sampler, both, 8, seed=3, round=1) != short
     for trial in long:
-        assert all(0 <= p.position(trial[p.key]) <= 1 for p in both)
+        assert all(0 <= p.to_unit(trial[p.key]) <= 1 for p in both)
 
 
 def test_log_sampling_puts_as_many_trials_into_each_decade() -> None:
     (a,) = space("a=tag(log,interval(1e-4,1))")
-    trials = in_advance("random", (a,), 400, seed=0, round=0)
+    trials = presample("random", (a,), 400, seed=0, round=0)
     assert trials is not None
     decades = [math.floor(math.log10(float(trial["a"]))) for trial in trials]  # type: ignore[arg-type]
     assert all(70 <= decades.count(decade) <= 130 for decade in (-4, -3, -2, -1))
@@ -97,4 +97,4 @@ def test_a_grid_is_even_and_no_larger_than_it_may_be() -> None:
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_samplers_that_are_led_by_scores_say_nothing_in_advance(sampler: str) -> None:
-    assert in_advance(sampler, space("a=interval(0,1)"), 5, seed=0, round=0) is None
+    assert presample(sampler, space("a=interval(0,1)"), 5, seed=0, round=0) is None

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.model import Maxout
-from pipeline.signals.activations import NUMBERS, Activations
+from pipeline.signals.activations import STATISTICS, Activations
 
 
 def columns(
     network: nn.Module, *batches: Tensor, limit: int | None = None, silent_only: bool = False
 ) -> dict[str, list]:
     watch = Activations(limit=limit, silent_only=silent_only)
-    with torch.no_grad(), watch.watching(network):
+    with torch.no_grad(), watch.trace(network):
         for batch in batches:
             watch.next_batch()
             network(batch)
@@ -120,7 +120,7 @@ def test_a_limit_looks_at_fewer_examples() -> None:
 
 def test_an_empty_watch_has_empty_columns() -> None:
     found = columns(nn.Linear(3, 3), torch.randn(2, 3))
-    assert set(found) == {"name", "kind", "units", *NUMBERS, "dead"}
+    assert set(found) == {"name", "kind", "units", *STATISTICS, "dead"}
     assert all(values == [] for values in found.values())
 
 
@@ -132,7 +132,7 @@ def test_gradients_pass_as_if_nobody_watched() -> None:
     alone = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
     watch = Activations()
-    with watch.watching(network):
+    with watch.trace(network):
         y = network(x)
     y.square().sum().backward()
     assert all(torch.equal(a, p.grad) for a, p in zip(alone, network.parameters(), strict=True))
@@ -156,13 +156,13 @@ def test_hooks_tell_what_watching_every_operation_tells(inplace: bool, training:
     )
     x = torch.randn(30, 7)
     first = Activations()
-    with torch.random.fork_rng(), first.watching(network):
+    with torch.random.fork_rng(), first.trace(network):
         network(x)
-    known = first.known()
+    known = first.activation_modules()
     assert known is not None
     second = Activations(known=known)
     network.train(training)
-    with torch.random.fork_rng(), second.watching(network):
+    with torch.random.fork_rng(), second.trace(network):
         network(x)
     assert second.columns()["name"] == first.columns()["name"]
     assert len(first.columns()["name"]) == len(ALL) + 3
@@ -194,10 +194,10 @@ def test_a_function_at_the_end_of_a_module_is_what_the_module_gives() -> None:
     torch.manual_seed(0)
     network = Wrapped(F.tanh, Wrapped(F.relu, nn.Linear(3, 3), behind=True), behind=True)
     first = Activations()
-    with first.watching(network):
+    with first.trace(network):
         network(x := torch.randn(4, 3))
-    second = Activations(known=first.known())
-    with second.watching(network):
+    second = Activations(known=first.activation_modules())
+    with second.trace(network):
         network(x)
     assert first.columns()["name"] == ["inner", "tanh"]
     assert repr(second.columns()) == repr(first.columns())
@@ -218,7 +218,7 @@ def test_a_function_at_the_end_of_a_module_is_what_the_module_gives() -> None:
 )
 def test_activations_that_are_no_modules_of_their_own_are_never_left_to_hooks(network: nn.Module) -> None:
     watch = Activations()
-    with watch.watching(network):
+    with watch.trace(network):
         network(torch.randn(4, 3))
     assert watch.columns()["name"]
-    assert watch.known() is None
+    assert watch.activation_modules() is None

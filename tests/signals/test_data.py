@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -15,16 +16,15 @@ import torch
 import yaml
 from torch import Tensor
 
-import pipeline.checks
-from pipeline.checks import Checks, Finding
+from pipeline.checks import CheckSuite, Finding
 from pipeline.data import Splits, preprocessing, split
-from pipeline.data.images import Images, Source
+from pipeline.data.dataset import Images, Source
 from pipeline.data.sources.embedded import digits, fashion_mnist_5k
 from pipeline.signals.data import data_signals
-from pipeline.signals.data.duplicates import copies, value_bits
-from pipeline.signals.data.inputs import constant_share, moments
+from pipeline.signals.data.duplicates import count_duplicates, value_bits
+from pipeline.signals.data.inputs import constant_share, input_moments
 from pipeline.signals.data.neighbours import label_agreement
-from pipeline.signals.data.sample import places
+from pipeline.signals.data.subsample import subsample_indices
 
 MENU = yaml.safe_load((Path(__file__).parents[2] / "conf" / "checks" / "default.yaml").read_text())["rules"]
 OURS = {"constant_features", "inputs_not_scaled", "inputs_not_centred", "duplicate_examples", "split_shift",
@@ -45,7 +45,7 @@ def pixels(n: int, *shape: int, high: int = 256, seed: int = 0) -> Tensor:
 
 def test_moments_are_those_of_all_values() -> None:
     images = pixels(60, 3, 4, 5)
-    found = moments(images, lambda stored: stored.float() / 255)
+    found = input_moments(images, lambda stored: stored.float() / 255)
     values = images.double() / 255
     assert found["examples"] == 60
     assert found["mean"] == pytest.approx(float(values.mean()), abs=1e-7)
@@ -60,7 +60,7 @@ def test_errors_are_those_of_drawing_other_images() -> None:
     bright = 3 * torch.randn(40_000, 1, 1, 1, generator=random)
     busy = torch.rand(40_000, 1, 1, 1, generator=random)
     images = bright + busy * torch.randn(40_000, 1, 3, 3, generator=random)
-    draws = [moments(part, lambda stored: stored) for part in images.split(100)]
+    draws = [input_moments(part, lambda stored: stored) for part in images.split(100)]
     for name in ("mean", "std"):
         spread = float(torch.tensor([draw[name] for draw in draws]).std())
         told = sum(draw[f"{name}_error"] for draw in draws) / len(draws)
@@ -68,18 +68,18 @@ def test_errors_are_those_of_drawing_other_images() -> None:
 
 
 def test_moments_of_constant_images() -> None:
-    found = moments(torch.full((5, 1, 2, 2), 7, dtype=torch.uint8), lambda stored: stored.float())
+    found = input_moments(torch.full((5, 1, 2, 2), 7, dtype=torch.uint8), lambda stored: stored.float())
     assert (found["mean"], found["std"], found["mean_error"], found["std_error"]) == (7, 0, 0, 0)
 
 
 def test_many_columns_are_not_listed() -> None:
-    assert "channel_mean" in moments(pixels(4, 64, 1, 1), Tensor.float)
-    assert "channel_mean" not in moments(pixels(4, 65, 1, 1), Tensor.float)
+    assert "channel_mean" in input_moments(pixels(4, 64, 1, 1), Tensor.float)
+    assert "channel_mean" not in input_moments(pixels(4, 65, 1, 1), Tensor.float)
 
 
 def test_the_sample_of_large_images_is_bounded() -> None:
     asked = []
-    moments(
+    input_moments(
         torch.zeros(2000, 3, 32, 32, dtype=torch.uint8), lambda stored: (asked.append(len(stored)), stored.float())[1]
     )
     assert asked == [682]
@@ -99,7 +99,7 @@ def test_copies_are_the_bytes_that_occur(shape: tuple[int, ...]) -> None:
     train, other = pixels(300, *shape, high=3, seed=1), pixels(100, *shape, high=3, seed=2)
     other[:7], other[50:53] = train[100:107], train[100]
     known = {image.numpy().tobytes() for image in train}
-    assert copies(train, other) == sum(image.numpy().tobytes() in known for image in other) >= 10
+    assert count_duplicates(train, other) == sum(image.numpy().tobytes() in known for image in other) >= 10
 
 
 def test_images_that_differ_between_the_compared_values_are_no_copies() -> None:
@@ -108,8 +108,8 @@ def test_images_that_differ_between_the_compared_values_are_no_copies() -> None:
     compared = torch.linspace(0, 399, 64).long()
     free = next(i for i in range(400) if i not in compared)
     other.view(50, -1)[10:, free] ^= 1
-    assert copies(train, other) == 10
-    assert copies(train.float(), other.float()) == 10
+    assert count_duplicates(train, other) == 10
+    assert count_duplicates(train.float(), other.float()) == 10
 
 
 def test_value_bits_count_what_rows_can_tell_apart() -> None:
@@ -121,9 +121,9 @@ def test_value_bits_count_what_rows_can_tell_apart() -> None:
 
 
 def test_places_are_fixed_and_follow_no_period() -> None:
-    assert places(5, 7).tolist() == [0, 1, 2, 3, 4]
-    chosen = places(20_000, 2000)
-    assert torch.equal(chosen, places(20_000, 2000))
+    assert subsample_indices(5, 7).tolist() == [0, 1, 2, 3, 4]
+    chosen = subsample_indices(20_000, 2000)
+    assert torch.equal(chosen, subsample_indices(20_000, 2000))
     assert len(chosen.unique()) == 2000
     assert bool((chosen.diff() > 0).all())
     assert torch.bincount(chosen % 10, minlength=10).min() > 150
@@ -230,19 +230,17 @@ def test_hardly_any_data(n: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def checks() -> Checks:
+def checks() -> CheckSuite:
     rules = {
-        name: getattr(pipeline.checks, node["_target_"].rpartition(".")[2])(
-            **{key: value for key, value in node.items() if not key.startswith("_")}
-        )
+        name: resolve_name(node["_target_"])(**{key: value for key, value in node.items() if not key.startswith("_")})
         for name, node in MENU.items()
         if name in OURS
     }
-    return Checks(fail_on="failure", rules=rules)
+    return CheckSuite(fail_on="failure", rules=rules)
 
 
 def judged(signals: dict[str, Any]) -> list[Finding]:
-    return [f for f in checks().judge({"data": signals}, stage="sanity") if f.severity != "info"]
+    return [f for f in checks().evaluate({"data": signals}, stage="sanity") if f.severity != "info"]
 
 
 @lru_cache(maxsize=2)

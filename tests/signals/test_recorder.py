@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
-from pipeline.signals import Recorder, Recording
+from pipeline.signals import Recorder, RecorderConfig
 
 
-def recording(every: int = 3, most: int = 100, probe: float = 0.1) -> Recording:
-    return Recording(every=every, most=most, probe=probe)
+def recording(every_n_steps: int = 3, max_samples: int = 100, probe_fraction: float = 0.1) -> RecorderConfig:
+    return RecorderConfig(every_n_steps=every_n_steps, max_samples=max_samples, probe_fraction=probe_fraction)
 
 
 def train(recorder: Recorder, steps: int, *, lr: float = 0.1) -> list[tuple[float, float, float]]:
@@ -43,7 +43,7 @@ def train(recorder: Recorder, steps: int, *, lr: float = 0.1) -> list[tuple[floa
 
 
 def test_norms_of_the_steps_that_are_looked_at() -> None:
-    recorder = Recorder(recording(every=4), total_steps=12)
+    recorder = Recorder(recording(every_n_steps=4), total_steps=12)
     told = train(recorder, 12)
     samples = recorder.samples
     assert samples["step"] == [1, 4, 8, 10, 12]
@@ -58,7 +58,7 @@ def test_norms_of_the_steps_that_are_looked_at() -> None:
 
 
 def test_noise_needs_the_step_after() -> None:
-    recorder = Recorder(recording(every=4), total_steps=12)
+    recorder = Recorder(recording(every_n_steps=4), total_steps=12)
     train(recorder, 12)
     noise = recorder.samples["gradient_noise"]
     assert all(value is not None for value in noise[:-1])
@@ -66,28 +66,28 @@ def test_noise_needs_the_step_after() -> None:
 
 
 def test_every_step_can_be_looked_at() -> None:
-    recorder = Recorder(recording(every=1), total_steps=5)
+    recorder = Recorder(recording(every_n_steps=1), total_steps=5)
     train(recorder, 5)
     assert recorder.samples["step"] == [1, 2, 3, 4, 5]
     assert [value is None for value in recorder.samples["gradient_noise"]] == [False] * 4 + [True]
 
 
 def test_the_first_look_finds_out_how_later_ones_may_look() -> None:
-    recorder = Recorder(recording(every=1), total_steps=2)
+    recorder = Recorder(recording(every_n_steps=1), total_steps=2)
     train(recorder, 2)
-    assert recorder.known is not None
-    assert list(recorder.known.values()) == list(
+    assert recorder.activation_modules is not None
+    assert list(recorder.activation_modules.values()) == list(
         zip(recorder.samples["activations"]["name"], recorder.samples["activations"]["kind"], strict=True)
     )
 
 
 def test_long_runs_are_looked_at_less_often() -> None:
-    assert Recorder(recording(every=10, most=50), total_steps=400).every == 10
-    assert Recorder(recording(every=10, most=50), total_steps=1001).every == 21
+    assert Recorder(recording(every_n_steps=10, max_samples=50), total_steps=400).every == 10
+    assert Recorder(recording(every_n_steps=10, max_samples=50), total_steps=1001).every == 21
 
 
 def test_a_recorder_goes_on_from_its_state() -> None:
-    whole, first, second = (Recorder(recording(every=2), total_steps=8) for _ in range(3))
+    whole, first, second = (Recorder(recording(every_n_steps=2), total_steps=8) for _ in range(3))
     train(whole, 8)
     train(first, 8)
     second.load(first.state())
@@ -102,7 +102,7 @@ def test_the_probe_notes_dead_units_after_each_epoch() -> None:
         network[0].bias.zero_()
     recorder = Recorder(recording(), total_steps=1)
     for epoch, batches in enumerate([[[1.0, 0.0]], [[1.0, 0.0], [-1.0, 1.0]]]):
-        with torch.no_grad(), recorder.probing(network, epoch=epoch, step=epoch) as before_batch:
+        with torch.no_grad(), recorder.probe_epoch(network, epoch=epoch, step=epoch) as before_batch:
             for batch in batches:
                 before_batch()
                 network(torch.tensor([batch]))
@@ -111,7 +111,9 @@ def test_the_probe_notes_dead_units_after_each_epoch() -> None:
     assert recorder.units["dead"] == [[pytest.approx(2 / 3)], [0.0]]
 
 
-@pytest.mark.parametrize(("field", "value"), [("every", 0), ("most", 0), ("probe", 0.0), ("probe", 2.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("every_n_steps", 0), ("max_samples", 0), ("probe_fraction", 0.0), ("probe_fraction", 2.0)]
+)
 def test_fields_are_validated(field: str, value: float) -> None:
     with pytest.raises(UserError) as error:
         recording(**{field: value})
@@ -119,4 +121,4 @@ def test_fields_are_validated(field: str, value: float) -> None:
 
 
 def test_the_probe_has_enough_and_not_too_many_examples() -> None:
-    assert [recording(probe=0.02).probe_examples(n) for n in (10, 1000, 10_000, 10**6)] == [10, 64, 200, 500]
+    assert [recording(probe_fraction=0.02).probe_examples(n) for n in (10, 1000, 10_000, 10**6)] == [10, 64, 200, 500]

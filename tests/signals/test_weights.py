@@ -15,7 +15,7 @@ def network() -> nn.Module:
 def test_weights_are_what_layers_multiply_by() -> None:
     net = network()
     net[3].weight.requires_grad_(False)
-    assert Weights.of(net).names == ["0.weight"]
+    assert Weights.from_network(net).names == ["0.weight"]
 
 
 def test_norms_are_those_of_each_tensor() -> None:

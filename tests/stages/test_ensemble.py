@@ -10,24 +10,25 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.assemble import assemble
+from pipeline.config.compose import compose_config
 from pipeline.data import Flip
 from pipeline.errors import UserError
-from pipeline.menu.overrides import composed
-from pipeline.parts import Outcome, Parts
-from pipeline.stages import Ensemble, Evaluate, Train
-from pipeline.stages.ensemble import _measured
-from pipeline.stages.members import load_member
+from pipeline.stages.ensemble import Ensemble, _measured
+from pipeline.stages.evaluate import Evaluate
+from pipeline.stages.train import Train
+from pipeline.training.ensemble_members import load_member
+from pipeline.workflow.build import build_components
+from pipeline.workflow.components import Components, Outcome
 
-PartsOf = Callable[..., Parts]
+PartsOf = Callable[..., Components]
 TRAIN = Train(epochs=2, break_factor=100.0, patience=None, monitor="val_accuracy")
 
 
-def together(parts: Parts, *, members: int = 3, checkpoints: tuple[str, ...] = ()) -> Outcome:
+def together(parts: Components, *, members: int = 3, checkpoints: tuple[str, ...] = ()) -> Outcome:
     return Ensemble(members=members, checkpoints=checkpoints)(parts, [TRAIN(parts, [])])
 
 
-def with_train(parts: Parts, **changes: Any) -> Parts:
+def with_train(parts: Components, **changes: Any) -> Components:
     return replace(parts, stages={"train": TRAIN}, **changes)
 
 
@@ -59,7 +60,7 @@ def test_members_differ_in_their_seed_and_the_first_is_the_run_itself(parts_of: 
         "members/seed_1/checkpoints/best.ckpt",
         "members/seed_2/checkpoints/best.ckpt",
     ]
-    other = parts_of(seed=1, network=lambda: parts.network(1))
+    other = parts_of(seed=1, make_network=lambda: parts.make_network(1))
     TRAIN(other, [])
     states = [
         torch.load(path, weights_only=True)["state_dict"]
@@ -120,7 +121,7 @@ class Breaks:
     def __init__(self, broken: set[int]):
         self.broken = broken
 
-    def __call__(self, parts: Parts, earlier: object) -> Outcome:
+    def __call__(self, parts: Components, earlier: object) -> Outcome:
         return replace(TRAIN(parts, []), passed=parts.seed not in self.broken)
 
 
@@ -178,5 +179,5 @@ def test_disagreement_counts_examples_on_which_not_all_are_of_one_mind() -> None
 )
 def test_what_cannot_be_is_refused_before_any_training(typed: list[str], field: str) -> None:
     with pytest.raises(UserError) as caught:
-        assemble(composed(["data=digits", "model=mlp", *typed]))
+        build_components(compose_config(["data=digits", "model=mlp", *typed]))
     assert caught.value.field == field

@@ -9,18 +9,19 @@ import torch
 
 from pipeline.data import Flip, Images
 from pipeline.errors import UserError
-from pipeline.parts import Outcome, Parts
-from pipeline.stages import Evaluate, Train
-from pipeline.stages.checkpoints import under
+from pipeline.stages.evaluate import Evaluate
+from pipeline.stages.train import Train
+from pipeline.training.checkpoints import strip_prefix
+from pipeline.workflow.components import Components, Outcome
 
-PartsOf = Callable[..., Parts]
+PartsOf = Callable[..., Components]
 
 
-def trained(parts: Parts) -> Outcome:
+def trained(parts: Components) -> Outcome:
     return Train(epochs=3, break_factor=100.0, patience=None, monitor="val_accuracy")(parts, [])
 
 
-def checkpoint(parts: Parts, name: str = "best") -> Path:
+def checkpoint(parts: Components, name: str = "best") -> Path:
     return parts.directory / "checkpoints" / f"{name}.ckpt"
 
 
@@ -28,9 +29,9 @@ def checkpoint(parts: Parts, name: str = "best") -> Path:
 def test_all_numbers_agree_with_a_slow_count(parts_of: PartsOf, views: int) -> None:
     parts = parts_of(augmentation=Flip(p=0.5, average=views == 2))
     outcome = Evaluate(checkpoint="best")(parts, [trained(parts)])
-    network, test = parts.network().eval(), parts.data.test
+    network, test = parts.make_network().eval(), parts.data.test
     state = torch.load(checkpoint(parts), weights_only=True)["state_dict"]
-    network.load_state_dict(under(state, "network."))
+    network.load_state_dict(strip_prefix(state, "network."))
     confusion = [[0] * 10 for _ in range(10)]
     total = 0.0
     with torch.no_grad():
@@ -105,7 +106,7 @@ def test_the_preprocessing_is_that_of_the_checkpoint(parts_of: PartsOf) -> None:
     stage = Evaluate(checkpoint=str(checkpoint(parts)))
     shifted = parts_of()
     with torch.no_grad():
-        shifted.preprocessing.shift.add_(10)  # type: ignore[operator]
+        shifted.preprocessing.offset.add_(10)  # type: ignore[operator]
     assert stage(shifted, []).metrics == stage(parts, []).metrics
 
 

@@ -11,10 +11,11 @@ from torch import nn
 
 from pipeline.data import permutation
 from pipeline.errors import UserError
-from pipeline.parts import Parts
-from pipeline.stages import LrRange, Train
+from pipeline.stages.lr_range import LrRange
+from pipeline.stages.train import Train
+from pipeline.workflow.components import Components
 
-PartsOf = Callable[..., Parts]
+PartsOf = Callable[..., Components]
 SGD = ("optimizer=sgd", "batchnorm=none", "schedule=constant", "regularization=none")
 
 
@@ -58,7 +59,7 @@ def test_a_tenth_of_the_best_rate_is_proposed(parts_of: PartsOf) -> None:
 def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
     parts = parts_of(*SGD)
     metrics = lr_range()(parts, []).metrics
-    network, train = parts.network(), parts.data.train
+    network, train = parts.make_network(), parts.data.train
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     batches = [index for epoch in range(20) for index in permutation(parts.seed, epoch, len(train)).split(64)]
     for index, rate, expected in zip(batches, metrics["rates"], metrics["losses"], strict=False):
@@ -86,9 +87,9 @@ def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth
 
 def test_the_networks_bits_are_those_from_before(parts_of: PartsOf) -> None:
     parts = parts_of()
-    before = parts.network().state_dict()
+    before = parts.make_network().state_dict()
     lr_range()(parts, [])
-    after = parts.network().state_dict()
+    after = parts.make_network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -106,7 +107,7 @@ def test_every_step_has_a_rate_of_its_own(parts_of: PartsOf, steps_per_call: int
         built.register_step_pre_hook(lambda o, *_: used.append(o.param_groups[-1]["lr"]))
         return built
 
-    parts = parts_of(f"trainer.steps_per_call={steps_per_call}", optimizer=optimizer)
+    parts = parts_of(f"trainer.steps_per_call={steps_per_call}", make_optimizer=optimizer)
     metrics = lr_range(high=1e-3)(parts, []).metrics
     assert used == metrics["rates"]
     assert len(used) == 60
@@ -120,7 +121,7 @@ def test_when_no_rate_helps_nothing_is_proposed(parts_of: PartsOf) -> None:
             nn.init.zeros_(parameter)
         return network
 
-    outcome = lr_range()(parts_of(network=zeros), [])
+    outcome = lr_range()(parts_of(make_network=zeros), [])
     assert outcome.metrics["proposed_lr"] is None
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["rate_too_low"]
@@ -146,7 +147,7 @@ def test_a_loss_that_is_not_a_number_stops_it_and_is_not_the_best(parts_of: Part
             logits = self.last(x.flatten(1))
             return logits * (float("nan") if float(self.last.weight.detach().abs().max()) > 1 else 1.0)
 
-    metrics = lr_range()(parts_of(network=Overflow), []).metrics
+    metrics = lr_range()(parts_of(make_network=Overflow), []).metrics
     assert math.isnan(metrics["losses"][-1])
     assert all(map(math.isfinite, metrics["losses"][:-1]))
     assert math.isfinite(metrics["best_loss"])

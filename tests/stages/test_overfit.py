@@ -10,14 +10,13 @@ import torch
 from torch import nn
 
 from pipeline.data import Images
-from pipeline.data.splits import first
+from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
-from pipeline.parts import Parts
-from pipeline.stages import Overfit
-from pipeline.stages.overfit import _Watch
+from pipeline.stages.overfit import Overfit, _OverfitMonitor
+from pipeline.workflow.components import Components
 
-PartsOf = Callable[..., Parts]
+PartsOf = Callable[..., Components]
 EASY = ("optimizer=adam", "optimizer.lr=0.01")
 
 
@@ -73,7 +72,7 @@ def test_the_schedule_is_off(parts_of: PartsOf) -> None:
 def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
     parts = parts_of("optimizer=sgd", "optimizer.lr=0.1", "regularization=none")
     losses = overfit(examples=10, steps=5)(parts, []).metrics["losses"]
-    few, network = first(parts.data.train, 10, 10), parts.network()
+    few, network = stratified_head(parts.data.train, 10, 10), parts.make_network()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for expected in losses:
         loss = torch.nn.functional.cross_entropy(network(parts.preprocessing(few.pixels)), few.labels)
@@ -108,7 +107,7 @@ def test_a_rate_too_high_is_told_with_a_lower_one(parts_of: PartsOf) -> None:
 def test_a_low_loss_with_a_wrong_example_is_not_enough(parts_of: PartsOf) -> None:
     """Two images alike with different labels: one of them is wrong for ever, whatever the target."""
     parts = parts_of(*EASY)
-    train = first(parts.data.train, 10, 20)
+    train = stratified_head(parts.data.train, 10, 20)
     other = next(i for i in range(20) if train.labels[i] != train.labels[0])
     pixels = train.pixels.clone()
     pixels[other] = pixels[0]
@@ -125,7 +124,7 @@ def test_a_loss_that_is_not_a_number_ends_it_at_once(parts_of: PartsOf) -> None:
         nn.init.constant_(linear.weight, float("nan"))
         return nn.Sequential(nn.Flatten(), linear)
 
-    outcome = overfit()(parts_of(network=poisoned, progress=lambda *_, **__: None), [])
+    outcome = overfit()(parts_of(make_network=poisoned, progress=lambda *_, **__: None), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["nonfinite"]
     assert len(outcome.metrics["losses"]) <= 10
@@ -136,7 +135,7 @@ def test_all_classes_are_among_the_few(parts_of: PartsOf) -> None:
     seen: list[torch.Tensor] = []
 
     class Spy(CrossEntropy):
-        def unregularized(self) -> CrossEntropy:
+        def without_smoothing(self) -> CrossEntropy:
             return self
 
         def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -152,9 +151,9 @@ def test_all_classes_are_among_the_few(parts_of: PartsOf) -> None:
 
 def test_the_network_of_the_parts_stays_as_it_was(parts_of: PartsOf) -> None:
     parts = parts_of(*EASY)
-    before = parts.network().state_dict()
+    before = parts.make_network().state_dict()
     overfit(steps=5)(parts, [])
-    after = parts.network().state_dict()
+    after = parts.make_network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -177,6 +176,6 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
     ],
 )
 def test_a_curve_that_rose_had_a_rate_too_high(losses: list[float], rose: bool) -> None:
-    watch = _Watch(10, 100, 0.01, lambda *_, **__: None)
+    watch = _OverfitMonitor(10, 100, 0.01, lambda *_, **__: None)
     watch.losses = losses
-    assert watch.rose() == rose
+    assert watch.diverged() == rose

@@ -13,17 +13,16 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from pipeline.assemble import _block, network_factory
+from pipeline.config.compose import compose_config
+from pipeline.config.instantiate import instantiate
 from pipeline.errors import UserError
-from pipeline.menu.allowed import instantiate
-from pipeline.menu.overrides import composed
 from pipeline.model import CrossEntropy, Hinge, MeanSquaredError
-from pipeline.parts import Outcome, Parts
-from pipeline.signals.initial import gradients
-from pipeline.stages import Sanity
-from pipeline.stages.sanity import first_output, penalized
+from pipeline.signals.at_init import gradient_signals
+from pipeline.stages.sanity import Sanity, output_shape_signals, penalty_signals
+from pipeline.workflow.build import _build_hidden_block, make_network_factory
+from pipeline.workflow.components import Components, Outcome
 
-PartsOf = Callable[..., Parts]
+PartsOf = Callable[..., Components]
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 CONF = Path(__file__).parents[2] / "conf"
 ACTIVATIONS = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
@@ -34,14 +33,14 @@ def sanity(**options: Any) -> Sanity:
     return Sanity(**(defaults | {"penalty_factors": [1, 10, 100]} | options))
 
 
-def of(parts: Parts, make: Callable[[], nn.Module]) -> Outcome:
+def of(parts: Components, make: Callable[[], nn.Module]) -> Outcome:
     """The stage on a network that is the same at each call."""
 
     def network() -> nn.Module:
         torch.manual_seed(0)
         return make()
 
-    return sanity()(replace(parts, network=network), [])
+    return sanity()(replace(parts, make_network=network), [])
 
 
 def checks(outcome: Outcome) -> list[str]:
@@ -65,19 +64,19 @@ class Net(nn.Module):
 # ------------------------------------------------------------------------------------------ healthy twins
 
 
-def swapped(parts: Parts, **nodes: Any) -> Parts:
+def swapped(parts: Components, **nodes: Any) -> Components:
     """The parts with the network that another configuration has; cheaper than assembling it all again."""
     config = parts.config | nodes
-    network = network_factory(
+    network = make_network_factory(
         config["model"],
-        block=_block(config),
+        block=_build_hidden_block(config),
         init=instantiate(config["init"], "init"),
         seed=0,
         preprocessing=parts.preprocessing,
         classes=10,
         probe=None,
     )
-    return replace(parts, network=network)
+    return replace(parts, make_network=network)
 
 
 @functools.cache
@@ -93,7 +92,7 @@ NETWORKS = {
 }
 
 
-def twin(parts: Parts, network: str, activation: str, init: str, batchnorm: str) -> Outcome:
+def twin(parts: Components, network: str, activation: str, init: str, batchnorm: str) -> Outcome:
     size = dict(NETWORKS[network])
     model = option("model", str(size.pop("model"))) | size
     return sanity()(
@@ -182,9 +181,9 @@ def test_the_first_loss_on_real_data_is_what_chance_gives(
 
 def test_nothing_is_changed_by_looking(parts_of: PartsOf) -> None:
     parts = parts_of("regularization=dropout")
-    before = parts.network().state_dict()
+    before = parts.make_network().state_dict()
     first, second = sanity()(parts, []), sanity()(parts, [])
-    after = parts.network().state_dict()
+    after = parts.make_network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert first.metrics == second.metrics
 
@@ -268,7 +267,7 @@ def test_a_residual_branch_that_starts_at_zero_and_wakes_up_is_reachable(parts_o
 
     parts = parts_of()
     inputs, labels = parts.preprocessing(parts.data.train.pixels[:64]), parts.data.train.labels[:64]
-    at_first = gradients(Branch(), CROSS_ENTROPY, inputs, labels)
+    at_first = gradient_signals(Branch(), CROSS_ENTROPY, inputs, labels)
     assert at_first["zero_gradients"] == ["inner.weight", "inner.bias"], "the case should begin asleep"
     assert of(parts, Branch).findings == ()
 
@@ -399,16 +398,16 @@ def test_a_network_must_return_a_tensor(parts_of: PartsOf) -> None:
 
 
 def test_output_shape() -> None:
-    assert first_output(nn.Flatten(), torch.zeros(5, 2, 3)) == {"output_shape": [5, 6]}
+    assert output_shape_signals(nn.Flatten(), torch.zeros(5, 2, 3)) == {"output_shape": [5, 6]}
 
 
 def test_the_penalty_rises_with_its_factor_and_is_absent_without_l2() -> None:
     network = nn.Linear(3, 2)
     squares = float(network.weight.detach().square().sum())
-    measured = penalized(network, 2.0, 0.1, [1, 10, 100])
+    measured = penalty_signals(network, 2.0, 0.1, [1, 10, 100])
     assert measured["penalty"] == pytest.approx(0.05 * squares)
     assert measured["penalized_losses"] == pytest.approx([2 + 0.05 * squares * factor for factor in (1, 10, 100)])
-    assert penalized(network, 2.0, 0.0, [1, 10, 100]) == {"penalty": 0.0}
+    assert penalty_signals(network, 2.0, 0.0, [1, 10, 100]) == {"penalty": 0.0}
 
 
 def test_the_fits_go_on_in_rounds_until_real_inputs_are_clearly_ahead(parts_of: PartsOf) -> None:
@@ -471,4 +470,4 @@ def test_progress_goes_forward_within_its_total(parts_of: PartsOf) -> None:
 
 def test_its_defaults_in_the_menu_build(parts_of: PartsOf) -> None:
     assert isinstance(parts_of().stages["sanity"], Sanity)
-    assert composed(["stage=sanity"]).stages.sanity.examples >= 2
+    assert compose_config(["stage=sanity"]).stages.sanity.examples >= 2

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.checks import Checks
+from pipeline.checks import CheckSuite
 from pipeline.errors import UserError
-from pipeline.loggers import Log
-from pipeline.stages.checkpoints import best_row, under
-from tests.stages.training import (
+from pipeline.loggers import MultiLogger
+from pipeline.training.checkpoints import best_epoch, strip_prefix
+from tests.trainings import (
     RANDOM,
     STEPS,
     PartsOf,
@@ -46,9 +46,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(parts_of: Par
 
 def test_the_network_of_the_parts_stays_as_it_was(parts_of: PartsOf) -> None:
     parts = parts_of()
-    before, preprocessing = parts.network().state_dict(), dict(parts.preprocessing.state_dict())
+    before, preprocessing = parts.make_network().state_dict(), dict(parts.preprocessing.state_dict())
     train(1)(parts, [])
-    assert not differences(before, parts.network().state_dict())
+    assert not differences(before, parts.make_network().state_dict())
     assert not differences(preprocessing, dict(parts.preprocessing.state_dict()))
 
 
@@ -75,7 +75,7 @@ def test_best_is_the_epoch_with_the_best_score_and_last_the_last(parts_of: Parts
     parts = parts_of("schedule=constant", "optimizer.lr=1")  # a rate so high that the score goes up and down
     outcome = train(6, monitor=monitor)(parts, [])
     history = outcome.metrics["history"]
-    best = best_row(history, monitor, examples=len(parts.data.val))
+    best = best_epoch(history, monitor, examples=len(parts.data.val))
     assert best is not history[-1]
     assert read(parts, "best")["pipeline"]["epoch"] == best["epoch"] + 1
     assert read(parts, "best")["global_step"] == best["step"]
@@ -98,8 +98,8 @@ def test_best_is_the_last_epoch_that_is_as_good_as_the_validation_split_can_tell
 def test_the_best_checkpoint_has_the_weights_that_reached_its_score(parts_of: PartsOf) -> None:
     parts = parts_of()
     outcome = train()(parts, [])
-    network = parts.network()
-    network.load_state_dict(under(read(parts, "best")["state_dict"], "network."))
+    network = parts.make_network()
+    network.load_state_dict(strip_prefix(read(parts, "best")["state_dict"], "network."))
     with torch.no_grad():
         logits = network.eval()(parts.preprocessing(parts.data.val.pixels))
     accuracy = (logits.argmax(1) == parts.data.val.labels).double().mean()
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(parts_of: PartsOf) -> None:
         nn.init.constant_(linear.weight, float("nan"))
         return nn.Sequential(nn.Flatten(), linear)
 
-    outcome = train(5)(parts_of(network=poisoned), [])
+    outcome = train(5)(parts_of(make_network=poisoned), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["nonfinite"]
     assert "stopped early" in outcome.headline
@@ -268,7 +268,7 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
 
 def test_a_failing_check_fails_the_stage(parts_of: PartsOf) -> None:
     parts = parts_of(*DIVERGING)
-    silent = replace(parts, checks=Checks(fail_on="failure", rules={}))
+    silent = replace(parts, checks=CheckSuite(fail_on="failure", rules={}))
     assert not train(3, break_factor=3.0)(silent, []).passed, "a run that broke off has not passed, whatever the rules"
 
 
@@ -282,10 +282,10 @@ def test_the_recorder_sees_the_steps_of_the_training(parts_of: PartsOf) -> None:
 
 
 def test_the_logs_are_told_of_each_epoch_once_it_is_over(parts_of: Any) -> None:
-    class Told(Log):
+    class Told(MultiLogger):
         lengths: ClassVar[list[int]] = []
 
-        def training(self, history: Any, *_: Any) -> None:
+        def log_training(self, history: Any, *_: Any) -> None:
             self.lengths.append(len(history))
 
     parts = parts_of("stages.train.epochs=3", log=Told())

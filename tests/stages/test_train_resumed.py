@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import Stopped, UserError
-from pipeline.model.classifier import Classifier
-from pipeline.stages.checkpoints import KeepCheckpoints
-from tests.stages.training import (
+from pipeline.errors import Interrupted, UserError
+from pipeline.training.checkpoints import CheckpointCallback
+from pipeline.training.lightning_module import Classifier
+from tests.trainings import (
     RANDOM,
     STEPS,
     PartsOf,
@@ -137,7 +137,7 @@ def test_a_real_signal_stops_after_a_safe_point(parts_of: PartsOf) -> None:
                 os.kill(os.getpid(), number)
 
         parts = parts_of("trainer.steps_per_call=1", progress=progress)
-        with parts.stopper.listening(), pytest.raises(Stopped) as stop:
+        with parts.stopper.installed(), pytest.raises(Interrupted) as stop:
             train()(parts, [])
         assert stop.value.signal == number
         assert read(parts)["global_step"] == 2
@@ -155,22 +155,22 @@ def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
             sent.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    save = KeepCheckpoints.on_train_epoch_end
+    save = CheckpointCallback.on_train_epoch_end
 
     def behind_a_batch(module: Classifier, *_: Any) -> None:  # the module's hook comes after the callbacks'
         if module.step_in_epoch == 2:
             send()
 
-    def behind_an_epoch(keep: KeepCheckpoints, *arguments: Any) -> None:
+    def behind_an_epoch(keep: CheckpointCallback, *arguments: Any) -> None:
         save(keep, *arguments)
         send()
 
     if at_the_end_of == "a batch":
         monkeypatch.setattr(Classifier, "on_train_batch_end", behind_a_batch)
     else:
-        monkeypatch.setattr(KeepCheckpoints, "on_train_epoch_end", behind_an_epoch)
+        monkeypatch.setattr(CheckpointCallback, "on_train_epoch_end", behind_an_epoch)
     parts = parts_of("trainer.steps_per_call=1")
-    with parts.stopper.listening(), pytest.raises(Stopped) as stop:
+    with parts.stopper.installed(), pytest.raises(Interrupted) as stop:
         train()(parts, [])
     assert stop.value.signal == signal.SIGTERM
     assert read(parts)["global_step"] >= (2 if at_the_end_of == "a batch" else STEPS)

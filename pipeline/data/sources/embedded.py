@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.data.images import Images, Source
+from pipeline.data.dataset import Images, Source
 
 _FILES = Path(__file__).parent.parent / "files"
 _GARMENTS = (

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from pipeline.data.images import Images, Source
+from pipeline.data.dataset import Images, Source
 from pipeline.errors import UserError, did_you_mean
-from pipeline.fields import flag, whole
+from pipeline.validation import boolean, integer
 
 _SPLITS = ("train", "val", "test")
 _SHOWN = 10  # offending files named in an error
@@ -31,8 +31,8 @@ def image_folder(*, path: str, size: int | None, grayscale: bool) -> Source:
     folders beside `train` that are no split.
     """
     if size is not None:
-        size = whole("size", size, at_least=1)
-    flag("grayscale", grayscale)
+        size = integer("size", size, at_least=1)
+    boolean("grayscale", grayscale)
     root = Path(path).expanduser()
     folders = _split_folders(root)
     classes = sorted({entry.name for folder in folders.values() for entry in _folders(folder)})

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.data.images import Images, Source
+from pipeline.data.dataset import Images, Source
 from pipeline.errors import UserError, did_you_mean
-from pipeline.fields import real
+from pipeline.validation import number
 
 _KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "classes")
 
@@ -31,7 +31,7 @@ def npz(*, path: str, scale: float | None) -> Source:
     that look like 0 .. 255 pixels while `scale` is None. (`scale`): not above 0.
     """
     if scale is not None:
-        scale = real("scale", scale, above=0)
+        scale = number("scale", scale, above=0)
     file = Path(path).expanduser()
     arrays = _load(file)
     unknown = [key for key in arrays if key not in _KEYS]
@@ -81,10 +81,12 @@ def _images(arrays: Mapping[str, np.ndarray], part: str, file: Path) -> Images:
         one_hot = " For one-hot labels, save y.argmax(1)." if labels.ndim == 2 else ""
         raise _error(file, f"must have labels of shape (N,) or (N, 1), but y_{part} is {labels.shape}.{one_hot}")
     labels = labels.astype(np.int64)
-    return Images(torch.from_numpy(_stored(_laid_out(pixels, part, file), part, file)), torch.from_numpy(labels))
+    return Images(
+        torch.from_numpy(_to_storage_dtype(_to_nchw(pixels, part, file), part, file)), torch.from_numpy(labels)
+    )
 
 
-def _laid_out(pixels: np.ndarray, part: str, file: Path) -> np.ndarray:
+def _to_nchw(pixels: np.ndarray, part: str, file: Path) -> np.ndarray:
     """(N, C, H, W) from any of the accepted layouts."""
     shape = pixels.shape
     if len(shape) == 2:
@@ -102,7 +104,7 @@ def _laid_out(pixels: np.ndarray, part: str, file: Path) -> np.ndarray:
     )
 
 
-def _stored(pixels: np.ndarray, part: str, file: Path) -> np.ndarray:
+def _to_storage_dtype(pixels: np.ndarray, part: str, file: Path) -> np.ndarray:
     """The same values as uint8, int32 or float32."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels)
@@ -136,7 +138,7 @@ def _scale(splits: Mapping[str, Images], file: Path) -> float:
         if largest > 65535:
             raise _error(file, f"has integers up to {largest:.0f}; up to 65535 count as pixels. Set data.scale.")
         return 1 / 255 if largest <= 255 else 1 / 65535
-    if any(_like_bytes(pixels) for pixels in everything):
+    if any(_looks_like_uint8(pixels) for pixels in everything):
         raise _error(
             file,
             f"holds values up to {highest:g} that look like 0..255 pixels stored as floats: save them as uint8, or "
@@ -145,7 +147,7 @@ def _scale(splits: Mapping[str, Images], file: Path) -> float:
     return 1.0
 
 
-def _like_bytes(pixels: torch.Tensor) -> bool:
+def _looks_like_uint8(pixels: torch.Tensor) -> bool:
     highest, lowest = float(pixels.max()), float(pixels.min())
     is_image = pixels.shape[2] * pixels.shape[3] > 1
     if not math.isfinite(highest):

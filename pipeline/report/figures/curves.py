@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.blocks import BLUE, GREEN, ORANGE, PURPLE, RED, Chart
-from pipeline.report.figures.axes import BY_STEP, LOG, axis, level, line, marks, thinned, verdict
+from pipeline.report.figures.traces import (
+    BY_STEP,
+    LOG,
+    axis,
+    downsample,
+    highlight_points,
+    line,
+    reference_line,
+    verdict,
+)
 
 Signals = Mapping[str, Any]
 
@@ -26,7 +35,7 @@ def loss(train: Signals, *, findings: Sequence[Mapping[str, Any]] = (), shape: s
     """`shape` and `at`: the curve's name and the steps it rests on, where the stage recorded them."""
     losses, epochs = list(train.get("losses", [])), train.get("epochs") or {}
     stride = train.get("steps_per_entry", 1)
-    places, means = thinned(losses)
+    places, means = downsample(losses)
     few = len(epochs.get("step", [])) < 2
     batches = line([p * stride for p in places], means, "each batch", BLUE, width=2 if few else 1)
     data = [batches | ({} if few else {"opacity": 0.35, "hoverinfo": "skip"})]
@@ -42,10 +51,12 @@ def loss(train: Signals, *, findings: Sequence[Mapping[str, Any]] = (), shape: s
                 data.append(line(epochs["step"], epochs[key], name, color, dash=dash))
     ends = [0, max(len(losses) * stride, *epochs.get("step", [1]))]
     if train.get("chance_loss") is not None and not train.get("exploded"):
-        data.append(level(train["chance_loss"], "chance", ends))
+        data.append(reference_line(train["chance_loss"], "chance", ends))
     if train.get("exploded"):
         limit = train["break_factor"] * train["original_cost"]
-        data.append(level(limit, f"{train['break_factor']:g} x the original cost: stop", ends, color=RED, left=True))
+        data.append(
+            reference_line(limit, f"{train['break_factor']:g} x the original cost: stop", ends, color=RED, left=True)
+        )
     layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "annotations": []}
     shape = shape or _shape(train, findings)
     good = shape in ("good", "still_improving")
@@ -54,7 +65,9 @@ def loss(train: Signals, *, findings: Sequence[Mapping[str, Any]] = (), shape: s
     evidence = _evidence(train, findings, at, losses, stride)
     if evidence:
         data.append(
-            marks([step for step, _ in evidence], [value for _, value in evidence], "evidence", GREEN if good else RED)
+            highlight_points(
+                [step for step, _ in evidence], [value for _, value in evidence], "evidence", GREEN if good else RED
+            )
         )
     huge = train.get("exploded") or (shape and "explod" in shape)
     return Chart("loss", "Loss", {"data": data, "layout": layout}, views=LOG_FIRST if huge else VIEWS, height=360)
@@ -80,7 +93,7 @@ def accuracy(train: Signals, *, test: float | None = None) -> Chart | None:
             {"type": "scatter", "mode": "markers", "x": [steps[-1]], "y": [test], "name": "test", "marker": star}
         )
     if "chance_accuracy" in train:
-        data.append(level(train["chance_accuracy"], "chance", steps))
+        data.append(reference_line(train["chance_accuracy"], "chance", steps))
     layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("accuracy", tickformat=".0%")}
     layout["annotations"] = [_gap(steps[-1], known[-1], unseen[-1])]
     layout["yaxis"]["range"] = [0, 1.03]
@@ -117,17 +130,17 @@ def lr_range(metrics: Signals) -> Chart | None:
     return Chart("lr-range", "Loss against learning rate", {"data": data, "layout": layout}, height=340)
 
 
-def heart(overfit: Signals) -> Chart | None:
+def overfit_curve(overfit: Signals) -> Chart | None:
     """A few examples learned by heart, or not."""
     if not overfit.get("losses"):
         return None
-    places, means = thinned(overfit["losses"])
+    places, means = downsample(overfit["losses"])
     data = [line(places, means, "loss", BLUE) | ({"mode": "lines+markers"} if len(places) < 60 else {})]
     if overfit.get("accuracies"):
-        right = thinned(overfit["accuracies"])[1]
+        right = downsample(overfit["accuracies"])[1]
         data.append(line(places, right, "share right", GREEN, dash="dot") | {"yaxis": "y2"})
     if "overfit_target" in overfit:
-        data.append(level(overfit["overfit_target"], "target", [1, len(overfit["losses"])], left=True))
+        data.append(reference_line(overfit["overfit_target"], "target", [1, len(overfit["losses"])], left=True))
     second = axis("share right", overlaying="y", side="right", range=[0, 1.05], showgrid=False)
     second |= {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"]}
     layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "yaxis2": second}

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.blocks import BLUE, COLOURS, GREEN, INK, ORANGE, Cell, Chart, Images, Picture, Table
-from pipeline.report.figures.axes import axis, digits
+from pipeline.report.blocks import BLUE, COLOURS, GREEN, INK, ORANGE, Cell, Chart, Images, PngImage, Table
+from pipeline.report.figures.traces import axis, round_significant
 from pipeline.report.png import picture, strip
 
 SPLITS = (("train", "training", BLUE), ("val", "validation", ORANGE), ("test", "test", GREEN))
 CLASSES = 40
 
 
-def counts(classes: Sequence[str], by_split: Mapping[str, Sequence[int]]) -> Chart:
+def class_counts(classes: Sequence[str], by_split: Mapping[str, Sequence[int]]) -> Chart:
     """Examples per class, of every split."""
     shown = min(len(classes), CLASSES)
     data = [
@@ -55,7 +55,7 @@ def mean(pictures: Mapping[str, Any]) -> Images | None:
     return Images("Mean image", [("", shown)], note="Of training images.", wide=False)
 
 
-def planes(pictures: Mapping[str, Any], classes: Sequence[str]) -> list[Chart]:
+def pca_scatter(pictures: Mapping[str, Any], classes: Sequence[str]) -> list[Chart]:
     """The cloud of training examples before preprocessing and after, each along its two widest directions."""
     clouds = pictures.get("plane")
     if clouds is None:
@@ -70,7 +70,7 @@ def planes(pictures: Mapping[str, Any], classes: Sequence[str]) -> list[Chart]:
 
 
 def _cloud(points: Any, labels: Sequence[int], classes: Sequence[str], *, id: str, title: str) -> Chart:
-    x, y = (digits([float(v) for v in points[:, axis_]]) for axis_ in (0, 1))
+    x, y = (round_significant([float(v) for v in points[:, axis_]]) for axis_ in (0, 1))
     names = [classes[label] if label < len(classes) else str(label) for label in labels]
     few = len(classes) <= len(COLOURS)
     color: Any = [COLOURS[label] for label in labels] if few else labels
@@ -98,7 +98,7 @@ def filters(arrays: Mapping[str, Any], title: str) -> Images | None:
     return Images(title, [("", picture(sheet, title, scale=scale))], note="Grey is zero.", wide=False)
 
 
-def tiles(arrays: Mapping[str, Any]) -> list[Picture]:
+def tiles(arrays: Mapping[str, Any]) -> list[PngImage]:
     """One picture per wrong answer."""
     pixels = arrays.get("mistakes")
     if pixels is None:

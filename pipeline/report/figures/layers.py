@@ -7,15 +7,15 @@ from itertools import chain
 from typing import Any
 
 from pipeline.report.blocks import BLUE, ORANGE, PURPLE, RED, SKY, Chart
-from pipeline.report.figures.axes import (
+from pipeline.report.figures.traces import (
     BY_STEP,
     axis,
     bars,
-    by_depth,
-    digits,
-    level,
+    depth_colors,
     line,
     log_axis,
+    reference_line,
+    round_significant,
     short_names,
     verdict,
 )
@@ -34,19 +34,19 @@ ROW = 0.86
 """Height of the highest hill in a row of one."""
 
 
-def chosen(count: int) -> list[int]:
+def sample_layers(count: int) -> list[int]:
     """At most `LAYERS` places, the first and the last among them."""
     if count <= LAYERS:
         return list(range(count))
     return [round(i * (count - 1) / (LAYERS - 1)) for i in range(LAYERS)]
 
 
-def hills(histograms: Signals, *, id: str, title: str, ill: bool, note: str = "") -> Chart | None:
+def activation_ridgeline(histograms: Signals, *, id: str, title: str, ill: bool, note: str = "") -> Chart | None:
     """One row per layer, the first on top, all on one axis: what collapses is a needle, what saturates stands at the
     walls. A bar at zero is as high as the share of values that are exactly 0."""
     if not histograms.get("name"):
         return None
-    rows = chosen(len(histograms["name"]))
+    rows = sample_layers(len(histograms["name"]))
     names = short_names([histograms["name"][i] for i in rows])
     color, needle = (RED, RED) if ill else (BLUE, SKY)
     data: list[dict[str, Any]] = []
@@ -78,15 +78,15 @@ def _outline(low: float, high: float, counts: Sequence[int], height: float) -> t
     for i, count in enumerate(counts):
         x += [low + i * width, low + (i + 1) * width]
         y += [height * count / largest] * 2
-    return digits([*x, high]), digits([*y, 0.0])
+    return round_significant([*x, high]), round_significant([*y, 0.0])
 
 
-def off(before: Signals, units: Signals) -> Chart | None:
+def inactive_units(before: Signals, units: Signals) -> Chart | None:
     """Shares of units and values per layer that pass no gradient: before training and after the last epoch."""
     names = list(units.get("name") or before.get("name") or [])
     if not names:
         return None
-    rows, last = chosen(len(names)), bool(units.get("dead"))
+    rows, last = sample_layers(len(names)), bool(units.get("dead"))
     labels = short_names([names[i] for i in rows])
     data = []
     for key, word, light, dark in (
@@ -113,7 +113,7 @@ def first_gradients(gradients: Signals) -> Chart | None:
     """How much of the loss's gradient reaches each layer before training."""
     if len(gradients.get("name", ())) < 2:
         return None
-    rows = chosen(len(gradients["name"]))
+    rows = sample_layers(len(gradients["name"]))
     names = short_names([gradients["name"][i] for i in rows])
     columns = [("rms", "of weights", BLUE), ("signal_rms", "of outputs", ORANGE)]
     values = {name: [gradients[key][i] or None for i in rows] for key, name, _ in columns if gradients.get(key)}
@@ -143,7 +143,7 @@ def updates(samples: Signals) -> Chart | None:
         for update, weight in zip(weights["update"], weights["weight"], strict=True)
     ]
     several = {**samples, "weights": {**weights, "ratio": ratios}}
-    right = level(RATIO, "about 0.001 is right", samples["step"])
+    right = reference_line(RATIO, "about 0.001 is right", samples["step"])
     chart = _over_time(several, "ratio", id="updates", title="Update / weight", unit="ratio of norms", more=[right])
     if chart is not None:
         band = {"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": BAND[0], "y1": BAND[1], "layer": "below"}
@@ -157,8 +157,8 @@ def _over_time(
     weights = samples.get("weights") or {}
     if not weights.get(key):
         return None
-    rows = chosen(len(weights["name"]))
-    names, colors = short_names([weights["name"][i] for i in rows]), by_depth(len(rows))
+    rows = sample_layers(len(weights["name"]))
+    names, colors = short_names([weights["name"][i] for i in rows]), depth_colors(len(rows))
     mode = "lines+markers" if len(samples["step"]) < 8 else "lines"
     data = [
         line(samples["step"], [row[i] or None for row in weights[key]], name, color, width=1.8) | {"mode": mode}

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.signals.data.duplicates import copies, value_bits
-from pipeline.signals.data.inputs import constant_share, moments
+from pipeline.signals.data.duplicates import count_duplicates, value_bits
+from pipeline.signals.data.inputs import constant_share, input_moments
 from pipeline.signals.data.neighbours import label_agreement
 
 __all__ = ["data_signals"]
@@ -34,13 +34,13 @@ def data_signals(
     return {
         "features": train[0].numel(),
         "value_bits": value_bits(train),
-        "inputs": {name: moments(pixels, prepare) for name, (pixels, _) in splits.items()},
+        "inputs": {name: input_moments(pixels, prepare) for name, (pixels, _) in splits.items()},
         "constant_features": constant_share(train),
         "class_names": list(classes),
         "class_counts": {
             name: torch.bincount(split_labels, minlength=len(classes)).tolist()
             for name, (_, split_labels) in splits.items()
         },
-        "duplicates": {name: copies(train, pixels) for name, pixels in others.items()},
+        "duplicates": {name: count_duplicates(train, pixels) for name, pixels in others.items()},
         "neighbours": label_agreement(train, labels, {n: s for n, s in splits.items() if n != "train"}, len(classes)),
     }

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.signals.data.sample import places
+from pipeline.signals.data.subsample import subsample_indices
 
 _KEY = 64  # values of an image that are compared first
 _BITS = 64  # features that are counted for `value_bits`; each that varies has at least one bit
 
 
-def copies(train: Tensor, other: Tensor) -> int:
+def count_duplicates(train: Tensor, other: Tensor) -> int:
     """How many images of `other` are byte for byte an image of `train`; both (N, C, H, W) of one type.
 
     A few evenly spaced values of every image are compared first, and whole images (by a 128-bit hash) only where those
@@ -32,7 +32,7 @@ def value_bits(pixels: Tensor) -> float:
 
     2^bits rows could be told apart; a table of few rough columns cannot, and repeats itself without any leak.
     """
-    sample = pixels[places(len(pixels), 1000).to(pixels.device)].flatten(1)
+    sample = pixels[subsample_indices(len(pixels), 1000).to(pixels.device)].flatten(1)
     varying = torch.nonzero((sample != sample[0]).any(0)).flatten()[:_BITS]
     values = sample[:, varying].sort(0).values
     different = 1 + (values[1:] != values[:-1]).sum(0)

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.signals.data.sample import places
+from pipeline.signals.data.subsample import subsample_indices
 
 _EXAMPLES = 1000  # images of each split that are preprocessed; errors of a mean are then 3 % of the images' spread
 _VALUES = 1 << 21  # and values: 680 images of 3x32x32, whose whitening costs 13 GFLOP
 _CHANNELS = 64  # longer lists of channels (columns of a table) are left out
 
 
-def moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """Mean and standard deviation over all values of a sample, with standard errors, and the same by channel.
 
     Images are the independent units, not pixels. With m_i the mean of image i and q_i its mean square about the mean m
@@ -24,7 +24,7 @@ def moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, An
     std(q_i) / sqrt(n) / (2 std).
     """
     most = min(_EXAMPLES, max(50, _VALUES // pixels[0].numel()))
-    chosen = places(len(pixels), most).to(pixels.device)
+    chosen = subsample_indices(len(pixels), most).to(pixels.device)
     inputs = prepare(pixels[chosen]).double()
     means = inputs.flatten(1).mean(1)
     mean = means.mean()

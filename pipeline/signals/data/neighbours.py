@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.signals.data.sample import places
+from pipeline.signals.data.subsample import subsample_indices
 
 _REFERENCES, _ASKED = 2000, 500  # training examples that are searched; validation and test examples that ask
 _FEATURES = 256  # images are averaged over 2x2 pixels until they have no more: cheaper, and shifts matter less
@@ -27,7 +27,7 @@ def label_agreement(
     train: Tensor, labels: Tensor, others: Mapping[str, tuple[Tensor, Tensor]], classes: int
 ) -> dict[str, dict[str, Any]]:
     """For `train` (each example against the others) and every other split the numbers that `_agreement` describes."""
-    chosen = places(len(train), _REFERENCES).to(train.device)
+    chosen = subsample_indices(len(train), _REFERENCES).to(train.device)
     if len(chosen) < 2:
         return {}
     references, known = _features(train[chosen]), labels[chosen]
@@ -39,7 +39,7 @@ def label_agreement(
     shares = torch.bincount(known, minlength=classes).double() / len(known)
     found = {"train": _agreement(_nearest(references, references, nearest, same=True), known, known, shares)}
     for name, (pixels, own) in others.items():
-        asked = places(len(pixels), _ASKED).to(pixels.device)
+        asked = subsample_indices(len(pixels), _ASKED).to(pixels.device)
         points = (_features(pixels[asked]) - centre) / scale
         found[name] = _agreement(_nearest(references, points, nearest, same=False), known, own[asked], shares)
     return found

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.data import inspect
+from pipeline.data import validate_data
 from pipeline.data.sources.embedded import digits, fashion_mnist_5k
 
 
@@ -15,7 +15,7 @@ def nearest_neighbour_accuracy(
 
 def test_fashion_mnist_5k_is_whole_and_its_labels_belong_to_its_images() -> None:
     source = fashion_mnist_5k()
-    inspect(source)
+    validate_data(source)
     assert source.test is not None
     assert source.path is None
     assert source.train.pixels.shape == (5000, 1, 28, 28)
@@ -48,7 +48,7 @@ def test_trousers_are_narrower_than_bags() -> None:
 
 def test_digits_are_whole_and_have_no_official_test_split() -> None:
     source = digits()
-    inspect(source)
+    validate_data(source)
     assert source.test is None
     assert source.val is None
     assert source.train.pixels.shape == (1797, 1, 8, 8)

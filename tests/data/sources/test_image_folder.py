@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import inspect
+from pipeline.data import validate_data
 from pipeline.data.sources.image_folder import image_folder
 from pipeline.errors import UserError
 
@@ -35,7 +35,7 @@ def test_one_folder_per_class(tmp_path: Path) -> None:
     (tmp_path / "a" / ".hidden.png").write_bytes(b"")
     (tmp_path / "a" / "notes.txt").write_text("not an image")
     source = image_folder(path=str(tmp_path), size=None, grayscale=False)
-    inspect(source)
+    validate_data(source)
     assert source.test is None
     assert source.val is None
     assert source.train.pixels.shape == (6, 3, 4, 6)
@@ -55,7 +55,7 @@ def test_official_splits_share_one_numbering_of_classes(tmp_path: Path) -> None:
             for i in range(count):
                 write(plain(), tmp_path / part / name.replace("/", "∕") / f"{i}.png")
     source = image_folder(path=str(tmp_path), size=None, grayscale=False)
-    inspect(source)
+    validate_data(source)
     assert source.classes == ("<b>å<∕b>", "a b", "zebra")
     assert source.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert source.val is not None
@@ -138,9 +138,9 @@ def test_every_broken_file_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         image_folder(path=str(tmp_path), size=8, grayscale=False)
     assert refused.value.field == "path"
-    assert "6 file(s)" in refused.value.problem
+    assert "6 file(s)" in refused.value.message
     for name in ("a/truncated.png", "a/truncated.jpg", "b/empty.png", "b/text.jpg", "b/float.tiff", "b/deep.tiff"):
-        assert name in refused.value.problem
+        assert name in refused.value.message
 
 
 def test_of_many_broken_files_ten_are_named(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_of_many_broken_files_ten_are_named(tmp_path: Path) -> None:
         (tmp_path / "a" / f"{i:02}.png").write_bytes(b"?")
     with pytest.raises(UserError, match=r"13 file\(s\).*09.png.*and 3 more") as refused:
         image_folder(path=str(tmp_path), size=None, grayscale=False)
-    assert "10.png" not in refused.value.problem
+    assert "10.png" not in refused.value.message
 
 
 def test_differing_sizes_are_named(tmp_path: Path) -> None:
@@ -164,14 +164,14 @@ def test_an_empty_class_or_split_reaches_the_inspection(tmp_path: Path) -> None:
     two_classes(tmp_path / "train")
     (tmp_path / "train" / "c").mkdir()
     with pytest.raises(UserError, match="no training example of class 'c'"):
-        inspect(image_folder(path=str(tmp_path), size=None, grayscale=False))
+        validate_data(image_folder(path=str(tmp_path), size=None, grayscale=False))
     (tmp_path / "train" / "c").rmdir()
     write(plain(), tmp_path / "val" / "c" / "0.png")  # a class that only validation has
     with pytest.raises(UserError, match="no training example of class 'c'"):
-        inspect(image_folder(path=str(tmp_path), size=None, grayscale=False))
+        validate_data(image_folder(path=str(tmp_path), size=None, grayscale=False))
     (tmp_path / "test").mkdir()
     with pytest.raises(UserError, match="test split is empty"):
-        inspect(image_folder(path=str(tmp_path), size=None, grayscale=False))
+        validate_data(image_folder(path=str(tmp_path), size=None, grayscale=False))
 
 
 def test_folders_that_would_be_passed_over_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data import Source, inspect
+from pipeline.data import Source, validate_data
 from pipeline.data.sources.npz import npz
 from pipeline.errors import UserError
 
@@ -45,7 +45,7 @@ def counting(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
 def test_layouts(shape: tuple[int, ...], expected: tuple[int, ...], tmp_path: Path) -> None:
     given = counting(*shape)
     source = loaded(tmp_path, given)
-    inspect(source)
+    validate_data(source)
     assert source.train.pixels.shape == expected
     assert source.train.pixels.is_contiguous()
     channels_last = len(shape) == 4 and shape[3] in (1, 3, 4)
@@ -121,7 +121,7 @@ def test_all_keys(tmp_path: Path) -> None:
         y_test=np.array([2, 0], np.int16),
         classes=np.array(["<b>", "två", ""]),
     )
-    inspect(source)
+    validate_data(source)
     assert source.val is not None
     assert source.val.labels.tolist() == [0, 1, 2]
     assert source.test is not None
@@ -165,13 +165,13 @@ def test_broken_files_are_refused(arrays: dict[str, Any], message: str, tmp_path
     with pytest.raises(UserError, match=message) as refused:
         npz(path=saved(tmp_path, **arrays), scale=None)
     assert refused.value.field == "path"
-    assert str(tmp_path / "mine.npz") in refused.value.problem
+    assert str(tmp_path / "mine.npz") in refused.value.message
 
 
 def test_ignored_labels_reach_the_inspection(tmp_path: Path) -> None:
     for labels in (np.array([0, 1, 2, -100, 0, 1]), np.full(6, -100)):
         with pytest.raises(UserError, match="-100 at index"):
-            inspect(loaded(tmp_path, counting(6, 4, 4), y_train=labels))
+            validate_data(loaded(tmp_path, counting(6, 4, 4), y_train=labels))
 
 
 def test_nan_and_values_beyond_float32_reach_the_inspection(tmp_path: Path) -> None:
@@ -179,15 +179,15 @@ def test_nan_and_values_beyond_float32_reach_the_inspection(tmp_path: Path) -> N
         pixels = np.zeros((6, 4, 4))
         pixels[1, 2, 3] = value
         with pytest.raises(UserError, match="image 1"):
-            inspect(loaded(tmp_path, pixels, scale=1.0))
+            validate_data(loaded(tmp_path, pixels, scale=1.0))
 
 
 def test_empty_splits_reach_the_inspection(tmp_path: Path) -> None:
     empty = np.zeros((0, 4, 4), np.uint8)
     with pytest.raises(UserError, match="test split is empty"):
-        inspect(loaded(tmp_path, counting(6, 4, 4), x_test=empty, y_test=LABELS[:0]))
+        validate_data(loaded(tmp_path, counting(6, 4, 4), x_test=empty, y_test=LABELS[:0]))
     with pytest.raises(UserError, match="train split is empty"):
-        inspect(loaded(tmp_path, empty, y_train=LABELS[:0]))
+        validate_data(loaded(tmp_path, empty, y_train=LABELS[:0]))
 
 
 def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:

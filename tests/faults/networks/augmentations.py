@@ -11,7 +11,7 @@ from pipeline.data.augmentation import Augmentation
 class EraseAlmostAll(Augmentation):
     """A rectangle that leaves a few pixels of each image: what is erased is another one each time."""
 
-    def draws(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
+    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         return torch.rand((n, 2), generator=torch.Generator().manual_seed(seed + 1000 * epoch)).to(device)
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""One rule per file, pure: signals -> Finding | None. A configuration names each by its full path."""

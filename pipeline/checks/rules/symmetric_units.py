@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pipeline.checks.consequences import AT_INIT, FAILS_TO_GENERALIZE, LEARNING_RATE
+from pipeline.checks.finding import Finding, Signals
+
+
+@dataclass(frozen=True)
+class SymmetricUnits:
+    """Anti-pattern: W = 0, or any constant. "All neurons will do the same thing (same gradient, same output)."
+
+    Rule: no layer's units share both their weights and their gradient.
+    """
+
+    explains: ClassVar[tuple[str, ...]] = ("regularization_raises_loss", *AT_INIT, *LEARNING_RATE, *FAILS_TO_GENERALIZE)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        layers = signals.get("symmetric_layers")
+        if not layers:
+            return None
+        total = signals["weight_layers"]
+        return Finding(
+            check="symmetric_units",
+            severity="failure",
+            measured={"symmetric_layers": float(len(layers)), "layers": float(total)},
+            expected="units of a layer that differ in weights or gradient",
+            message=f"In {len(layers)} of {total} layers all units have the same weights and the same gradient: "
+            "they will stay copies of each other.",
+            why="Equal weights give equal outputs and equal gradients, so every update keeps the units equal; "
+            "the layer is worth a single unit however wide it is.",
+            remedy=("init=he",),
+            source="lecture notes, weight initialization: what if W=0",
+            where=layers[0],
+        )

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pipeline.checks.consequences import FAILS_TO_GENERALIZE
+from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.layer_stats import relative_gradients, to_float
+from pipeline.validation import number
+
+
+@dataclass(frozen=True)
+class VanishingGradients:
+    """Anti-pattern: a deep stack of layers each of which passes on a fraction of the gradient (a sigmoid at most a
+    quarter), so that the first ones hardly learn.
+
+    Rule: gradient / weight of the first hidden layer is at least `min_ratio` times that of the last hidden layer.
+    """
+
+    min_ratio: float
+    explains: ClassVar[tuple[str, ...]] = (
+        "input_ignored",
+        "unreachable_parameters",
+        "frozen_weights",
+        *FAILS_TO_GENERALIZE,
+    )
+
+    def __post_init__(self) -> None:
+        number("min_ratio", self.min_ratio, above=0, below=1)
+
+    def __call__(self, signals: Signals) -> Finding | None:
+        layers = [(name, value) for name, value in relative_gradients(signals) if value == value]
+        if len(layers) < 2:
+            return None
+        (first, smallest), (last, largest) = layers[0], layers[-1]
+        if not 0 < smallest < self.min_ratio * largest:
+            return None
+        kinds = (signals.get("activations") or {}).get("kind") or [""]
+        squashing = kinds[0] in ("sigmoid", "tanh", "softmax")
+        return Finding(
+            check="vanishing_gradients",
+            severity="failure" if smallest < self.min_ratio**2 * largest else "warning",
+            measured={"first": smallest, "last": largest, "ratio": to_float(smallest / largest)},
+            expected=f"a ratio of at least {self.min_ratio:g} between the first and the last hidden layer",
+            message=f"Gradient / weight is {smallest:.2g} in {first} and {largest:.2g} in {last}: "
+            f"{smallest / largest:.1g} of it is left at the first layer.",
+            why="With one rate for all layers the first ones stand still while the last ones learn.",
+            remedy=("activation=relu", "init=he", "batchnorm=before_activation")
+            if squashing
+            else ("init=he", "batchnorm=before_activation"),
+            source="lecture notes, sigmoid kills gradients; Hochreiter 1991; Glorot & Bengio 2010",
+            where=first,
+            step=0,
+        )

@@ -1,0 +1,1 @@
+"""Everything that trains a network: the LightningModule, devices, schedules, checkpoints, callbacks, several processes."""

@@ -1,0 +1,57 @@
+"""How the learning rate moves over a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from pipeline.errors import UserError
+from pipeline.validation import number, one_of
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One of torch's schedulers and when it moves.
+
+    `interval`: "step" (after every optimizer step) or "epoch"; `length`: name of the scheduler's argument that receives
+    the run's length in intervals (`T_max` of the cosine), None where it has none. A plateau scheduler moves at the end
+    of an epoch on the validation loss, whatever its interval.
+    """
+
+    interval: str
+    length_argument: str | None
+    scheduler: Callable[..., LRScheduler]
+
+    def __post_init__(self) -> None:
+        one_of("interval", self.interval, ("step", "epoch"))
+
+    def build(self, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int) -> LRScheduler:
+        intervals = epochs * steps_per_epoch if self.interval == "step" else epochs
+        arguments: dict[str, Any] = {self.length_argument: intervals} if self.length_argument else {}
+        try:
+            return self.scheduler(optimizer, **arguments)
+        except (TypeError, ValueError) as error:  # torch's own messages name the argument
+            raise UserError(str(error), field="scheduler") from error
+
+    def validate_with(self, optimizer: Callable[..., Optimizer]) -> None:
+        """Move through a few rates of a throw-away optimizer; raises `UserError` for what torch cannot use."""
+        throwaway = optimizer([nn.Parameter(torch.zeros(1))])
+        scheduler = self.build(throwaway, epochs=3, steps_per_epoch=1)
+        validation_loss: list[Any] = [1.0] if isinstance(scheduler, ReduceLROnPlateau) else []
+        try:
+            for _ in range(2):
+                throwaway.step()
+                scheduler.step(*validation_loss)
+                number("scheduler", throwaway.param_groups[0]["lr"], at_least=0)
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise UserError(f"torch cannot use these arguments: {error}", field="scheduler") from error
+
+    def update_event(self, scheduler: LRScheduler) -> str:
+        """ "step", "epoch" or "validation": what the scheduler waits for."""
+        return "validation" if isinstance(scheduler, ReduceLROnPlateau) else self.interval

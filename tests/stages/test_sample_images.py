@@ -1,0 +1,86 @@
+"""What is kept to look at: right images at the right places, small, and drawn from no global randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.stages.sample_images import SIDE, data_images, first_layer_filters, project_to_plane
+from pipeline.workflow.components import Components
+
+PartsOf = Callable[..., Components]
+
+
+def test_examples_are_the_training_images_of_their_class(parts_of: PartsOf) -> None:
+    parts = parts_of("preprocessing=standardize")
+    found = data_images(parts)
+    assert list(found["steps"]) == ["pixels", "centred", "divided by the spread"]
+    steps, classes, each, height, width, channels = found["examples"].shape
+    assert (steps, classes, height, width, channels) == (3, 10, 8, 8, 1)
+    assert each > 1
+    train = parts.data.train
+    for label in range(10):
+        first = train.pixels[train.labels == label][0, 0] * parts.data.scale * 255
+        np.testing.assert_allclose(found["examples"][0, label, 0, :, :, 0], first.round().numpy(), atol=1)
+
+
+@pytest.mark.parametrize("preprocessing", ["none", "channel_mean", "mean_image", "standardize", "pca", "whiten"])
+def test_steps_end_with_what_the_network_gets(parts_of: PartsOf, preprocessing: str) -> None:
+    parts = parts_of(f"preprocessing={preprocessing}")
+    pixels = parts.data.train.pixels[:20]
+    steps = parts.preprocessing.intermediate_images(pixels, scale=parts.data.scale)
+    assert next(iter(steps)) == "pixels"
+    torch.testing.assert_close(list(steps.values())[-1], parts.preprocessing(pixels), atol=1e-4, rtol=1e-4)
+    assert len(steps) == 1 or abs(float(steps["centred"].mean())) < 0.1
+
+
+def test_augmented_images_are_a_step_of_their_own(parts_of: PartsOf) -> None:
+    found = data_images(parts_of("augmentation=flip"))
+    assert list(found["steps"])[:2] == ["pixels", "augmented"]
+    mirrored = found["examples"][0, :, :, :, ::-1] == found["examples"][1]
+    same = found["examples"][0] == found["examples"][1]
+    assert (mirrored.all((2, 3, 4)) | same.all((2, 3, 4))).all()
+    assert not same.all()
+
+
+def test_the_plane_keeps_distances_and_the_origin() -> None:
+    """Points of a plane in 50 dimensions: nothing is lost, and the origin is where it was."""
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn((40, 2), generator=generator).double() * torch.tensor([5.0, 1.0]) + torch.tensor([3.0, -4.0])
+    basis, _ = torch.linalg.qr(torch.randn((50, 2), generator=generator).double())
+    seen = project_to_plane(flat @ basis.T)
+    torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(flat, flat), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(seen.norm(dim=1), flat.norm(dim=1))
+    spread = seen.std(0)
+    assert spread[0] > spread[1]
+
+
+def test_no_global_randomness_is_used(parts_of: PartsOf) -> None:
+    parts = parts_of("augmentation=flip")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first, second = data_images(parts), data_images(parts)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_large_images_are_averaged_down() -> None:
+    weights = first_layer_filters(nn.Conv2d(3, 5, 99), (3, 200, 200))["filters"]
+    assert weights.shape == (5, SIDE, SIDE, 3)
+
+
+def test_filters_are_the_first_weights_that_look_at_pixels() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        network[1].weight.zero_()
+        network[1].weight[0, 0] = 1.0
+    found = first_layer_filters(network, (1, 8, 8))["filters"]
+    assert found.shape == (6, 8, 8, 1)
+    assert found[0, 0, 0, 0] == 255
+    assert set(np.unique(found[1:])) == {128}, "zero is grey"
+    assert first_layer_filters(nn.Linear(3, 2), (1, 8, 8)) == {}
+    assert first_layer_filters(nn.Conv2d(1, 4, 1), (1, 8, 8)) == {}, "a single pixel is no image"

@@ -1,0 +1,242 @@
+"""Batch sizes: what a training can use, and the one that is chosen."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import pipeline
+from pipeline.data import Affine, Images
+from pipeline.data.shuffle import split_batches
+from pipeline.errors import UserError
+from pipeline.model import CrossEntropy
+from pipeline.training import largest_batch as module
+from pipeline.training.batch_size import BatchSizeRule
+from pipeline.training.largest_batch import free_bytes, largest_batch
+
+CPU = torch.device("cpu")
+
+
+class Slow(nn.Module):
+    """A network that takes `fixed + each x examples` seconds of a clock of its own, and keeps 400 bytes an example."""
+
+    def __init__(self, clock: Clock, *, fixed: float, each: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(100))
+        self.clock, self.fixed, self.each = clock, fixed, each
+
+    def loss(self, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self.clock.now += self.fixed + self.each * len(pixels)
+        return (self.weight * pixels.flatten(1).repeat(1, 100)[:, :100].contiguous()).sum()
+
+
+class Clock:
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def chosen(
+    monkeypatch: pytest.MonkeyPatch, *, fixed: float, each: float, free: float = 1e9, n: int = 4096, **options: Any
+) -> int:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "free_bytes", lambda device: free)
+    images = Images(torch.ones(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64))
+    network = Slow(clock, fixed=fixed, each=each)
+    options = {"allowed": lambda size: True} | options
+    return largest_batch(network, network.loss, images, device=CPU, **options)
+
+
+def test_it_doubles_while_examples_get_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 100 + n seconds, going from n to 2n brings 2 (100 + n) / (100 + 2 n): 1.16 from 256 on, 1.09 from 512."""
+    assert chosen(monkeypatch, fixed=100, each=1) == 512
+    assert chosen(monkeypatch, fixed=0, each=1) == 16
+    assert chosen(monkeypatch, fixed=1, each=0) == 4096  # all there is
+
+
+def test_it_stops_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 bytes an example, three times for the pass, in half of what is free."""
+    free = 2 * 3 * 400 * 200
+    assert chosen(monkeypatch, fixed=1, each=0, free=free) == 128
+    assert chosen(monkeypatch, fixed=1, each=0, free=free, processes=4) == 32
+
+
+def test_out_of_memory_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def allowed(size: int) -> bool:
+        return True
+
+    loss = Slow.loss
+
+    def limited(self: Slow, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 100:
+            raise torch.OutOfMemoryError
+        return loss(self, pixels, labels)
+
+    monkeypatch.setattr(Slow, "loss", limited)
+    assert chosen(monkeypatch, fixed=1, each=0, allowed=allowed) == 64
+
+
+def test_what_is_not_allowed_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, fixed=1, each=0, allowed=lambda size: size in (32, 128)) == 128
+    assert chosen(monkeypatch, fixed=1, each=0, allowed=lambda size: False) == 0
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    assert 2**20 < free_bytes(CPU) < 2**50
+
+
+def test_free_memory_is_what_the_system_would_give_up_within_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(module, "GROUP", tmp_path)
+    assert 2**20 < free_bytes(CPU) < 2**50  # neither is there: not Linux
+    (tmp_path / "meminfo").write_text("MemFree:  1000 kB\nMemAvailable:  3000 kB\n")
+    assert free_bytes(CPU) == 3000 * 1024
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(CPU) == 3000 * 1024
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert free_bytes(CPU) == 4000
+
+
+# ------------------------------------------------------------------------------------------ what a training can use
+
+
+def engine(accumulate: int, devices: int, **options: Any) -> Any:
+    """What `Batching` asks of an engine, with more devices than this machine may have."""
+    usual = {"device": CPU, "autocast": nullcontext}
+    return SimpleNamespace(accumulate=accumulate, devices=devices, **(usual | options))
+
+
+def refusal(batching: BatchSizeRule, size: object) -> UserError | None:
+    try:
+        batching.validate(size)
+    except UserError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(("accumulate", "devices"), [(1, 1), (1, 3), (2, 1), (3, 2)])
+def test_what_is_refused_is_what_no_step_can_use(accumulate: int, devices: int) -> None:
+    """Against the parts themselves, for all small cases."""
+    for n in range(2, 30):
+        plain, normalized = (BatchSizeRule(n, engine(accumulate, devices), normalized=needs) for needs in (False, True))
+        for size in range(1, n + 1):
+            steps = split_batches(torch.arange(n), size * accumulate)
+            parts = [part for step in steps for part in torch.tensor_split(step, accumulate * devices)]
+            too_large = size * accumulate > n
+            assert (refusal(plain, size) is None) == (not too_large)
+            assert (refusal(normalized, size) is None) == (not too_large and min(len(part) for part in parts) >= 2)
+        assert refusal(plain, n + 1)
+        assert refusal(plain, 0)
+
+
+def test_the_next_larger_size_that_fits_is_offered() -> None:
+    for accumulate, devices in [(1, 1), (2, 1), (1, 2)]:
+        for n in range(2, 30):
+            batching = BatchSizeRule(n, engine(accumulate, devices), normalized=True)
+            for size in range(1, n // accumulate + 1):
+                if refused := refusal(batching, size):
+                    fitting = [s for s in range(size, n + 1) if not refusal(batching, s)]
+                    expected = f"Try data.batch_size={fitting[0]} or batchnorm" if fitting else "Try batchnorm"
+                    assert expected in str(refused)
+
+
+def largest(monkeypatch: pytest.MonkeyPatch, n: int, *, free: float = 1e12, **options: Any) -> int:
+    """By a clock that stands still between passes, so that only rules and memory end the search."""
+    monkeypatch.setattr(module, "free_bytes", lambda device: free)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    monkeypatch.setattr(module, "MIN_SPEEDUP", 0.0)
+    data = Images(torch.randint(0, 255, (n, 1, 4, 4), dtype=torch.uint8), torch.arange(n) % 3)
+    flat, drop = nn.Flatten(), nn.Dropout(0.5)
+    network = nn.Sequential(flat, nn.Linear(16, 8), nn.BatchNorm1d(8), drop, nn.Linear(8, 3), Dtype())
+    network.register_parameter("unused", nn.Parameter(torch.ones(1)))
+    prepare = Affine(torch.ones(1, 4, 4), torch.zeros(1, 4, 4))
+    normalized = options.pop("normalized", True)
+    batching = BatchSizeRule(n, engine(**({"accumulate": 1, "devices": 1} | options)), normalized=normalized)
+    before = torch.get_rng_state()
+    found = batching.find_largest(network, prepare, CrossEntropy(label_smoothing=0.0), data, channels_last=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    return found
+
+
+class Dtype(nn.Module):
+    """Keeps what kind of numbers came last."""
+
+    last: torch.dtype
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        Dtype.last = logits.dtype
+        return logits
+
+
+def test_an_epoch_keeps_twenty_steps_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert largest(monkeypatch, 1300) == 64
+    assert largest(monkeypatch, 1300, devices=2) == 64
+    assert largest(monkeypatch, 1300, accumulate=2) == 32
+    assert largest(monkeypatch, 1281, normalized=False) == 64
+    with pytest.raises(UserError, match="two examples"):  # one would be left over, whatever power of two
+        largest(monkeypatch, 1281)
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 300 * 2 * 3 * 400  # a pass here keeps some 400 bytes an example
+    alone = largest(monkeypatch, 100_001, free=free, normalized=False)
+    assert 32 < alone < 4096  # as an epoch of twenty steps would allow
+    assert largest(monkeypatch, 100_001, free=free, normalized=False, devices=4) == alone
+    assert largest(monkeypatch, 200_001, free=free, normalized=False) == alone  # images that wait cost a pass nothing
+
+
+def test_passes_are_tried_at_the_precision_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest(monkeypatch, 400, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    assert Dtype.last == torch.bfloat16
+    largest(monkeypatch, 400)
+    assert Dtype.last == torch.float32
+
+
+SMALL = ("data=digits", "model=mlp", "model.width=16", "stages.train.epochs=1")
+
+
+def test_what_was_chosen_repeats_the_run_and_is_kept_by_one_that_goes_on(tmp_path: Path) -> None:
+    ours = [f"outputs={tmp_path}", *SMALL, "stage=[sanity,train]"]
+    run = pipeline.run([*ours, "data.batch_size=auto"], quiet=True)
+    record = json.loads((run.directory / "outcome.json").read_text())
+    size = json.loads((run.directory / "signals.json").read_text())["stages"]["train"]["batch_size"]
+    assert size in (16, 32, 64)  # 1,437 / 20 = 71
+    assert record["command"].endswith(f"data.batch_size={size}")
+    assert "auto" not in record["command"]
+    for file in ("config", "overrides"):
+        assert (
+            f"batch_size{': ' if file == 'config' else '='}{size}"
+            in (run.directory / ".hydra" / f"{file}.yaml").read_text()
+        )
+    again = pipeline.run([*ours, f"data.batch_size={size}"], quiet=True)
+    assert json.loads((again.directory / "outcome.json").read_text())["config_hash"] == record["config_hash"]
+
+    other = {16: 32}.get(size, 16)  # as if it had been chosen by a busier machine, and stopped
+    changed = record | {"status": "interrupted", "command": record["command"].replace(f"={size}", f"={other}")}
+    (run.directory / "outcome.json").write_text(json.dumps(changed))
+    (run.directory / "checkpoints" / "last.ckpt").unlink()
+    resumed = pipeline.run([*ours, "data.batch_size=auto", "resume=auto"], quiet=True)
+    assert json.loads((resumed.directory / "outcome.json").read_text())["command"].endswith(f"={other}")
+    assert json.loads((resumed.directory / "signals.json").read_text())["stages"]["train"]["batch_size"] == other
+
+
+def test_few_examples_leave_nothing_to_choose(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Give a number") as refused:
+        pipeline.run([f"outputs={tmp_path}", *SMALL, "data.limit=100", "data.batch_size=auto"], quiet=True)
+    assert refused.value.field == "data.batch_size"
+    with pytest.raises(UserError) as refused:
+        pipeline.run([f"outputs={tmp_path}", *SMALL, "data.batch_size=automatic"], quiet=True)
+    assert refused.value.field == "data.batch_size"

@@ -1,0 +1,75 @@
+"""compile=true: the same training from compiled code, kept for the next run, and refused where nothing compiles."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.training import compile as module
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("data=digits", "model=mlp", "model.width=16", "stage=train", "stages.train.epochs=2", "regularization=l2")
+COUNT = """
+import sys, pipeline
+result = pipeline.run(sys.argv[1:], quiet=True)
+from torch._dynamo.utils import counters
+print(result.directory, counters["inductor"]["fxgraph_cache_hit"], counters["inductor"]["fxgraph_cache_miss"])
+"""
+
+
+def run(outputs: Path, *overrides: str) -> tuple[Path, int, int]:
+    """The run's folder; how often compiled code was found on disk, and how often not."""
+    command = [sys.executable, "-c", COUNT, f"outputs={outputs}", *SMALL, *overrides]
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(outputs / "compiled")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    folder, hits, misses = done.stdout.split()
+    assert not done.stderr
+    return Path(folder), int(hits), int(misses)
+
+
+def left(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    signals = json.loads((folder / "signals.json").read_text())["stages"]["train"]
+    return signals, torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.slow
+def test_the_same_training_and_the_next_run_loads_what_was_compiled(tmp_path: Path) -> None:
+    plain, *_ = run(tmp_path)
+    cold, _, misses = run(tmp_path, "compile=true")
+    warm, hits, none = run(tmp_path, "compile=true", "optimizer.lr=0.02")
+    assert misses > 0
+    assert hits > 0
+    assert none == 0
+    signals, weights = left(plain)
+    compiled_signals, compiled_weights = left(cold)
+    assert signals["losses"] == pytest.approx(compiled_signals["losses"], rel=1e-3)
+    assert signals["samples"]["step"] == compiled_signals["samples"]["step"]
+    assert signals["samples"]["activations"]["name"] == compiled_signals["samples"]["activations"]["name"]
+    assert weights.keys() == compiled_weights.keys()
+    assert left(warm)[0]["losses"] != compiled_signals["losses"]
+
+
+def test_without_a_compiler_it_is_refused_before_anything(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", f"outputs={tmp_path / 'outputs'}", *SMALL, "compile=true"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": "/nowhere"}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: compile: torch cannot compile here (InvalidCxxCompiler: No working C++ compiler"
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_that_gives_wrong_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    module.check_compiler(torch.device("cpu"))
+    monkeypatch.setattr(module, "compiled", lambda forward: lambda numbers: forward(numbers) + 1)
+    with pytest.raises(UserError, match="wrong numbers"):
+        module.check_compiler(torch.device("cpu"))

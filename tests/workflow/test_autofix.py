@@ -1,0 +1,379 @@
+"""What fix=true tries, in which order, what it runs again, and what it keeps; on stages that only pretend."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pipeline.checks import CheckSuite, Finding
+from pipeline.errors import Interrupted, UserError
+from pipeline.workflow.attempt import FixAttempt, StageSummary, is_improvement
+from pipeline.workflow.autofix import MAX_ATTEMPTS, AutoFixer, first_stage_to_rerun
+from pipeline.workflow.components import Outcome
+from pipeline.workflow.sequence import Reporter, RunResult, run_stages
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "outcome.schema.json").read_text())
+ORDER = ("cause", "other", "effect", "rate")
+Found = dict[str, tuple[str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class FakeParts:
+    """Of `Parts` what the workflow looks at."""
+
+    config: dict[str, Any]
+    stages: dict[str, Any]
+    directory: Path
+    checks: CheckSuite
+    name: str = "fake"
+    seed: int = 0
+    resume: None = None
+    progress: Any = None
+    on_finding: Any = None
+    loggers: dict[str, Any] = field(default_factory=dict)
+    log: Any = None
+    data: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            name="d", sizes={"train": 1}, classes=["a"], fingerprint=lambda: "f", class_counts=lambda: {"train": [1]}
+        )
+    )
+
+
+class World:
+    """`stages[name](config)` says what a stage finds: check -> (severity, remedy), and its accuracy."""
+
+    def __init__(self, folder: Path, *, fail_on: str = "failure", **stages: Callable[[dict[str, Any]], Found]):
+        self.folder, self.findings_of, self.log = folder, stages, list[str]()
+        explains = {"cause": ("effect",)}
+        rules = {check: SimpleNamespace(explains=explains.get(check, ())) for check in ORDER}
+        self.checks = CheckSuite(fail_on, rules)  # type: ignore[arg-type]
+        self.refused: set[str] = set()
+
+    def parts(self, more: Sequence[str] = ()) -> Any:
+        if refused := self.refused & set(more):
+            raise UserError("no such thing", field=refused.pop().partition("=")[0])
+        config: dict[str, Any] = {"optimizer": "1", "stages": dict.fromkeys(self.findings_of, "")}
+        for override in more:
+            key, _, value = override.partition("=")
+            if key.startswith("stages."):
+                config["stages"][key.split(".")[1]] = value
+            else:
+                config[key] = value
+        stages = {name: self._stage(name) for name in self.findings_of}
+        return FakeParts(config, stages, self.folder, self.checks)
+
+    def _stage(self, name: str) -> Any:
+        def stage(parts: Any, earlier: Sequence[Outcome]) -> Outcome:
+            self.log.append(name)
+            said = dict(self.findings_of[name](parts.config))
+            accuracy = said.pop("accuracy", 0.5)
+            (parts.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (parts.directory / "checkpoints" / name).write_text(str(parts.config["optimizer"]))
+            (parts.directory / f"{name}.csv").write_text(str(parts.config["optimizer"]))
+            texts = {"expected": "e", "message": "m", "why": "w", "source": "s"}
+            findings = tuple(
+                Finding(check, severity, {}, remedy=remedy, stage=name, **texts)  # type: ignore[arg-type]
+                for check, (severity, remedy) in said.items()
+            )
+            metrics = {"val_accuracy": accuracy, "overfit_loss": 1.0}
+            return Outcome(name, not parts.checks.has_failure(findings), 0.0, "", metrics, findings, {"seen": name})
+
+        return stage
+
+    def run(self, *, fixes: Sequence[FixAttempt] = (), teller: Any = None) -> RunResult:
+        mender = AutoFixer(self.parts, fixes=fixes)
+        overrides = ["optimizer=1", "fix=true"]
+        result = run_stages(
+            self.parts(mender.applied_overrides), arguments=overrides, autofixer=mender, reporter=teller
+        )
+        jsonschema.validate(self.record, SCHEMA)
+        assert not (self.folder / "fixes").exists()
+        return result
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.folder / "outcome.json").read_text())
+
+
+def fails(check: str, *remedy: str) -> Found:
+    return {check: ("failure", remedy)}
+
+
+def warns(check: str, *remedy: str) -> Found:
+    return {check: ("warning", remedy)}
+
+
+def fine(config: dict[str, Any]) -> Found:
+    return {}
+
+
+def test_a_remedy_that_mends_is_kept_and_the_run_goes_on_with_it(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        sanity=fine,
+        overfit=lambda config: {} if config.get("init") == "he" else fails("cause", "init=he"),
+        train=lambda config: {} if config.get("init") == "he" else fails("other"),
+    )
+    result = world.run()
+    assert (result.status, result.exit_code) == ("passed", 0)
+    assert world.log == ["sanity", "overfit", "sanity", "overfit", "train"]
+    assert [(fix.remedy, fix.stage, fix.kept) for fix in result.fixes] == [(("init=he",), "overfit", True)]
+    assert result.findings == ()
+    record = world.record
+    assert record["command"] == "python -m pipeline optimizer=1 init=he"
+    assert record["config_hash"] != record["typed_hash"]
+    assert record["fixes"][0]["before"] == {
+        "status": "failed", "failures": 1, "warnings": 0, "measure": "overfit_loss", "value": 1.0,
+    }  # fmt: skip
+    assert record["fixes"][0]["after"]["status"] == "passed"
+
+
+def test_a_remedy_that_does_not_mend_is_undone(tmp_path: Path) -> None:
+    world = World(tmp_path, train=lambda config: fails("cause", "optimizer=2"))
+    result = world.run()
+    assert result.exit_code == 3
+    assert [fix.kept for fix in result.fixes] == [False]
+    assert world.log == ["train", "train"]
+    record = world.record
+    assert record["command"] == "python -m pipeline optimizer=1 fix=true"
+    assert record["config_hash"] == record["typed_hash"]
+    assert (tmp_path / "checkpoints" / "train").read_text() == "1"  # not what the attempt left
+    assert (tmp_path / "train.csv").read_text() == "1"
+
+
+def test_what_a_kept_attempt_left_replaces_what_was_there(tmp_path: Path) -> None:
+    world = World(tmp_path, train=lambda config: {} if config["optimizer"] == "2" else fails("cause", "optimizer=2"))
+    assert world.run().exit_code == 0
+    assert (tmp_path / "checkpoints" / "train").read_text() == "2"
+    assert (tmp_path / "train.csv").read_text() == "2"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "outcome.json", "signals.json", "train.csv"]
+
+
+def test_a_rate_that_is_still_too_high_is_lowered_again(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        train=lambda config: (
+            fails("rate", f"optimizer={int(config['optimizer']) + 1}") if int(config["optimizer"]) < 3 else {}
+        ),
+    )
+    result = world.run()
+    assert [(fix.remedy, fix.kept) for fix in result.fixes] == [(("optimizer=2",), False), (("optimizer=3",), True)]
+    assert world.record["command"].endswith("optimizer=1 optimizer=3")
+
+
+def test_what_an_attempt_finds_instead_is_mended_on_top_of_it(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Found:
+        if "init" not in config:
+            return fails("cause", "init=he")
+        return {} if "loss" in config else fails("rate", "loss=mse")
+
+    result = World(tmp_path, train=train).run()
+    assert [fix.remedy for fix in result.fixes] == [("init=he",), ("init=he", "loss=mse")]
+    assert result.status == "passed"
+
+
+def test_an_attempt_that_was_worse_is_not_followed(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Found:
+        if "init" in config:
+            return {**fails("rate", "schedule=cosine"), **fails("other")}
+        return {} if "loss" in config else {**fails("cause", "init=he"), **warns("other", "loss=mse")}
+
+    assert [fix.remedy for fix in World(tmp_path, train=train).run().fixes] == [("init=he",), ("loss=mse",)]
+
+
+def test_a_second_remedy_is_tried_on_top_of_the_one_that_was_kept(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        sanity=lambda config: {} if "init" in config else fails("cause", "init=he"),
+        train=lambda config: {} if "loss" in config else fails("other", "loss=mse"),
+    )
+    assert [fix.kept for fix in world.run().fixes] == [True, True]
+    assert world.record["command"].endswith("optimizer=1 init=he loss=mse")
+
+
+def test_after_three_attempts_it_is_enough(tmp_path: Path) -> None:
+    world = World(tmp_path, train=lambda config: fails("rate", f"optimizer={int(config['optimizer']) + 1}"))
+    assert len(world.run().fixes) == MAX_ATTEMPTS == 3
+    assert world.log == ["train"] * 4
+
+
+def test_the_first_of_the_ranking_is_tried_first(tmp_path: Path) -> None:
+    # a warning of sanity explains why overfitting fails; what is mended is the cause
+    world = World(
+        tmp_path,
+        sanity=lambda config: {} if "init" in config else warns("cause", "init=he"),
+        overfit=lambda config: (
+            {} if "init" in config else {**fails("other", "loss=mse"), **fails("effect", "loss=hinge")}
+        ),
+    )
+    assert [fix.remedy for fix in world.run().fixes] == [("init=he",)]
+
+
+def test_no_override_cures_a_failure_without_a_remedy(tmp_path: Path) -> None:
+    told: list[str] = []
+    teller = Reporter()
+    teller.on_fix_exhausted = told.append  # type: ignore[method-assign]
+    world = World(tmp_path, sanity=lambda config: {**fails("cause"), **fails("other", "init=he")})
+    result = world.run(teller=teller)
+    assert (result.fixes, world.log) == ((), ["sanity"])
+    assert told == ["no override is the cure of cause"]
+
+
+def test_a_warning_without_a_remedy_is_passed_over(tmp_path: Path) -> None:
+    world = World(
+        tmp_path, train=lambda config: {**warns("cause"), **({} if "loss" in config else fails("effect", "loss=mse"))}
+    )
+    assert [(fix.check, fix.kept) for fix in world.run().fixes] == [("effect", True)]
+
+
+@pytest.mark.parametrize(
+    ("refused", "remedy", "said"),
+    [
+        ("nothing=1", ("nothing=1",), "cannot be tried: nothing: no such thing"),
+        ("", ("optimizer=1",), "says so already"),
+        ("", ("checks=off",), "would change checks"),
+        ("", ("seed=1",), "would change seed"),
+    ],
+)
+def test_a_remedy_that_cannot_be_tried_is_skipped_and_said(
+    refused: str, remedy: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    world = World(
+        tmp_path,
+        train=lambda config: {} if "loss" in config else {**fails("cause", *remedy), **fails("other", "loss=mse")},
+    )
+    world.refused = {refused}
+    first, second = world.run().fixes
+    assert said in first.reason
+    assert (first.kept, first.after, second.kept) == (False, None, True)
+    assert world.log == ["train", "train"]
+
+
+@pytest.mark.parametrize("error", [UserError("no batch of one"), RuntimeError("out of memory")])
+def test_an_attempt_that_cannot_run_leaves_the_run_as_it_was(error: Exception, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Found:
+        if "loss" in config:
+            raise error
+        return fails("cause", "loss=mse")
+
+    result = World(tmp_path, train=train).run()
+    assert result.exit_code == 3
+    assert str(error) in result.fixes[0].reason
+
+
+def test_an_attempt_that_breaks_an_earlier_stage_is_undone(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        sanity=lambda config: fails("other") if "loss" in config else {},
+        train=lambda config: fails("cause", "loss=mse"),
+    )
+    result = world.run()
+    assert result.fixes[0].reason == "sanity fails with it"
+    assert [outcome.name for outcome in result.outcomes] == ["sanity", "train"]
+    assert world.log == ["sanity", "train", "sanity"]
+
+
+@pytest.mark.parametrize(("accuracy", "kept"), [(0.6, True), (0.5, True), (0.4, False)])
+def test_a_training_with_warnings_is_mended_if_it_gets_no_worse(accuracy: float, kept: bool, tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Any:
+        return {"accuracy": accuracy} if "loss" in config else warns("cause", "loss=mse") | {"accuracy": 0.5}
+
+    result = World(tmp_path, sanity=lambda config: warns("other"), train=train).run()
+    assert result.status == "passed"
+    assert [fix.kept for fix in result.fixes] == [kept]
+
+
+def test_other_stages_warn_without_being_mended_and_the_test_split_chooses_nothing(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        sanity=lambda config: warns("cause", "loss=mse"),
+        train=lambda config: {"rate": ("info", ("loss=hinge",))},
+        evaluate=lambda config: fails("other", "loss=mse"),
+    )
+    assert world.run().fixes == ()
+    assert world.log == ["sanity", "train", "evaluate"]
+
+
+def test_a_strict_run_is_mended_of_its_warnings(tmp_path: Path) -> None:
+    world = World(
+        tmp_path, fail_on="warning", sanity=lambda config: {} if "loss" in config else warns("cause", "loss=mse")
+    )
+    assert world.run().status == "passed"
+
+
+def test_a_stop_during_an_attempt_leaves_the_record_of_before(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> Found:
+        if "loss" in config:
+            raise Interrupted(15)
+        return fails("cause", "loss=mse")
+
+    world = World(tmp_path, train=train)
+    with pytest.raises(Interrupted):
+        world.run()
+    assert world.record["status"] == "interrupted"
+    assert world.record["stages"][0]["status"] == "failed"
+    assert not (tmp_path / "fixes").exists()
+
+
+def test_a_resumed_run_keeps_what_was_kept_and_tries_nothing_twice(tmp_path: Path) -> None:
+    verdict = StageSummary(False, 1, 0, None, None)
+    fixes = [
+        FixAttempt("cause", ("init=he",), "sanity", True, verdict, verdict, "passes"),
+        FixAttempt("other", ("loss=mse",), "train", False, verdict, verdict, "no better"),
+    ]
+    assert [FixAttempt.from_dict(json.loads(json.dumps(fix.to_dict()))) for fix in fixes] == fixes
+    world = World(tmp_path, train=lambda config: {**fails("other", "loss=mse"), **fails("rate", "optimizer=9")})
+    result = world.run(fixes=fixes)
+    assert [fix.remedy for fix in result.fixes] == [("init=he",), ("loss=mse",), ("optimizer=9",)]
+    assert world.record["command"].endswith("optimizer=1 init=he")
+
+
+@pytest.mark.parametrize(
+    ("remedy", "carrier", "first"),
+    [
+        (["init=he"], "train", 0),
+        (["optimizer=2"], "train", 0),
+        (["schedule=cosine"], "train", 2),
+        (["schedule=cosine"], "sanity", 0),
+        (["augmentation=flip", "stages.train=4"], "train", 2),
+        (["stages.overfit=4"], "train", 1),
+        (["stages.train=4", "init=he"], "train", 0),
+    ],
+)
+def test_stages_whose_measurements_stand_are_not_run_again(
+    remedy: list[str], carrier: str, first: int, tmp_path: Path
+) -> None:
+    world = World(tmp_path, sanity=fine, overfit=fine, train=fine, evaluate=fine)
+    assert first_stage_to_rerun(world.parts(), world.parts(remedy), stage="train", carrier=carrier) == first
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ((False, 1, 0), (True, 0, 5), True),
+        ((False, 2, 0), (False, 1, 3), True),
+        ((False, 1, 2), (False, 1, 1), True),
+        ((False, 1, 1), (False, 1, 1), False),
+        ((False, 1, 0), (False, 1, 1), False),
+        ((True, 0, 2), (True, 0, 1), True),
+        ((True, 0, 2), (False, 0, 0), False),
+    ],
+)
+def test_the_rule_for_keeping(before: tuple[bool, int, int], after: tuple[bool, int, int], kept: bool) -> None:
+    one, two = StageSummary(*before, measure=None, value=None), StageSummary(*after, measure=None, value=None)
+    assert is_improvement(one, two, "train", "train")[0] is kept
+    assert is_improvement(one, two, "sanity", "train") == (False, "sanity fails with it")
+
+
+def test_a_measure_that_is_not_known_any_more_counts_as_worse() -> None:
+    before = StageSummary(True, 0, 1, "val_accuracy", 0.5)
+    assert not is_improvement(before, dataclasses.replace(before, warnings=0, value=None), "train", "train")[0]
+    assert not is_improvement(before, dataclasses.replace(before, warnings=0, value=float("nan")), "train", "train")[0]

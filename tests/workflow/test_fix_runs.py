@@ -1,0 +1,184 @@
+"""fix=true on real runs of small networks: from Python, from the shell, in a multirun, stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+import pipeline
+from pipeline.errors import Interrupted, UserError
+from pipeline.stages.overfit import Overfit
+from pipeline.stages.train import Train
+from pipeline.workflow import runner
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "docs" / "outcome.schema.json").read_text())
+TINY = [
+    "data=digits", "data.limit=300", "model=mlp", "model.width=16", "model.depth=1", "optimizer.lr=0.02",
+    "regularization=none",
+]  # fmt: skip
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+EPOCHS = "stages.train.epochs=2"
+BROKEN = [*TINY, "init=zeros", "fix=true"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(outputs: Path, *overrides: str) -> Any:
+    return pipeline.run([f"outputs={outputs}", *overrides], quiet=True)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record = json.loads((folder / "outcome.json").read_text())
+    jsonschema.validate(record, SCHEMA)
+    return record
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_mended_run_is_the_run_of_its_command_to_the_bit(tmp_path: Path) -> None:
+    mended = run(tmp_path, *BROKEN, EPOCHS, "stage=[sanity,train]")
+    assert mended.status == "passed"
+    kept = [(fix.check, fix.remedy) for fix in mended.fixes if fix.kept]  # ten steps are also too few, for good
+    assert kept == [("symmetric_units", ("init=he",))]
+    record = record_of(mended.directory)
+    words = shlex.split(record["command"])[3:]
+    assert "fix=true" not in words
+    assert words[-1] == "init=he"
+    again = pipeline.run(words, quiet=True)
+    other = record_of(again.directory)
+    assert record["config_hash"] == other["config_hash"] == other["typed_hash"] != record["typed_hash"]
+    one, two = weights(mended.directory), weights(again.directory)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    for a, b in zip(record["stages"], other["stages"], strict=True):
+        assert a["findings"] == b["findings"]
+        assert a["metrics"].get("val_accuracy") == b["metrics"].get("val_accuracy")
+    assert (mended.directory / ".hydra" / "overrides.yaml").read_text().endswith("- init=he\n")
+    assert "gaussian" not in (mended.directory / ".hydra" / "config.yaml").read_text()
+    assert not (mended.directory / "fixes").exists()
+    from pipeline.cli.diagnose import diagnose
+
+    assert diagnose([str(mended.directory)]) == 0
+
+
+def test_a_run_without_faults_is_the_same_with_and_without_fix(tmp_path: Path) -> None:
+    sound = run(tmp_path, *TINY, "stage=sanity", "fix=true")
+    assert sound.fixes == ()
+    record = record_of(sound.directory)
+    assert record["command"].endswith("fix=true")
+    assert record["config_hash"] == record_of(run(tmp_path, *TINY, "stage=sanity").directory)["config_hash"]
+
+
+@pytest.mark.parametrize("value", ["1", "yess", "null", "[true]"])
+def test_fix_is_true_or_false(value: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not true or false") as caught:
+        run(tmp_path / "outputs", *TINY, f"fix={value}")
+    assert caught.value.field == "fix"
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_that_is_stopped_after_a_fix_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = [*BROKEN, "stage=[sanity,overfit]"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Overfit, "__call__", _stop)
+        with pytest.raises(Interrupted):
+            run(tmp_path, *typed)
+    (cut,) = (tmp_path / "run").glob("*")
+    assert record_of(cut)["status"] == "interrupted"
+    assert record_of(cut)["fixes"][0]["kept"]
+    with pytest.raises(UserError, match="another configuration"):  # without fix it is not what was typed
+        run(tmp_path, *typed, "fix=false", f"resume={cut}")
+    asked: list[int] = []
+    monkeypatch.setattr(runner, "_make_rebuilder", _counting(asked, runner._make_rebuilder))
+    resumed = run(tmp_path, *typed, "resume=auto")
+    assert resumed.status == "passed"
+    assert len(asked) == 1  # nothing is tried again
+    assert [fix.kept for fix in resumed.fixes] == [True]
+    assert record_of(resumed.directory)["typed_hash"] == record_of(cut)["typed_hash"]
+    assert resumed.outcomes[0].seconds == record_of(cut)["stages"][0]["seconds"]  # sanity was not run again
+    assert resumed.outcomes[0].signals is not None
+    assert (resumed.directory / ".hydra" / "overrides.yaml").read_text().endswith("- init=he\n")
+
+
+def test_an_attempt_that_is_stopped_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = [*TINY, EPOCHS, "stage=train", "batchnorm=none", "optimizer.lr=1000", "fix=true"]
+    original = Train.__call__
+
+    def stop_the_second(self: Train, parts: Any, earlier: Any) -> Any:
+        return _stop() if parts.lr < 1000 else original(self, parts, earlier)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Train, "__call__", stop_the_second)
+        with pytest.raises(Interrupted):
+            run(tmp_path, *typed)
+    (cut,) = (tmp_path / "run").glob("*")
+    assert not (cut / "fixes").exists()
+    assert record_of(cut)["status"] == "interrupted"
+    assert record_of(cut)["fixes"] == []
+    assert run(tmp_path, *typed, "resume=auto").fixes
+
+
+def _stop(*_: Any) -> Any:
+    raise Interrupted(15)
+
+
+def _counting(calls: list[int], make: Any) -> Any:
+    def recompose_of(*arguments: Any) -> Any:
+        recompose = make(*arguments)
+
+        def counted(more: Any) -> Any:
+            calls.append(len(more))
+            return recompose(more)
+
+        return counted
+
+    return recompose_of
+
+
+@pytest.mark.slow
+def test_a_multirun_mends_each_job_and_spares_the_test_split(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "-m", f"outputs={tmp_path}", *TINY, EPOCHS, "fix=true"]
+    command.append("init=zeros,he")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=ONE_THREAD)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = {r["command"].partition("init=")[2]: r for r in map(_parent, (tmp_path / "run").rglob("outcome.json"))}
+    assert records.keys() == {"zeros init=he", "he"}
+    for record in records.values():
+        assert [stage["name"] for stage in record["stages"]] == ["sanity", "overfit", "train"]
+    assert [fix["remedy"] for fix in records["zeros init=he"]["fixes"] if fix["kept"]] == [["init=he"]]
+    assert "fix  symmetric_units: trying init=he" in done.stdout
+    assert "fix  kept: sanity passes; first_loss" in done.stdout
+
+
+def _parent(path: Path) -> dict[str, Any]:
+    return record_of(path.parent)
+
+
+@pytest.mark.slow
+def test_a_config_folder_of_the_user_is_still_there_when_a_remedy_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /init: zeros\n"
+    )
+    words = [f"outputs={tmp_path / 'out'}", *TINY, "stage=sanity", "experiment=mine", "fix=true"]
+    command = [sys.executable, "-m", "pipeline", "--config-dir", str(tmp_path / "conf"), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=ONE_THREAD)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fix  kept" in done.stdout
