@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train search ensemble evaluate diagnose report serve catalogue test test-all faults bench lint format lock clean help
+.PHONY: setup sanity overfit lr_range train search ensemble evaluate diagnose report serve docs names test test-all faults bench lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -34,7 +34,7 @@ endif
 sanity: setup  ## is the loss what chance gives, does every parameter learn?
 	@$(run) 'stage=[sanity]' $(ARGS)
 
-overfit: setup  ## sanity, then learn a few examples by heart
+overfit: setup  ## sanity, then train on a few examples until every one is right
 	@$(run) 'stage=[sanity,overfit]' $(ARGS)
 
 lr_range: setup  ## sanity, then a learning-rate range test that proposes a rate
@@ -64,13 +64,19 @@ report: setup  ## outputs/index.html: all runs on one page, any two compared (AR
 serve: setup  ## the same in a browser on this machine, nobody else can connect (ARGS="--port 8000")
 	@$(run) serve $(ARGS)
 
-catalogue: setup  ## write docs/checks.md anew from the rules
+docs: setup  ## generate docs/checks.md, docs/signals.md and docs/options.md from the code and conf/
 	@$(bin)/python -m pipeline.cli.check_docs docs/checks.md
+	@$(bin)/python -m pipeline.cli.signal_docs docs/signals.md
+	@$(bin)/python -m pipeline.cli.option_docs docs/options.md
 
-test: setup  ## the fast tests and the whole path once (at most 5 minutes)
-	@$(bin)/pytest -m 'not slow' $(ARGS)
+names: setup  ## list retired names and banned words that are left in the code
+	@$(bin)/python -m tests.names
 
-test-all: setup  ## every test
+# loadfile: fixtures that a file shares are built once
+test: setup  ## the fast tests and the whole path once (at most 5 minutes on 2 cores; ARGS="tests/checks -n 0")
+	@$(bin)/pytest -n auto --dist loadfile -m 'not slow and not nightly' $(ARGS)
+
+test-all: setup  ## every test, kills and launchers included
 	@$(bin)/pytest $(ARGS)
 
 faults: setup  ## the benchmark of faulty and healthy runs, against its targets (ARGS="--only NAME --seeds 2 --jobs 2")

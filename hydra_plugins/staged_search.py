@@ -1,4 +1,4 @@
-"""The sweeper of `search=`: the shell that Hydra requires to live under this name. All else is in pipeline/search/."""
+"""The sweeper of `search=`. Hydra requires sweepers to be in this package; the search itself is in pipeline/search/."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from omegaconf import DictConfig
 
 
 class StagedSearch(Sweeper):
-    """Hands what was typed to `pipeline.search.run`, which ends the program with its exit code."""
+    """Passes what was typed to `pipeline.search.run.run_search`, and ends the program with its exit code."""
 
     def __init__(self, params: dict[str, str]):
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Receive from Hydra what a launcher needs."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        from pipeline.search.run import search
+        """Run the search."""
+        from pipeline.search.run import run_search
 
         params = [f"{key}={value}" for key, value in self.params.items()]
-        raise SystemExit(search(self.config, [*params, *arguments], launch=self._launch))
+        raise SystemExit(run_search(self.config, [*params, *arguments], launch=self._launch))
 
     def _launch(self, jobs: list[list[str]], directory: str) -> None:
-        """Run each list of overrides as a job of the configured launcher; returns when all have ended."""
+        """Run each list of overrides as a job of the configured launcher, and return when all have ended."""
         from hydra.core.plugins import Plugins
         from omegaconf import open_dict
 
@@ -35,4 +37,4 @@ class StagedSearch(Sweeper):
             hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
         )
         for result in launcher.launch(jobs, initial_job_idx=0):
-            _ = result.return_value  # raises what the job raised
+            _ = result.return_value  # raises the exception of the job

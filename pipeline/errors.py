@@ -1,4 +1,4 @@
-"""The two ways in which a run ends early that are nobody's bug: the user's mistake, and a request to stop."""
+"""Errors that are not bugs (a mistake of the user, a request to stop), the exit codes, and suggestions for typos."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import difflib
 from collections.abc import Iterable
 
 PASSED, CRASHED, USER_ERROR, FAILED = 0, 1, 2, 3
-"""Exit codes; 128 + n where signal n ended the program."""
+"""Exit codes of the program. A program that signal n ended exits with `SIGNALLED` + n."""
+SIGNALLED = 128
 
 
 class UserError(Exception):
-    """What the user gave is wrong. Shown as one message without a traceback; exit code 2.
+    """A mistake in what the user gave. It is shown as one message without a traceback; the exit code is `USER_ERROR`.
 
-    `field` is the configuration key at fault, relative to whoever raises: a network that knows only `width`
-    raises `UserError(..., field="width")`, and whoever built it from `model:` adds the prefix with `under`.
+    The message states the rule, what was received, and the likely fix. `field` is the configuration key at fault, seen
+    from the code that raises: a network that knows only `width` raises `UserError(..., field="width")`, and the code
+    that builds it from the node `model` adds the rest with `with_prefix("model")`.
     """
 
     def __init__(self, message: str, *, field: str | None = None):
@@ -22,7 +24,7 @@ class UserError(Exception):
         self.field = field
 
     def with_prefix(self, prefix: str) -> UserError:
-        """The same error, its field seen from one level further out (`width` under `model` is `model.width`)."""
+        """Return the same error with `prefix` before its field: `width` under `model` becomes `model.width`."""
         if self.field is None:
             return self
         return UserError(self.message, field=".".join(part for part in (prefix, self.field) if part))
@@ -39,10 +41,10 @@ def _rebuild(cls: type[UserError], message: str, field: str | None) -> UserError
 
 
 class Interrupted(BaseException):
-    """The user (Ctrl-C) or the machine (SIGTERM) asked for an end; the state is already saved.
+    """A request to stop, by the user (Ctrl-C) or by the machine (SIGTERM). The state of the run is already saved.
 
-    Not an `Exception`, so that no `except Exception` on the way swallows it. `signal` is the signal's number;
-    the exit code is 128 + signal: 130 for Ctrl-C, 143 for SIGTERM.
+    It is not an `Exception`, so that no `except Exception` on the way swallows it. `signal` is the number of the
+    signal, and the exit code is `SIGNALLED` + `signal`: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     def __init__(self, signal: int):
@@ -54,10 +56,12 @@ class Interrupted(BaseException):
 
 
 def did_you_mean(word: str, options: Iterable[str], *, most: int = 3) -> str:
-    """` Did you mean 'a' or 'b'?` for the options closest to `word`; empty when nothing is close."""
+    """Return ` Did you mean 'a' or 'b'?` for the options closest to `word`, at most `most`; "" if none is close.
+
+    For the last part of a dotted key (`lr`), the keys that end with it (`optimizer.lr`) are the closest.
+    """
     options = list(dict.fromkeys(options))
     by_lower = {option.lower(): option for option in options}
-    close = [by_lower[o] for o in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)]
-    # `lr` for `optimizer.lr`: the last part of a dotted key counts as a whole match
-    close = [o for o in options if "." in o and o.rsplit(".", 1)[1] == word][:most] or close
-    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    close = [by_lower[name] for name in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)]
+    close = [option for option in options if "." in option and option.rsplit(".", 1)[1] == word][:most] or close
+    return f" Did you mean {' or '.join(repr(option) for option in close)}?" if close else ""

@@ -12,9 +12,9 @@ from pipeline.config.instantiate import instantiate
 from pipeline.data import Augmentation, Preprocessing, preprocessing_from_state
 from pipeline.data.shuffle import split_batches
 from pipeline.errors import UserError
+from pipeline.model.factory import uninitialized_network
 from pipeline.training import checkpoints
 from pipeline.training.lightning_module import EVALUATION_BATCH
-from pipeline.workflow.build import uninitialized_network
 
 
 @dataclass(frozen=True)

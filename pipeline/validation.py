@@ -1,9 +1,12 @@
-"""Validate single values: each function returns the value in its proper type, or raises a `UserError` that names the field."""
+"""Validate single values of a configuration.
+
+Each function takes the `field` (the key, for the error) and the value, and returns the value in its proper type.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,49 +23,68 @@ def number(
     at_most: float | None = None,
     hint: str = "",
 ) -> float:
-    """A finite number inside the bounds, as float. Booleans, strings, NaN and infinities are refused."""
-    allowed = "a finite number" + _bounds(above, at_least, below, at_most)
-    if isinstance(value, bool) or not _finite(value) or _outside(value, above, at_least, below, at_most):
-        raise UserError(f"{value!r} is not {allowed}.{_sentence(hint)}", field=field)
+    """Return `value` as a float.
+
+    Raises `UserError` unless it is a finite number within the bounds. Booleans, strings, NaN and infinities are
+    refused. `hint` is a sentence that the message ends with.
+    """
+    expected = "a finite number" + _describe_bounds(above, at_least, below, at_most)
+    if isinstance(value, bool) or not _is_finite(value) or not _is_within(value, above, at_least, below, at_most):
+        raise UserError(f"{value!r} is not {expected}.{_append(hint)}", field=field)
     return float(value)
 
 
 def integer(field: str, value: Any, *, at_least: int | None = None, at_most: int | None = None, hint: str = "") -> int:
-    """A whole number inside the bounds, as int. `2.0` counts as whole; booleans and strings do not."""
-    allowed = "a whole number" + _bounds(None, at_least, None, at_most)
+    """Return `value` as an int.
+
+    Raises `UserError` unless it is a whole number within the bounds. `2.0` is a whole number; booleans and strings are
+    refused. `hint` is a sentence that the message ends with.
+    """
+    expected = "a whole number" + _describe_bounds(None, at_least, None, at_most)
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not is_whole or _outside(value, None, at_least, None, at_most):
-        raise UserError(f"{value!r} is not {allowed}.{_sentence(hint)}", field=field)
+    if isinstance(value, bool) or not is_whole or not _is_within(value, None, at_least, None, at_most):
+        raise UserError(f"{value!r} is not {expected}.{_append(hint)}", field=field)
     return int(value)
 
 
 def numbers(field: str, values: Any, *, above: float | None = None) -> list[float]:
-    """A list of finite numbers."""
+    """Return `values` as a list of floats.
+
+    Raises `UserError` unless it is a list of finite numbers, each of them above `above`.
+    """
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise UserError(f"{values!r} is not a list of numbers such as [1, 10, 100].", field=field)
     return [number(field, value, above=above) for value in values]
 
 
 def boolean(field: str, value: Any, *, hint: str = "") -> bool:
-    """`true` or `false`."""
+    """Return `value`. Raises `UserError` unless it is true or false; 0, 1 and strings are refused."""
     if not isinstance(value, bool):
-        raise UserError(f"{value!r} is not true or false.{_sentence(hint)}", field=field)
+        raise UserError(f"{value!r} is not true or false.{_append(hint)}", field=field)
     return value
 
 
 def one_of(field: str, value: Any, options: Iterable[str]) -> str:
-    """One of a few words."""
+    """Return `value`. Raises `UserError`, with the closest option, unless it is one of the strings `options`."""
     options = list(options)
     if value not in options:
-        meant = did_you_mean(str(value), options)
-        raise UserError(f"{value!r} is not one of {', '.join(options)}.{meant}", field=field)
+        closest = did_you_mean(str(value), options)
+        raise UserError(f"{value!r} is not one of {', '.join(options)}.{closest}", field=field)
     return str(value)
 
 
-def require_package(package: str, *, extra: str, field: str = "") -> None:
-    """Raises `UserError` where `package` is not installed, with the command that installs it. Imports nothing.
+def mapping(field: str, value: Any) -> Mapping[str, Any]:
+    """Return `value`. Raises `UserError` unless it is a mapping of keys to values."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"expected a mapping, got {value!r}.", field=field)
+    return value
 
-    `field` is the key that asked for it; by default the whole node that is being built.
+
+def require_package(package: str, *, extra: str, field: str = "") -> None:
+    """Raise `UserError` with the command that installs `package` unless it is installed. Nothing is imported.
+
+    `extra` is the optional dependency group of this program that has the package. `field` is the key that needs it,
+    seen from the node that is being built; by default the node itself.
     """
     if find_spec(package) is None:
         raise UserError(
@@ -70,30 +92,32 @@ def require_package(package: str, *, extra: str, field: str = "") -> None:
         )
 
 
-def _finite(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     try:
         return isinstance(value, (int, float)) and math.isfinite(value)
     except OverflowError:  # a whole number beyond the largest float
         return False
 
 
-def _outside(value: float, above: Any, at_least: Any, below: Any, at_most: Any) -> bool:
+def _is_within(value: float, above: Any, at_least: Any, below: Any, at_most: Any) -> bool:
     return (
-        (above is not None and not value > above)
-        or (at_least is not None and not value >= at_least)
-        or (below is not None and not value < below)
-        or (at_most is not None and not value <= at_most)
+        (above is None or value > above)
+        and (at_least is None or value >= at_least)
+        and (below is None or value < below)
+        and (at_most is None or value <= at_most)
     )
 
 
-def _bounds(above: Any, at_least: Any, below: Any, at_most: Any) -> str:
-    named = [("above", above), ("at least", at_least), ("below", below), ("at most", at_most)]
-    limits = [
-        (word, str(bound) if isinstance(bound, int) else f"{bound:g}") for word, bound in named if bound is not None
+def _describe_bounds(above: Any, at_least: Any, below: Any, at_most: Any) -> str:
+    """Return the bounds as `, above 0 and at most 1`, or "" without bounds."""
+    bounds = [("above", above), ("at least", at_least), ("below", below), ("at most", at_most)]
+    texts = [
+        f"{relation} {bound if isinstance(bound, int) else format(bound, 'g')}"
+        for relation, bound in bounds
+        if bound is not None
     ]
-    words = [f"{word} {limit}" for word, limit in limits]
-    return (", " + " and ".join(words)) if words else ""
+    return (", " + " and ".join(texts)) if texts else ""
 
 
-def _sentence(hint: str) -> str:
+def _append(hint: str) -> str:
     return f" {hint}" if hint else ""

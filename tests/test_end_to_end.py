@@ -21,6 +21,7 @@ import pipeline
 from pipeline.config.compose import compose_config
 from pipeline.data.sources.embedded import digits
 from pipeline.errors import UserError
+from pipeline.workflow.result import RunResult
 from pipeline.workflow.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +34,7 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-def run_in(outputs: Path, *overrides: str) -> pipeline.workflow.sequence.RunResult:  # type: ignore[name-defined]
+def run_in(outputs: Path, *overrides: str) -> RunResult:
     return pipeline.run([f"outputs={outputs}", *overrides], quiet=True)
 
 
@@ -55,7 +56,7 @@ def record_of(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> pipeline.workflow.sequence.RunResult:  # type: ignore[name-defined]
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run_in(tmp_path_factory.mktemp("whole") / "outputs", *SMALL, "name=mine", "tags=[a,b]")
 
 

@@ -1,8 +1,11 @@
-"""What measurements mean: rules over signals, and how their findings are judged and ranked.
+"""What measurements mean: rules over signals, and how their findings are evaluated and ranked.
 
-Nothing here knows torch, a network or a configuration: a rule sees numbers.
+Nothing in this room knows torch, a network or a configuration: a rule sees numbers.
 """
 
-from pipeline.checks.finding import CheckSuite, Finding, Rule, Severity, Signals
+from pipeline.checks.finding import SEVERITIES, Finding, Severity
+from pipeline.checks.judge import CheckSuite, rank_findings
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 
-__all__ = ["CheckSuite", "Finding", "Rule", "Severity", "Signals"]
+__all__ = ["SEVERITIES", "CheckSuite", "Finding", "Rule", "Severity", "Signals", "rank_findings"]

@@ -1,4 +1,4 @@
-"""What follows from what, for the `explains` of rules: whatever spoils the start spoils the training that follows."""
+"""Lists of checks for the `explains` of rules: what spoils the start also spoils the training that follows."""
 
 FAILS_TO_FIT = (
     "rate_too_low",
@@ -11,13 +11,13 @@ FAILS_TO_FIT = (
     "undertrained",
     "underfitting",
 )
-"""The training does not get where it should."""
+"""The training does not reach a low loss."""
 
 FAILS_TO_GENERALIZE = (*FAILS_TO_FIT, "train_eval_mismatch", "overfitting", "overtrained")
-"""A training ends with less than it should."""
+"""The training ends with a worse network than it could."""
 
 LEARNING_RATE = ("over_regularized", "loss_exploding", "rate_too_high")
-"""Steps of training that are too much; they stand before what they do to units (dead ones, for example)."""
+"""The steps are too large. These checks come before what large steps do to units, such as dead ones."""
 
 AT_INIT = (
     "saturated_units",
@@ -32,4 +32,4 @@ AT_INIT = (
     "frozen_weights",
     "input_ignored",
 )
-"""Anything that a network can show before it is trained."""
+"""Everything that a network can show before it is trained."""

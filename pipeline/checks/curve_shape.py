@@ -1,16 +1,28 @@
-"""The name of a loss curve, as the lecture notes draw it: what the rules about curves say, in one word, and the steps
-at which one sees it."""
+"""The shape of a loss curve: the one name that the rules about curves give it, and the steps that show it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from typing import Any, Literal, cast
 
-from pipeline.checks.finding import Rule, Signals
+from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import Training
+from pipeline.signals.schema import Signals
 
-SHAPE_OF_CHECK = {
+ShapeName = Literal[
+    "good", "still falling", "finished early", "late start", "slow", "oscillating", "plateau", "flat", "cut short",
+    "exploding", "not finite",
+]  # fmt: skip
+"""The whole vocabulary: `loss_shape` in outcome.json. `flat` never left chance, `cut short` has no whole epoch."""
+
+HEALTHY_SHAPES: tuple[ShapeName, ...] = ("good", "still falling")
+"""Shapes of a training that learns; the others show a fault."""
+
+BROKEN_SHAPE_OF_CHECK: Mapping[str, ShapeName] = {"nonfinite": "not finite", "loss_exploding": "exploding"}
+"""Checks that stop a training -> shape of its curve."""
+
+SHAPE_OF_CHECK: Mapping[str, ShapeName] = {
     "late_start": "late start",
     "rate_too_low": "slow",
     "oscillating_loss": "oscillating",
@@ -19,59 +31,56 @@ SHAPE_OF_CHECK = {
     "undertrained": "still falling",
     "overtrained": "finished early",
 }
-"""Rule -> what it calls the curve; the first that holds gives the name."""
+"""Checks of a finished training -> shape of its curve; the first that fires names it."""
 
 
 @dataclass(frozen=True)
 class CurveShape:
-    """`name`: exploding, not finite, one of `NAMES`, flat (never better than chance), cut short, or good.
-    `steps`: where to look."""
+    """A shape's name, and the steps to look at."""
 
-    name: str
+    name: ShapeName
     steps: tuple[int, ...] = ()
 
 
-def classify_curve(signals: Signals, rules: Mapping[str, Rule]) -> CurveShape | None:
-    """The loss curve's shape by those of `rules` that are in use; None where there is no curve."""
-    if signals.get("nonfinite"):
-        return CurveShape("not finite", (int(signals.get("nonfinite_step", 0)),))
-    if signals.get("exploded"):
-        return CurveShape("exploding", (int(signals["exploded_step"]),))
-    training = Training.from_signals(signals)
+def classify_curve(signals: Mapping[str, Any], rules: Mapping[str, Rule]) -> CurveShape | None:
+    """Return the shape of the loss curve according to `rules`, those that are in use; None where there is no curve."""
+    measured = cast(Signals, signals)
+    if measured.get("nonfinite"):
+        return CurveShape("not finite", (int(measured.get("nonfinite_step") or 0),))
+    if measured.get("exploded"):
+        return CurveShape("exploding", (int(measured["exploded_step"]),))
+    training = Training.from_signals(measured)
     if training is None:
         return None
     if not training.column("loss"):
         return CurveShape("cut short", (training.steps,))
     for check, name in SHAPE_OF_CHECK.items():
-        if check in rules and (finding := rules[check](signals)) is not None:
+        if check in rules and (finding := rules[check](measured)) is not None:
             if check == "loss_plateau" and not training.beats_chance():
-                return CurveShape("flat", (1, training.steps))
-            return CurveShape(name, (finding.step,) if finding.step is not None else _where(name, training))
-    return (
-        CurveShape("good", _where("good", training))
-        if training.beats_chance()
-        else CurveShape("flat", (1, training.steps))
-    )
+                break
+            return CurveShape(name, (finding.step,) if finding.step is not None else _evidence(name, training))
+    if training.beats_chance():
+        return CurveShape("good", _evidence("good", training))
+    return CurveShape("flat", (1, training.steps))
 
 
-def _where(name: str, training: Training) -> tuple[int, ...]:
-    """Plateau: after a quarter of the way and at the end. Slow, oscillating: start, middle, end. Finished early, good:
-    where nine tenths of the fall are behind. Still falling: the end."""
-    steps = training.steps
+def _evidence(name: ShapeName, training: Training) -> tuple[int, ...]:
+    """Return the steps that show the shape.
+
+    For a plateau they are a quarter of the progress and the end; for a slow or oscillating curve start, middle and
+    end; for one that is still falling the end; otherwise where nine tenths of the drop are done.
+    """
     if name == "plateau":
-        return _way(training, 0.25), steps
+        return _step_at(training, 0.25), training.steps
     if name in ("slow", "oscillating"):
-        return 1, _way(training, 0.5), steps
+        return 1, _step_at(training, 0.5), training.steps
     if name == "still falling":
-        return (steps,)
+        return (training.steps,)
     first, last = training.smoothed_loss(0.0), training.smoothed_loss(1.0)
-    parts = (part / 20 for part in range(1, 21))
-    done = next((part for part in parts if first - training.smoothed_loss(part) >= 0.9 * (first - last)), 1.0)
-    return (_way(training, done),)
+    stretches = (i / 20 for i in range(1, 21))
+    done = next((p for p in stretches if first - training.smoothed_loss(p) >= 0.9 * (first - last)), 1.0)
+    return (_step_at(training, done),)
 
 
-def _way(training: Training, part: float) -> int:
-    """The step after `part` of the way, which is the sum of the rates (`Training.smoothed`)."""
-    way = list(accumulate(training.rates()))
-    place = next((i for i, done in enumerate(way) if done >= part * way[-1]), len(way) - 1)
-    return (place + 1) * training.per_entry
+def _step_at(training: Training, progress: float) -> int:
+    return (training.entry_at(progress) + 1) * training.steps_per_entry

@@ -1,144 +1,139 @@
-"""What the program does beside running stages: a first word that is no override. Each is quick and loads no torch."""
+"""The commands of the program. Each answers within a second and loads no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.cli.command import Command
 from pipeline.errors import UserError, did_you_mean
 
-
-@dataclass(frozen=True)
-class Command:
-    """`run` takes the words that follow the command and returns the exit code; `complete` the words before the one
-    that is being typed, and that one, and gives what it may become."""
-
-    usage: str
-    summary: str
-    run: Callable[[Sequence[str]], int]
-    complete: Callable[[Sequence[str], str], Iterable[str]] = lambda before, word: ()
+OUTPUTS = Path("outputs")
 
 
-def _explain(words: Sequence[str]) -> int:
+def run_command(name: str, args: Sequence[str]) -> int:
+    """Run the command `name` and return its exit code. Raises `UserError` if there is no such command."""
+    if name not in COMMANDS:
+        closest = did_you_mean(name, COMMANDS)
+        raise UserError(
+            f"there is no command {name!r}.{closest} Commands: {', '.join(COMMANDS)}; everything else is key=value."
+        )
+    return COMMANDS[name].run(args)
+
+
+# Each command imports its module when it runs, so that the help page does not wait for the others.
+
+
+def _explain(args: Sequence[str]) -> int:
     from pipeline.cli.explain import explain
 
-    return explain(words)
+    return explain(args)
 
 
-def _diagnose(words: Sequence[str]) -> int:
+def _diagnose(args: Sequence[str]) -> int:
     from pipeline.cli.diagnose import diagnose
     from pipeline.runs.index import resolve_run
 
-    if words and words[0][:1] not in "-+" and "=" not in words[0]:
-        words = [str(resolve_run(words[0], Path("outputs"))), *words[1:]]
-    return diagnose(words)
+    if args and args[0][:1] not in "-+" and "=" not in args[0]:
+        args = [str(resolve_run(args[0], OUTPUTS)), *args[1:]]
+    return diagnose(args)
 
 
-def _runs(words: Sequence[str]) -> int:
+def _runs(args: Sequence[str]) -> int:
     from pipeline.cli.runs import runs
 
-    return runs(words)
+    return runs(args)
 
 
-def _report(words: Sequence[str]) -> int:
+def _report(args: Sequence[str]) -> int:
     from pipeline.cli.report import report
 
-    return report(words)
+    return report(args)
 
 
-def _serve(words: Sequence[str]) -> int:
-    from pipeline.cli.report import serve
+def _serve(args: Sequence[str]) -> int:
+    from pipeline.cli.serve import serve
 
-    return serve(words)
+    return serve(args)
 
 
-def _completion(words: Sequence[str]) -> int:
+def _completion(args: Sequence[str]) -> int:
     from pipeline.cli.completion import print_completion
 
-    return print_completion(words)
+    return print_completion(args, COMMANDS)
 
 
-def _help(words: Sequence[str]) -> int:
+def _help(args: Sequence[str]) -> int:
     from pipeline.cli.help import print_help
 
-    return print_help(words)
+    return print_help(args, COMMANDS)
 
 
-def _checks(before: Sequence[str], word: str) -> list[str]:
+def _complete_check(previous: Sequence[str], prefix: str) -> list[str]:
     from pipeline.config.options import CONF, keys
 
     names = [name.split(".") for name in keys(CONF / "checks" / "default.yaml")]
-    return [] if before else [parts[1] for parts in names if len(parts) == 2]
+    return [] if previous else [parts[1] for parts in names if len(parts) == 2]
 
 
-def _references(before: Sequence[str], word: str) -> list[str]:
-    """Runs as they can be typed: `latest`, names, letters of ids; or folders, where a path was begun."""
+def _complete_run(previous: Sequence[str], prefix: str) -> list[str]:
+    """Return runs as they can be typed (`latest`, names, short ids), or folders if a path was begun."""
     from pipeline.cli.completion import complete_folders
     from pipeline.runs.index import LATEST, list_runs
 
-    if before:
+    if previous:
         return []
-    if "/" in word:
-        return complete_folders(word)
-    runs = list_runs(Path("outputs"))
+    if "/" in prefix:
+        return complete_folders(prefix)
+    runs = list_runs(OUTPUTS)
     return [LATEST, *dict.fromkeys(run.name for run in runs), *(run.short_id for run in runs)] if runs else []
 
 
-def _of_diagnose(before: Sequence[str], word: str) -> list[str]:
+def _complete_runs(previous: Sequence[str], prefix: str) -> list[str]:
+    return _complete_run((), prefix)
+
+
+def _complete_diagnose(previous: Sequence[str], prefix: str) -> list[str]:
     from pipeline.config.options import CONF, groups, keys
 
-    if not before:
-        return _references(before, word)
-    limits = [f"checks.{name}=" for name, key in keys(CONF / "checks" / "default.yaml").items() if key.value]
-    return [*(f"checks={option.name}" for option in groups()["checks"].options), *limits]
+    if not previous:
+        return _complete_run(previous, prefix)
+    thresholds = [f"checks.{name}=" for name, key in keys(CONF / "checks" / "default.yaml").items() if key.value]
+    return [*(f"checks={option.name}" for option in groups()["checks"].options), *thresholds]
 
 
-def _every_run(before: Sequence[str], word: str) -> list[str]:
-    return _references((), word)
-
-
-def _of_runs(before: Sequence[str], word: str) -> list[str]:
-    if word.startswith("-"):
-        prune = ["--older", "--failed", "--keep-best", "--name", "--yes"]
-        return (
-            prune
-            if before[:1] == ["prune"]
-            else ["--json"]
-            if before[:1] == ["diff"]
-            else ["--best", "--all", "--json"]
-        )
-    if not before:
+def _complete_runs_command(previous: Sequence[str], prefix: str) -> list[str]:
+    flags = {"prune": ["--older", "--failed", "--keep-best", "--name", "--yes"], "diff": ["--json"]}
+    if prefix.startswith("-"):
+        return flags.get(previous[0] if previous else "", ["--best", "--all", "--json"])
+    if not previous:
         return ["diff", "prune"]
-    return _references(before[2:], word) if before[0] == "diff" else []
+    return _complete_run(previous[2:], prefix) if previous[0] == "diff" else []
 
 
-def _shells(before: Sequence[str], word: str) -> list[str]:
-    return [] if before else ["bash", "zsh"]
+def _complete_shell(previous: Sequence[str], prefix: str) -> list[str]:
+    return [] if previous else ["bash", "zsh"]
 
 
 COMMANDS = {
-    "diagnose": Command("RUN [checks.KEY=VALUE ...]", "judge a finished run again", _diagnose, _of_diagnose),
-    "runs": Command("[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _of_runs),
-    "report": Command("[RUN ...]", "make report.html anew, and outputs/index.html of all runs", _report, _every_run),
-    "serve": Command("[--port 8000]", "show all runs in a browser, on 127.0.0.1 alone", _serve),
-    "explain": Command(
-        "[CHECK]", "what a check looks at, why, and what mends it; alone: all checks", _explain, _checks
+    "diagnose": Command(
+        "RUN [checks.KEY=VALUE ...]", "evaluate the checks of a finished run again", _diagnose, _complete_diagnose
     ),
-    "completion": Command("bash|zsh", "the lines that let your shell complete with Tab", _completion, _shells),
-    "help": Command("", "this page", _help),
+    "runs": Command(
+        "[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _complete_runs_command
+    ),
+    "report": Command(
+        "[RUN ...]", "write report.html again, and outputs/index.html of all runs", _report, _complete_runs
+    ),
+    "serve": Command("[--port 8000]", "show all runs in a browser on this machine", _serve),
+    "explain": Command(
+        "[CHECK]",
+        "show what a check measures, why, and its remedies; without CHECK all checks",
+        _explain,
+        _complete_check,
+    ),
+    "completion": Command(
+        "bash|zsh", "print the lines that let your shell complete with Tab", _completion, _complete_shell
+    ),
+    "help": Command("", "show this page", _help),
 }
-
-
-def command_name(arguments: Sequence[str]) -> str | None:
-    """The command: the first word, where it is neither an override nor a flag."""
-    word = next(iter(arguments), "")
-    return word if word and "=" not in word and word[0] not in "-+~" else None
-
-
-def run_command(word: str, arguments: Sequence[str]) -> int:
-    """Do what the command says. Raises `UserError` for a word that is none."""
-    if word not in COMMANDS:
-        meant = did_you_mean(word, COMMANDS)
-        raise UserError(f"there is no command {word!r}.{meant} Commands: {', '.join(COMMANDS)}; all else is key=value.")
-    return COMMANDS[word].run(arguments)

@@ -1,40 +1,45 @@
-"""The catalogue of checks, docs/checks.md, read off the rules' own code and the menu; no rule is described twice.
+"""Generate docs/checks.md from the rules and their thresholds: `python -m pipeline.cli.check_docs docs/checks.md`.
 
-`python -m pipeline explain dead_units` prints one page; `make catalogue` writes all of them.
+A rule declares everything that is written about it, and conf/checks/default.yaml has a comment on each threshold.
+`python -m pipeline explain dead_units` prints the section of one check.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.cli.rule_source import RuleSource
+from pipeline.checks import Rule
 from pipeline.config.instantiate import import_allowed
 from pipeline.config.options import CONF
 from pipeline.runs.paths import write_text
+from pipeline.signals.schema import STAGES, stages_with
 
-MENU = Path("checks") / "default.yaml"
+DEFAULT_CHECKS = CONF / "checks" / "default.yaml"
+NO_REMEDY = "none in the configuration"
 HEAD = """# Checks
 
-Written by `make catalogue` from the rules in [pipeline/checks/](../pipeline/checks) and their thresholds in
-[conf/checks/default.yaml](../conf/checks/default.yaml); change it there. `python -m pipeline explain <check>` prints
-one page. What the rules look at is in [signals.md](signals.md).
+`make docs` writes this page from the rules in [pipeline/checks/rules/](../pipeline/checks/rules) and their thresholds
+in [conf/checks/default.yaml](../conf/checks/default.yaml); edit these. `python -m pipeline explain <check>` prints one
+section. The measurements that rules read are described in [signals.md](signals.md).
 
-Causes stand before their consequences. A warning or a failure explains what stands under its *Explains*, and what that
-explains in turn: a consequence that is no worse than its cause is not told, not even by a later stage. Every threshold
-is a key: `checks.rules.<check>.<threshold>=...`.
+Causes come before their consequences. A warning or a failure explains the checks in its line *Explains*, and what these
+explain in turn: a consequence that is no worse than its cause is not reported, not even by a later stage. Every
+threshold is a key of the configuration: `checks.rules.<check>.<threshold>=...`.
 """
 
 
 @dataclass(frozen=True)
 class Threshold:
+    """A key of a rule, its default, and the comment on it."""
+
     name: str
     value: Any
     comment: str
@@ -42,84 +47,79 @@ class Threshold:
 
 @dataclass(frozen=True)
 class CheckDoc:
-    """What is said of one check."""
+    """The documentation of one check."""
 
     check: str
+    """Its key in the configuration."""
     anti_pattern: str
     rule: str
+    """When it fires: paragraphs, separated by empty lines."""
     thresholds: tuple[Threshold, ...]
     explains: tuple[str, ...]
     explained_by: tuple[str, ...]
-    rule_class: Any
+    rule_class: type[Rule]
 
-    @cached_property
-    def source(self) -> RuleSource:
-        """What the rule's code says; reading it is the slow part of a page."""
-        return RuleSource.of(self.rule_class)
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages whose signals the rule reads: those that alone have one of its keys, else those of its first key.
+
+        For example `lr` is a signal of three stages, and says nothing about where a rule can fire.
+        """
+        owners = [stages_with(key) for key in self.rule_class.reads]
+        alone = {stages[0] for stages in owners if len(stages) == 1}
+        return tuple(stage for stage in STAGES if stage in (alone or owners[0]))
 
     def markdown(self) -> str:
-        lines = [f"## {self.check}", "", f"Anti-pattern: {self.anti_pattern}", "", f"Rule: {self.rule}", ""]
+        """Return the section of docs/checks.md."""
+        rule = self.rule_class
+        lines = [f"## {self.check}", "", f"Anti-pattern: {self.anti_pattern}", "", self.rule, ""]
         if self.thresholds:
             lines += ["| threshold | default | what |", "|---|---|---|"]
             lines += [f"| `{t.name}` | {t.value} | {_cell(t.comment)} |" for t in self.thresholds]
             lines += [""]
-        lines += [f"- Reads: {', '.join(self.source.stages)}", f"- Severities: {', '.join(self.source.severities)}"]
-        lines += [f"- Why: {why}" for why in self.source.whys]
-        remedies = ", ".join(f"`{remedy}`" for remedy in self.source.remedies)
-        lines += [f"- Remedies: {remedies or 'none that a configuration has'}"]
-        lines += [f"- Source: {source}" for source in self.source.sources]
+        lines += [f"- Stages: {', '.join(self.stages)}", f"- Reads: {', '.join(f'`{key}`' for key in rule.reads)}"]
+        lines += [f"- Severities: {', '.join(rule.severities)}", f"- Why: {rule.why}"]
+        lines += [f"- Remedies: {', '.join(f'`{remedy}`' for remedy in rule.remedies) or NO_REMEDY}"]
+        lines += [f"- Source: {rule.source}"]
         for title, checks in (("Explains", self.explains), ("Explained by", self.explained_by)):
             lines += [f"- {title}: {', '.join(f'[{check}](#{check})' for check in checks)}"] if checks else []
         return "\n".join(lines) + "\n"
 
 
 def render_check_docs() -> str:
-    """The whole of docs/checks.md."""
+    """Return the whole of docs/checks.md."""
     checks = check_docs()
-    index = ["| check | reads | anti-pattern |", "|---|---|---|"]
-    index += [
-        f"| [{p.check}](#{p.check}) | {', '.join(p.source.stages)} | {_cell(p.anti_pattern)} |" for p in checks.values()
-    ]
-    return "\n".join([HEAD, *index, "", *(page.markdown() for page in checks.values())])
+    index = ["| check | stages | anti-pattern |", "|---|---|---|"]
+    index += [f"| [{d.check}](#{d.check}) | {', '.join(d.stages)} | {_cell(d.anti_pattern)} |" for d in checks.values()]
+    return "\n".join([HEAD, *index, "", *(doc.markdown() for doc in checks.values())])
 
 
 def check_docs() -> dict[str, CheckDoc]:
-    """Each check of the menu, in its order."""
-    text = (CONF / MENU).read_text()
-    menu: Any = OmegaConf.to_container(OmegaConf.create(text))
-    comments = _comments(text)
+    """Return the documentation of each check of conf/checks/default.yaml, in its order."""
+    text = DEFAULT_CHECKS.read_text()
+    nodes: Any = OmegaConf.to_container(OmegaConf.create(text))["rules"]  # type: ignore[call-overload, index]
+    comments = threshold_comments(text)
     rules: dict[str, Any] = {
-        n: import_allowed(node["_target_"], f"checks.rules.{n}") for n, node in menu["rules"].items()
+        name: import_allowed(node["_target_"], f"checks.rules.{name}") for name, node in nodes.items()
     }
-    found = {}
+    docs = {}
     for name, rule in rules.items():
-        against, said = _docstring(rule)
-        values = {key: value for key, value in menu["rules"][name].items() if not key.startswith("_")}
-        found[name] = CheckDoc(
+        anti_pattern, fires_when = _split_docstring(rule)
+        values = {key: value for key, value in nodes[name].items() if not key.startswith("_")}
+        docs[name] = CheckDoc(
             check=name,
-            anti_pattern=against,
-            rule=said,
+            anti_pattern=anti_pattern,
+            rule=fires_when,
             thresholds=tuple(Threshold(key, value, comments.get((name, key), "")) for key, value in values.items()),
-            explains=tuple(other for other in rules if other in rule.explains),
+            explains=_in_order(rule.explains, rules),
             explained_by=tuple(other for other in rules if name in rules[other].explains),
             rule_class=rule,
         )
-    return found
+    return docs
 
 
-def _docstring(rule: Any) -> tuple[str, str]:
-    """What stands behind `Anti-pattern:` and behind `Rule:`."""
-    words = " ".join((rule.__doc__ or "").split()).removeprefix("Anti-pattern:")
-    against, _, asked = words.partition(" Rule")
-    return _sentence(against), _sentence(asked.lstrip(":, "))
-
-
-def _sentence(text: str) -> str:
-    return text.strip()[:1].upper() + text.strip()[1:]
-
-
-def _comments(text: str) -> Mapping[tuple[str, str], str]:
-    """The comment of each threshold, by check and key: what stands behind `#` on its line and on lines that go on."""
+def threshold_comments(text: str) -> Mapping[tuple[str, str], str]:
+    """Return the comment on each threshold by (check, key); it may continue on lines that have nothing else."""
     comments: dict[tuple[str, str], str] = {}
     rule, key = "", ""
     for line in text.splitlines():
@@ -131,6 +131,17 @@ def _comments(text: str) -> Mapping[tuple[str, str], str]:
         if comment and rule and key and (not code.strip() or match):
             comments[rule, key] = f"{comments.get((rule, key), '')} {comment.strip()}".strip()
     return comments
+
+
+def _split_docstring(rule: type[Rule]) -> tuple[str, str]:
+    """Return the first paragraph without its title `Anti-pattern:`, and the other paragraphs."""
+    first, *others = (" ".join(text.split()) for text in re.split(r"\n\s*\n", inspect.getdoc(rule) or ""))
+    anti_pattern = first.removeprefix("Anti-pattern: ")
+    return anti_pattern[:1].upper() + anti_pattern[1:], "\n\n".join(others)
+
+
+def _in_order(names: Sequence[str], order: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in order if name in names)
 
 
 def _cell(text: str) -> str:

@@ -1,22 +1,22 @@
-"""Tab completion: `pipeline completion bash` prints what the shell needs to ask us, and we answer from conf/.
+"""Tab completion. `pipeline completion bash` prints a script for the shell, which asks this program for completions.
 
-The shell hands over the line as it stands; what comes back are whole words. Only keys need Hydra, since the options
-that were typed before decide which there are.
+The shell passes the line as it is typed, and the answer is whole words. Only keys need Hydra, since they depend on the
+options that were typed before.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.cli.flags import FLAGS
-from pipeline.config.options import Group, groups, key
-from pipeline.errors import UserError, did_you_mean
+from pipeline.cli.command import Command, command_name
+from pipeline.cli.shell_words import split_line
+from pipeline.config.options import groups, key
+from pipeline.errors import PASSED, UserError, did_you_mean
 
-BASH = r"""# Tab completion of `pipeline` in bash. Once: put this line into ~/.bashrc
+BASH = r"""# Tab completion of `pipeline` in bash. Put this line into ~/.bashrc:
 #   eval "$(pipeline completion bash)"
 _pipeline_complete() {
   local IFS=$'\n'
@@ -25,7 +25,7 @@ _pipeline_complete() {
 }
 complete -o default -F _pipeline_complete pipeline
 """
-ZSH = r"""# Tab completion of `pipeline` in zsh. Once: put this line into ~/.zshrc, after compinit
+ZSH = r"""# Tab completion of `pipeline` in zsh. Put this line into ~/.zshrc, after compinit:
 #   eval "$(pipeline completion zsh)"
 _pipeline_complete() {
   local -a found open closed
@@ -38,143 +38,115 @@ _pipeline_complete() {
 }
 compdef _pipeline_complete pipeline
 """
-SHELLS = {"bash": BASH, "zsh": ZSH}
+SCRIPTS = {"bash": BASH, "zsh": ZSH}
 
 
-def print_completion(arguments: Sequence[str]) -> int:
-    """Print a shell's script; `--answer LINE [BREAKS]`, which the scripts ask, prints the words for the end of LINE."""
-    if arguments[:1] == ["--answer"]:
-        line, breaks = [*arguments[1:], "", ""][:2]
-        for word in complete_line(line, breaks):
-            print(word)
-        return 0
-    shell = arguments[0] if arguments else Path(os.environ.get("SHELL", "")).name
-    if len(arguments) > 1 or shell not in SHELLS:
-        meant = did_you_mean(shell, SHELLS)
-        raise UserError(f"give a shell: {' or '.join(SHELLS)}, not {shell!r}.{meant}")
-    print(SHELLS[shell], end="")
+def print_completion(args: Sequence[str], commands: Mapping[str, Command]) -> int:
+    """Print the script of the shell `args[0]`; by default of the user's shell.
+
+    The scripts call it with `--answer LINE [WORDBREAKS]`, which prints the completions of the end of LINE.
+    """
+    if args[:1] == ["--answer"]:
+        line, wordbreaks = [*args[1:], "", ""][:2]
+        for completion in complete_line(line, commands, wordbreaks=wordbreaks):
+            print(completion)
+        return PASSED
+    shell = args[0] if args else Path(os.environ.get("SHELL", "")).name
+    if len(args) > 1 or shell not in SCRIPTS:
+        closest = did_you_mean(shell, SCRIPTS)
+        raise UserError(f"give a shell: {' or '.join(SCRIPTS)}, not {shell!r}.{closest}")
+    print(SCRIPTS[shell], end="")
     if sys.stdout.isatty():
         print(f'# to use it now: eval "$(pipeline completion {shell})"', file=sys.stderr)
-    return 0
+    return PASSED
 
 
-@dataclass(frozen=True)
-class Token:
-    """A word of the line without its quotes; `quoted` where a quote is still open at the end of the line."""
+def complete_line(line: str, commands: Mapping[str, Command], *, wordbreaks: str = "") -> list[str]:
+    """Return the completions of the last word of `line`, as the shell inserts them.
 
-    text: str
-    quoted: bool = False
-
-
-def complete_line(line: str, breaks: str = "") -> list[str]:
-    """What can stand at the end of `line`, each as the shell wants it.
-
-    bash replaces only what stands behind the last of its `breaks` (`=` and `:`), unless the word is quoted.
+    bash replaces only the part of a word behind the last of its `wordbreaks` (`=` and `:`), unless the word is quoted.
     """
-    words = _split(line)
-    last = words.pop()
-    found = [word for word in _candidates([word.text for word in words[1:]], last.text) if word.startswith(last.text)]
-    if breaks and not last.quoted:
-        cut = max((last.text.rfind(sign) for sign in "=:" if sign in breaks), default=-1) + 1
-        found = [word[cut:] for word in found]
-    return found
+    *previous, last = split_line(line)
+    candidates = _candidates([token.text for token in previous[1:]], last.text, commands)
+    completions = [candidate for candidate in candidates if candidate.startswith(last.text)]
+    if wordbreaks and not last.is_quoted:
+        start = max((last.text.rfind(sign) for sign in "=:" if sign in wordbreaks), default=-1) + 1
+        completions = [completion[start:] for completion in completions]
+    return completions
 
 
-def _split(line: str) -> list[Token]:
-    """Words as a shell cuts them, the last one unfinished; shlex refuses an open quote."""
-    words, text, quote, begun = [], "", "", False
-    signs = iter(line)
-    for sign in signs:
-        if quote:
-            if sign == quote:
-                quote = ""
-            else:
-                text += sign
-        elif sign in "'\"":
-            quote, begun = sign, True
-        elif sign == "\\":
-            text, begun = text + next(signs, ""), True
-        elif sign.isspace():
-            if begun or text:
-                words.append(Token(text))
-            text, begun = "", False
-        else:
-            text += sign
-    return [*words, Token(text, quoted=bool(quote))]
+def complete_folders(prefix: str) -> list[str]:
+    """Return the folders whose path begins with `prefix`."""
+    parent = Path(prefix).parent if prefix and not prefix.endswith("/") else Path(prefix or ".")
+    start = "" if not prefix.rpartition("/")[1] else prefix.rpartition("/")[0] + "/"
+    if not parent.is_dir():
+        return []
+    return sorted(f"{start}{path.name}/" for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def _candidates(before: Sequence[str], word: str) -> Iterator[str]:
-    from pipeline.cli import COMMANDS, command_name
-
-    command = command_name(before)
-    if command in COMMANDS:
-        yield from COMMANDS[command].complete(before[1:], word)
-    elif before[-1:] == ["--cfg"]:
+def _candidates(previous: Sequence[str], prefix: str, commands: Mapping[str, Command]) -> Iterator[str]:
+    """Yield completions of `prefix`; some may not begin with it."""
+    command = command_name(previous)
+    if command and command in commands:
+        yield from commands[command].complete(previous[1:], prefix)
+    elif previous[-1:] == ["--cfg"]:
         yield "job"
-    elif before[-1:] == ["--config-dir"]:
-        yield from complete_folders(word)
-    elif word.startswith("-"):
+    elif previous[-1:] == ["--config-dir"]:
+        yield from complete_folders(prefix)
+    elif prefix.startswith("-"):
+        from pipeline.cli.help import FLAGS
+
         yield from FLAGS
-    elif "=" in word:
-        yield from _values(word)
+    elif "=" in prefix:
+        yield from _complete_value(prefix)
     else:
-        yield from () if before else COMMANDS
-        yield from _keys(before, word)
+        yield from () if previous else commands
+        yield from _complete_key(previous, prefix)
 
 
-def _values(word: str) -> Iterator[str]:
-    """Options of a group, also inside a list and after a comma; words that a key can take."""
-    name, _, value = word.partition("=")
+def _complete_value(prefix: str) -> Iterator[str]:
+    """Yield the options of a group, also inside a list and behind a comma, or the choices of a key."""
+    name, _, value = prefix.partition("=")
     stem = value[: max(value.rfind(","), value.rfind("[")) + 1]
     taken = stem.strip("[,").split(",")
     group = groups().get(name.lstrip("+"))
     if group:
         choices = [option.name for option in group.options]
     else:
-        found = key(name.lstrip("+"))
-        choices = list(found.choices) if found else []
+        known = key(name.lstrip("+"))
+        choices = list(known.choices) if known else []
     if group and group.is_list and not value:
         yield f"{name}=["
-    fits = [f"{name}={stem}{choice}" for choice in choices if choice not in taken]
-    fits = [choice for choice in fits if choice.startswith(word)]
-    # the only option that fits ends the word, unless a list may go on
-    yield from [f"{fits[0]},", f"{fits[0]}]"] if len(fits) == 1 and stem.startswith("[") else fits
+    matches = [f"{name}={stem}{choice}" for choice in choices if choice not in taken]
+    matches = [match for match in matches if match.startswith(prefix)]
+    # a single match ends the word, unless it is in a list, which may go on
+    yield from [f"{matches[0]},", f"{matches[0]}]"] if len(matches) == 1 and stem.startswith("[") else matches
 
 
-def _keys(before: Sequence[str], word: str) -> Iterator[str]:
-    """Groups and keys, one level of dots at a time."""
-    sign = word[: len(word) - len(word.lstrip("+"))]
-    typed = word.lstrip("+")
-    menu: dict[str, Group] = groups()
-    level = typed.rpartition(".")[0]
-    if not level:
-        yield from (f"{sign}{name}=" for name in menu)
-    for name, is_node in _children(before, level):
-        dotted = f"{level}.{name}" if level else name
-        yield f"{sign}{dotted}{'.' if is_node else '='}"
+def _complete_key(previous: Sequence[str], prefix: str) -> Iterator[str]:
+    """Yield groups and keys, one level of dots at a time."""
+    sign = prefix[: len(prefix) - len(prefix.lstrip("+"))]
+    parent = prefix.lstrip("+").rpartition(".")[0]
+    if not parent:
+        yield from (f"{sign}{name}=" for name in groups())
+    for name, is_node in _keys_below(previous, parent):
+        key_name = f"{parent}.{name}" if parent else name
+        yield f"{sign}{key_name}{'.' if is_node else '='}"
 
 
-def _children(before: Sequence[str], level: str) -> list[tuple[str, bool]]:
-    """Names below a node of what the options typed so far compose to, and whether there is more below each."""
+def _keys_below(previous: Sequence[str], parent: str) -> list[tuple[str, bool]]:
+    """Return the keys below a node of the configuration of the overrides `previous`, and whether each is a node."""
     from omegaconf import DictConfig, OmegaConf
 
     from pipeline.config.compose import compose_config
 
     try:
-        config = compose_config([word for word in before if "=" in word])
-    except UserError:  # something before is mistyped: what can still be said
+        config = compose_config([word for word in previous if "=" in word])
+    except UserError:  # one of them is mistyped
         config = compose_config([])
-    node = OmegaConf.select(config, level) if level else config
+    node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
         return []
-    names = [str(name) for name in node if not str(name).startswith("_")]
-    return [(name, isinstance(node._get_node(name), DictConfig)) for name in names]
-
-
-def complete_folders(word: str) -> list[str]:
-    """Folders that go on from the path typed so far."""
-    parent = Path(word).parent if word and not word.endswith("/") else Path(word or ".")
-    start = "" if not word.rpartition("/")[1] else word.rpartition("/")[0] + "/"
-    if not parent.is_dir():
-        return []
-    return sorted(f"{start}{path.name}/" for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    return [(str(name), isinstance(value, dict)) for name, value in plain.items() if not str(name).startswith("_")]

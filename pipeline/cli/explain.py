@@ -1,4 +1,4 @@
-"""`explain`: a page of the catalogue of checks, drawn on a terminal and plain Markdown in a pipe."""
+"""`explain`: one section of docs/checks.md, drawn on a terminal and plain Markdown in a pipe."""
 
 from __future__ import annotations
 
@@ -6,85 +6,89 @@ import re
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.check_docs import CheckDoc, check_docs
+from pipeline.cli.check_docs import NO_REMEDY, CheckDoc, check_docs
 from pipeline.errors import UserError, did_you_mean
-from pipeline.report.console import console
+from pipeline.report.console import SEVERITY_COLORS, console
 
-COLOURS = {"failure": "red", "warning": "yellow", "info": "cyan"}
+LABEL_WIDTH = 9
 
 
-def explain(arguments: Sequence[str]) -> int:
-    """Print the page of one check, or, without an argument, a line on each. Raises `UserError` for another word."""
-    checks = check_docs()
+def explain(args: Sequence[str]) -> int:
+    """Print the section of the check `args[0]`; without an argument one line for each check.
+
+    Raises `UserError` if there is no such check, or more than one argument.
+    """
+    docs = check_docs()
     out = console()
-    if not arguments:
-        _list(out, list(checks.values()))
+    if not args:
+        _print_list(out, list(docs.values()))
         return 0
-    name = arguments[0]
-    if len(arguments) > 1 or name not in checks:
-        meant = did_you_mean(name, checks)
-        raise UserError(f"give one check: there is no {' '.join(arguments)!r}.{meant} Without a name: all of them.")
+    name = args[0]
+    if len(args) > 1 or name not in docs:
+        closest = did_you_mean(name, docs)
+        raise UserError(
+            f"there is no check {' '.join(args)!r}.{closest} Give one name; without a name all checks are listed."
+        )
     if out.soft_wrap:
-        out.print(Text(re.sub(r"\[(\w+)\]\(#\w+\)", r"\1", checks[name].markdown()).rstrip("\n")))
+        out.print(Text(re.sub(r"\[(\w+)\]\(#\w+\)", r"\1", docs[name].markdown()).rstrip("\n")))
     else:
-        _draw(out, checks[name])
+        _print_section(out, docs[name])
     return 0
 
 
-def _list(out: Console, checks: Sequence[CheckDoc]) -> None:
-    width = max(len(page.check) for page in checks)
-    for page in checks:
+def _print_list(out: Console, docs: Sequence[CheckDoc]) -> None:
+    width = max(len(doc.check) for doc in docs)
+    for doc in docs:
         if out.soft_wrap:
-            out.print(Text(f"{page.check:<{width}}  {page.anti_pattern}"))
+            out.print(Text(f"{doc.check:<{width}}  {doc.anti_pattern}"))
         elif out.width >= width + 32:
-            _two(out, Text(page.check, "bold"), Text(page.anti_pattern), width=width, indent=0)
+            _print_columns(out, Text(doc.check, "bold"), Text(doc.anti_pattern), width=width)
         else:
-            out.print(Text(page.check, "bold"))
-            out.print(Padding(Text(page.anti_pattern), (0, 0, 0, 2)))
+            out.print(Text(doc.check, "bold"))
+            out.print(Padding(Text(doc.anti_pattern), (0, 0, 0, 2)))
 
 
-def _draw(out: Console, page: CheckDoc) -> None:
-    source = page.source
-    out.print(Text.assemble((page.check, "bold"), "  ", *_severities(source.severities)))
-    out.print(_words(page.anti_pattern))
+def _print_section(out: Console, doc: CheckDoc) -> None:
+    rule = doc.rule_class
+    severities = ((f"{severity} ", SEVERITY_COLORS[severity]) for severity in rule.severities)
+    out.print(Text.assemble((doc.check, "bold"), "  ", *severities))
+    out.print(_with_code(doc.anti_pattern))
     out.print()
-    _rows(out, [("rule", [page.rule]), ("reads", [", ".join(source.stages)])])
-    for place, threshold in enumerate(page.thresholds):
-        key = Text(f"checks.rules.{page.check}.{threshold.name}={threshold.value}", "cyan")
-        _two(out, Text("" if place else "limits", "dim"), key, width=9, indent=0)
-        out.print(Padding(Text(threshold.comment), (0, 0, 0, 14)))
-    _rows(out, [("why", list(source.whys))])
-    _rows(out, [("try", list(source.remedies) or ["nothing that a configuration has"])], style="bold")
-    _rows(out, [("source", list(source.sources))])
-    _rows(out, [("explains", [", ".join(page.explains)]), ("caused by", [", ".join(page.explained_by)])])
+    _print_rows(out, "rule", doc.rule.split("\n\n"))
+    _print_rows(out, "stages", [", ".join(doc.stages)])
+    _print_rows(out, "reads", [", ".join(rule.reads)])
+    for index, threshold in enumerate(doc.thresholds):
+        key = Text(f"checks.rules.{doc.check}.{threshold.name}={threshold.value}", "cyan")
+        _print_columns(out, Text("" if index else "limits", "dim"), key, width=LABEL_WIDTH)
+        out.print(Padding(Text(threshold.comment), (0, 0, 0, LABEL_WIDTH + 5)))
+    _print_rows(out, "why", [rule.why])
+    _print_rows(out, "try", rule.remedies or (NO_REMEDY,), style="bold")
+    _print_rows(out, "source", [rule.source])
+    _print_rows(out, "explains", [", ".join(doc.explains)])
+    _print_rows(out, "caused by", [", ".join(doc.explained_by)])
 
 
-def _rows(out: Console, rows: Sequence[tuple[str, list[str]]], *, style: str = "") -> None:
-    for title, texts in rows:
-        for place, text in enumerate(text for text in texts if text):
-            words = Text(text, style) if style else _words(text)
-            _two(out, Text("" if place else title, "dim"), words, width=9, indent=0)
+def _print_rows(out: Console, label: str, texts: Sequence[str], *, style: str = "") -> None:
+    """Print one row for each text that is not empty, the label before the first."""
+    for index, text in enumerate(text for text in texts if text):
+        styled = Text(text, style) if style else _with_code(text)
+        _print_columns(out, Text("" if index else label, "dim"), styled, width=LABEL_WIDTH)
 
 
-def _two(out: Console, left: Text, right: Text | Markdown, *, width: int, indent: int) -> None:
-    """Two columns, of which the second goes on below itself."""
+def _print_columns(out: Console, left: Text, right: Text, *, width: int) -> None:
+    """Print two columns, the second wrapped below itself."""
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=width, no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(left, right)
-    out.print(Padding(table, (0, 0, 0, indent)))
+    out.print(table)
 
 
-def _words(text: str) -> Text:
-    """Text with what stands in backquotes as code."""
+def _with_code(text: str) -> Text:
+    """Return `text` with its parts in backquotes as code."""
     parts = re.split(r"`([^`]*)`", text)
-    return Text.assemble(*((part, "cyan" if place % 2 else "") for place, part in enumerate(parts)))
-
-
-def _severities(severities: Sequence[str]) -> list[tuple[str, str]]:
-    return [(f"{severity} ", COLOURS[severity]) for severity in severities]
+    return Text.assemble(*((part, "cyan" if index % 2 else "") for index, part in enumerate(parts)))

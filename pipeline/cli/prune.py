@@ -1,4 +1,4 @@
-"""`runs prune`: remove runs that nobody needs any more; says how many and how large, and asks first."""
+"""`runs prune`: remove runs. It prints how many and how large they are, and asks before it removes them."""
 
 from __future__ import annotations
 
@@ -13,50 +13,74 @@ from pathlib import Path
 from rich.text import Text
 
 from pipeline.cli.parser import CommandParser, duration_seconds, positive_int
-from pipeline.errors import UserError
+from pipeline.errors import PASSED, UserError
 from pipeline.report.console import console
 from pipeline.runs.index import LATEST, RunEntry, last_modified, list_runs
 
 RUNNING_GRACE_SECONDS = 86400.0
-"""Seconds without a word after which a run that never said its end is surely over."""
+"""A run without a verdict may still be running until it has written nothing for so long."""
 SUCCESS = ("passed", "searched")
 
 
-def prune(words: Sequence[str]) -> int:
-    """Remove the runs that all the flags name; the newest is never among them."""
+def prune(args: Sequence[str]) -> int:
+    """Remove the runs to which all given flags apply. The newest run is never removed."""
+    parsed = _parser().parse(args)
+    if parsed.older is None and not parsed.failed and parsed.keep_best is None:
+        raise UserError("say which runs: --older 30d, --failed, --keep-best 10, or several of them together.")
+    runs = list_runs(parsed.outputs)
+    roots = _select(
+        runs, parsed.outputs, older=parsed.older, failed=parsed.failed, best=parsed.keep_best, name=parsed.name
+    )
+    out = console()
+    if not roots:
+        out.print("nothing to remove")
+        return PASSED
+    sizes = {root: _size_in_bytes(root) for root in roots}
+    for root, size in sizes.items():
+        out.print(Text(f"  {root.parent.name}/{root.name}  {_format_size(size)}"))
+    total = f"{len(roots)} of {len({run.run_root for run in runs})} runs, {_format_size(sum(sizes.values()))}"
+    if not parsed.yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"{total} would be removed. Not a terminal: pass --yes to confirm.")
+        if not _confirm(f"Remove {total}? [y/N] "):
+            out.print("nothing removed")
+            return PASSED
+    for root in roots:
+        remove_run(root, parsed.outputs)
+    out.print(f"removed {total}")
+    return PASSED
+
+
+def remove_run(root: Path, outputs: Path) -> None:
+    """Remove the directory of a run, and that of its name if it is empty then.
+
+    Raises `UserError` unless it is a real directory two levels below `outputs`, whatever links are on the way.
+    """
+    if root.is_symlink() or root.resolve().parent.parent != outputs.resolve():
+        raise UserError(f"{str(root)!r} is not a run in {str(outputs)!r}, so it is not removed.")
+    try:
+        shutil.rmtree(root)
+    except OSError as error:
+        raise UserError(f"cannot remove {str(root)!r} ({error.strerror or error}).") from error
+    with contextlib.suppress(OSError):
+        root.parent.rmdir()
+
+
+def _parser() -> CommandParser:
     parser = CommandParser(
-        "runs prune", "Remove runs that fit every flag given. The newest run is kept, and what is running."
+        "runs prune", "Remove the runs to which all flags apply. The newest run and what is running are kept."
     )
     parser.add_argument("--older", type=duration_seconds, metavar="AGE", help="started longer ago: 12h, 30d, 2w")
-    parser.add_argument("--failed", action="store_true", help="did not pass: failed, crashed, interrupted, unfinished")
     parser.add_argument(
-        "--keep-best", type=positive_int, metavar="N", help="all but the N highest validation accuracies"
+        "--failed", action="store_true", help="did not pass: failed, crashed, interrupted, unfinished, broken"
+    )
+    parser.add_argument(
+        "--keep-best", type=positive_int, metavar="N", help="not among the N highest validation accuracies"
     )
     parser.add_argument("--name", help="only runs of this name")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="the folder in which runs are kept")
-    asked = parser.parse(words)
-    if asked.older is None and not asked.failed and asked.keep_best is None:
-        raise UserError("say which: --older 30d, --failed, --keep-best 10, or several of them together.")
-    runs = list_runs(asked.outputs)
-    units = _chosen(runs, asked.outputs, older=asked.older, failed=asked.failed, best=asked.keep_best, name=asked.name)
-    out = console()
-    if not units:
-        out.print("nothing to remove")
-        return 0
-    for unit in units:
-        out.print(Text(f"  {unit.parent.name}/{unit.name}  {_size(_bytes(unit))}"))
-    total = f"{len(units)} of {len({run.run_root for run in runs})} runs, {_size(sum(map(_bytes, units)))}"
-    if not asked.yes:
-        if not sys.stdin.isatty():
-            raise UserError(f"{total}: nobody can be asked here; --yes removes them.")
-        if not _confirm(f"Remove {total}? [y/N] "):
-            out.print("nothing removed")
-            return 0
-    for unit in units:
-        _remove(unit, asked.outputs)
-    out.print(f"removed {total}")
-    return 0
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="the folder of all runs")
+    return parser
 
 
 def _confirm(question: str) -> bool:
@@ -67,51 +91,44 @@ def _confirm(question: str) -> bool:
         return False
 
 
-def _chosen(
+def _select(
     runs: Sequence[RunEntry], outputs: Path, *, older: float | None, failed: bool, best: int | None, name: str | None
 ) -> list[Path]:
-    """Folders of which every run fits; not the newest, the one that `latest` points to, or any that may still run."""
+    """Return the directories to remove.
+
+    All runs in a directory must meet the conditions. The newest run, the one that `latest` points to, and any that may
+    still be running are kept.
+    """
     ranked = sorted((run for run in runs if run.validation is not None), key=lambda run: -(run.validation or 0.0))
-    spared = {run.run_root for run in runs[:1]} | {run.run_root for run in ranked[: best or 0]}
-    pointed = (outputs / LATEST).resolve()
-    chosen = []
-    for unit in dict.fromkeys(run.run_root for run in runs):
-        jobs = [run for run in runs if run.run_root == unit]
+    kept = {run.run_root for run in runs[:1]} | {run.run_root for run in ranked[: best or 0]}
+    latest = (outputs / LATEST).resolve()
+    selected = []
+    for root in dict.fromkeys(run.run_root for run in runs):
+        jobs = [run for run in runs if run.run_root == root]
         if (
-            unit not in spared
-            and name in (None, unit.parent.name)
-            and not pointed.is_relative_to(unit.resolve())
+            root not in kept
+            and name in (None, root.parent.name)
+            and not latest.is_relative_to(root.resolve())
             and not any(_may_be_running(run) for run in jobs)
             and not (older is not None and time.time() - max(run.started for run in jobs) < older)
             and not (failed and any(run.status in SUCCESS for run in jobs))
         ):
-            chosen.append(unit)
-    return chosen
+            selected.append(root)
+    return selected
 
 
 def _may_be_running(run: RunEntry) -> bool:
-    return run.status in ("running", "unfinished") and time.time() - last_modified(run) < RUNNING_GRACE_SECONDS
+    return (
+        run.status in ("running", "unfinished", "broken") and time.time() - last_modified(run) < RUNNING_GRACE_SECONDS
+    )
 
 
-def _remove(unit: Path, outputs: Path) -> None:
-    """Only what lies two folders deep in the outputs, whatever links there are on the way."""
-    if unit.is_symlink() or unit.resolve().parent.parent != outputs.resolve():
-        raise UserError(f"{str(unit)!r} does not lie in {str(outputs)!r}; it stays.")
-    try:
-        shutil.rmtree(unit)
-    except OSError as error:
-        raise UserError(f"cannot remove {str(unit)!r} ({error.strerror or error}).") from error
-    with contextlib.suppress(OSError):
-        unit.parent.rmdir()
+def _size_in_bytes(root: Path) -> int:
+    """Return the size of all files below `root`. Links are not followed."""
+    return sum((Path(folder) / file).lstat().st_size for folder, _, files in os.walk(root) for file in files)
 
 
-def _bytes(unit: Path) -> int:
-    return sum(
-        (Path(folder) / file).lstat().st_size for folder, _, files in os.walk(unit) for file in files
-    )  # os.walk follows no links
-
-
-def _size(size: float) -> str:
+def _format_size(size: float) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

@@ -1,12 +1,12 @@
-"""Turn configuration nodes with a `_target_` into objects, and decide which targets are allowed.
+"""Build objects from configuration nodes with a `_target_`, and decide which targets are allowed.
 
-A configuration may come from anybody, so it may call exact names only:
+A configuration may come from anybody, so it may call these exact names only:
 
-- every `_target_` in the package's own `conf/`, which is as trusted as its code,
-- a short list of torch's names that have no option of their own, and
-- names in the environment variable PIPELINE_ALLOW, separated by commas.
+- every `_target_` in the package's own conf/, which is as trusted as its code,
+- some names of torch that have no option (`_TORCH`), and
+- the names in the environment variable PIPELINE_ALLOW, separated by commas.
 
-Prefixes are not enough: `torch.` alone contains `torch.load`, `torch.hub.load` and `torch.utils.cpp_extension.load`.
+Prefixes would allow too much: `torch.` contains `torch.load`, `torch.hub.load` and `torch.utils.cpp_extension.load`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
+from pipeline import validation
 from pipeline.config.options import CONF
+from pipeline.config.retired import refuse_renamed_key
 from pipeline.errors import UserError, did_you_mean
 
 _TORCH = {
@@ -35,7 +39,7 @@ _TARGET = re.compile(r"_target_: *([A-Za-z_][\w.]*)")
 
 @functools.cache
 def allowed_targets() -> frozenset[str]:
-    """Return the names that any configuration may call: those of `conf/`, and torch's without an option.
+    """Return the names that any configuration may call: those in conf/, and those of torch without an option.
 
     Folders given by `--config-dir` are not read for it.
     """
@@ -45,14 +49,14 @@ def allowed_targets() -> frozenset[str]:
 
 
 def instantiate(node: Mapping[str, Any], path: str) -> Any:
-    """Build what a configuration node describes: call its `_target_` with its other keys, inner nodes first.
+    """Build the object that a configuration node describes.
 
-    With `_partial_: true` the call is only prepared (`functools.partial`). `path` is the node's place in the
-    configuration, for errors. This is the only place where a name from a configuration becomes code.
-    Raises `UserError` for a target that is not allowed, cannot be imported, or does not take an argument.
+    Call its `_target_` with its other keys as arguments, after the nodes inside it are built. With `_partial_: true`
+    return a `functools.partial` instead of calling. `path` is the dotted path of the node, for errors. This is the only
+    place where a name from a configuration becomes code. Raises `UserError` for a target that is not allowed, cannot be
+    imported, or does not take an argument.
     """
-    if not isinstance(node, Mapping):
-        raise UserError(f"{node!r} stands where a whole node with a _target_ belongs.", field=path)
+    validation.mapping(path, node)
     arguments = {
         key: _instantiate_nested(value, f"{path}.{key}")
         for key, value in node.items()
@@ -68,7 +72,7 @@ def instantiate(node: Mapping[str, Any], path: str) -> Any:
 
 
 def call_with_path(function: Callable[..., Any], path: str, /, *args: Any, **kwargs: Any) -> Any:
-    """function(*args, **kwargs), with the field of a `UserError` seen from the whole configuration."""
+    """Return `function(*args, **kwargs)`. A `UserError` from it gets the dotted path of its node before its field."""
     try:
         return function(*args, **kwargs)
     except UserError as error:
@@ -76,26 +80,36 @@ def call_with_path(function: Callable[..., Any], path: str, /, *args: Any, **kwa
 
 
 def import_allowed(target: object, field: str) -> Callable[..., Any]:
-    """The object behind an allowed dotted name."""
+    """Return the object with the dotted name `target`.
+
+    Raises `UserError` with `field` if the name is missing or not allowed, or cannot be imported.
+    """
     if target in (None, "???"):
         raise UserError("give the dotted name of your class or function, such as my_module.MyNet.", field=field)
-    yours = frozenset(name.strip() for name in os.environ.get("PIPELINE_ALLOW", "").split(",") if name.strip())
-    if not isinstance(target, str) or target not in allowed_targets() | yours:
-        meant = did_you_mean(str(target), allowed_targets() | yours)
+    by_user = frozenset(name.strip() for name in os.environ.get("PIPELINE_ALLOW", "").split(",") if name.strip())
+    allowed = allowed_targets() | by_user
+    if not isinstance(target, str) or target not in allowed:
         raise UserError(
-            f"{target!r} is not on the list of what a configuration may call.{meant} "
+            f"{target!r} is not on the list of what a configuration may call.{did_you_mean(str(target), allowed)} "
             f"If it is your own code, allow it: PIPELINE_ALLOW={target} in the environment.",
             field=field,
         )
     module, _, name = str(target).rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"cannot import {target!r} ({error}). It must be importable from the folder you start in, or PYTHONPATH.",
             field=field,
         ) from error
-    return found
+    return function
+
+
+def find_submodule(package: str, name: str) -> ModuleType | None:
+    """Return the module `name` of one of this program's own packages, or None if the package has no such module."""
+    if not package.startswith("pipeline.") or not name.isidentifier() or find_spec(f"{package}.{name}") is None:
+        return None
+    return importlib.import_module(f"{package}.{name}")
 
 
 def _instantiate_nested(value: Any, path: str) -> Any:
@@ -107,11 +121,14 @@ def _instantiate_nested(value: Any, path: str) -> Any:
 
 
 _signature = functools.lru_cache(maxsize=256)(inspect.signature)
-"""Reading one takes 0.3 ms, and every trial of a search asks for the same dozen."""
+"""`inspect.signature`, cached: it takes 0.3 ms, and every trial of a search needs the same dozen."""
 
 
 def _check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], *, path: str, complete: bool) -> None:
-    """Unknown arguments are named as the user typed them, instead of Python's TypeError."""
+    """Raise `UserError` with the key as the user typed it for an unknown argument.
+
+    If `complete`, raise it for a missing one as well.
+    """
     try:
         parameters = _signature(function).parameters
     except (TypeError, ValueError):
@@ -122,12 +139,13 @@ def _check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any],
     title = getattr(function, "__qualname__", repr(function))
     for key in arguments:
         if key not in named:
-            meant = did_you_mean(key, named)
+            refuse_renamed_key(f"{path}.{key}")
+            closest = did_you_mean(key, named)
             raise UserError(
-                f"{title} takes no such argument.{meant} It takes: {', '.join(named)}.", field=f"{path}.{key}"
+                f"{title} takes no such argument.{closest} It takes: {', '.join(named)}.", field=f"{path}.{key}"
             )
     if complete:
-        needed = [p.name for p in parameters.values() if p.name in named and p.default is p.empty]
-        for key in needed:
+        required = [p.name for p in parameters.values() if p.name in named and p.default is p.empty]
+        for key in required:
             if key not in arguments:
                 raise UserError(f"{title} needs this argument.", field=f"{path}.{key}")

@@ -1,6 +1,6 @@
-"""What stands in conf/, read as text: groups, their options, and what each file says of itself and of its keys.
+"""Read conf/ as text: the groups, their options, and the comments on options and keys.
 
-Composing takes 0.3 s and Hydra; the help page and the completion need neither.
+The help page, the completion and docs/options.md use this: composing would take 0.3 s.
 """
 
 from __future__ import annotations
@@ -12,28 +12,32 @@ from pathlib import Path
 
 _package = Path(__file__).resolve().parents[1]
 CONF = _package / "conf" if (_package / "conf").is_dir() else _package.parent / "conf"
-"""The menu: inside an installed package, or beside it in a checkout."""
+"""The folder of the configuration: inside an installed package, or beside it in a checkout."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One file of a group; `says` is its first comment, `package` where it lands if that is not the group."""
+    """One file of a group."""
 
     name: str
-    says: str
+    description: str
+    """The first line of comment of the file."""
     path: Path
     package: str
+    """The node where its keys are if that is not the group (Hydra's `@package`), else ""."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A folder of options. `chosen`: those of the default configuration; in a list group each has a place of its own,
-    so that several can be."""
+    """A folder of options."""
 
     name: str
     options: tuple[Option, ...]
+    """The default options come first."""
     chosen: tuple[str, ...]
+    """The options of the default configuration."""
     is_list: bool
+    """Whether several options can be chosen, since each has a node of its own."""
 
     def __getitem__(self, name: str) -> Option:
         return next(option for option in self.options if option.name == name)
@@ -41,59 +45,65 @@ class Group:
 
 @dataclass(frozen=True)
 class Key:
-    """A key as it stands in a file, with its value there and what the comment says."""
+    """A key of a file."""
 
     name: str
+    """The dotted name within the file."""
     value: str
-    says: str
+    """The value as it is written."""
+    description: str
+    """The comment behind the value."""
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words that the comment lists as `one | other` or as `one: what; other: what`, or true and false."""
-        if match := re.match(r"[\w-]+(?: \| [\w-]+)+(?![\w-]| \|)", self.says):
+        """The values that the comment lists as `one | other` or as `one: what; other: what`, or true and false."""
+        if match := re.match(r"[\w-]+(?: \| [\w-]+)+(?![\w-]| \|)", self.description):
             return tuple(match[0].split(" | "))
-        listed = re.findall(r"(?:^|; )([\w-]+):", self.says)
+        listed = re.findall(r"(?:^|; )([\w-]+):", self.description)
         if len(listed) > 1:
             return tuple(listed)
         return ("true", "false") if self.value in ("true", "false") else ()
 
 
 def groups(folders: Iterable[Path] = (CONF,)) -> dict[str, Group]:
-    """Every group by its name; a user's own folder (`--config-dir`) goes before the menu's."""
-    found: dict[str, dict[str, Option]] = {}
+    """Return every group by its name. Of two options of one name, that of the earlier folder counts."""
+    by_group: dict[str, dict[str, Option]] = {}
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
             if path.stem != "base" and path.parent.name != "hydra":
-                package, says = _header(path)
-                option = Option(path.stem, says, path, package)
-                found.setdefault(path.parent.name, {}).setdefault(path.stem, option)
-    made = {}
-    chosen = _chosen((CONF / "config.yaml").read_text())
-    for name, options in found.items():
-        first = chosen.get(name, ())
-        order = [*first, *(option for option in options if option not in first)]
+                package, description = _read_header(path)
+                option = Option(path.stem, description, path, package)
+                by_group.setdefault(path.parent.name, {}).setdefault(path.stem, option)
+    result = {}
+    defaults = _read_defaults((CONF / "config.yaml").read_text())
+    for name, options in by_group.items():
+        chosen = defaults.get(name, ())
+        order = [*chosen, *(option for option in options if option not in chosen)]
         is_list = any(option.package.endswith(f".{option.name}") for option in options.values())
-        made[name] = Group(name, tuple(options[option] for option in order), first, is_list)
-    return made
+        result[name] = Group(name, tuple(options[option] for option in order), chosen, is_list)
+    return result
 
 
 def keys(path: Path) -> dict[str, Key]:
-    """The keys of a file, nested ones in dotted form, with the comment on their line."""
-    found: dict[str, Key] = {}
-    above: list[tuple[int, str]] = []
+    """Return the keys of a file by their dotted names."""
+    by_name: dict[str, Key] = {}
+    parents: list[tuple[int, str]] = []
     for line in path.read_text().splitlines():
         if not (match := re.match(r"( *)([A-Za-z]\w*): *([^#]*?) *(?:# *(.*))?$", line)):
             continue
         indent, name = len(match[1]), match[2]
-        above = [(column, key) for column, key in above if column < indent]
-        dotted = ".".join([*(key for _, key in above), name])
-        above.append((indent, name))
-        found[dotted] = Key(dotted, match[3], match[4] or "")
-    return found
+        parents = [(column, parent) for column, parent in parents if column < indent]
+        dotted = ".".join([*(parent for _, parent in parents), name])
+        parents.append((indent, name))
+        by_name[dotted] = Key(dotted, match[3], match[4] or "")
+    return by_name
 
 
 def key(name: str) -> Key | None:
-    """A key as it is typed, from the file of its group's default option, from that group's `base`, or config.yaml."""
+    """Return the key that is typed as `name`, or None if conf/ has no such key.
+
+    It is looked for in the default options of its group, in the `base` file of the group, and in config.yaml.
+    """
     first, _, rest = name.partition(".")
     if first == "stages":
         first, _, rest = rest.partition(".")
@@ -104,12 +114,12 @@ def key(name: str) -> Key | None:
         files += [CONF / first / "base.yaml"]
     else:
         files = []
-    found = (there[rest] for file in files if file.exists() and rest in (there := keys(file)))
-    return next(found, keys(CONF / "config.yaml").get(name))
+    in_group = (keys_of_file[rest] for file in files if file.exists() and rest in (keys_of_file := keys(file)))
+    return next(in_group, keys(CONF / "config.yaml").get(name))
 
 
-def _header(path: Path) -> tuple[str, str]:
-    """Hydra's `@package`, and the first comment beside it."""
+def _read_header(path: Path) -> tuple[str, str]:
+    """Return Hydra's `@package` of the file, and its first other comment."""
     package = ""
     for line in path.read_text().splitlines():
         if line.startswith("# @package "):
@@ -119,10 +129,10 @@ def _header(path: Path) -> tuple[str, str]:
     return package, ""
 
 
-def _chosen(text: str) -> dict[str, tuple[str, ...]]:
-    """Of the defaults list: the option or options of each group."""
-    found = {}
+def _read_defaults(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the options of each group in the defaults list of config.yaml."""
+    defaults = {}
     for name, value in re.findall(r"^  - (\w+): *([^#\n]*?) *(?:#.*)?$", text, flags=re.MULTILINE):
-        words = tuple(word.strip() for word in value.strip("[]").split(",") if word.strip())
-        found[name] = () if words == ("null",) else words
-    return found
+        options = tuple(option.strip() for option in value.strip("[]").split(",") if option.strip())
+        defaults[name] = () if options == ("null",) else options
+    return defaults

@@ -1,4 +1,8 @@
-"""Images: where they come from, what is refused, how they are split, measured, prepared, varied and ordered."""
+"""Labelled images: sources, validation, splits, statistics, preprocessing, augmentation and the order of training.
+
+Conventions: N examples, C channels, H W pixels, D = C*H*W values of an image. Pixels stay as stored until
+preprocessing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled images in memory. Shapes: N examples, C channels, H W pixels; pixels stay as stored until preprocessing."""
+"""Labelled images in memory, before and after they are split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Images:
-    """One split: `pixels` (N, C, H, W) in uint8, int32 (more than 8 bits) or float32; `labels` (N,) int64."""
+    """Labelled images: `pixels` (N, C, H, W) uint8, int32 (more than 8 bits) or float32; `labels` (N,) int64."""
 
     pixels: Tensor
     labels: Tensor
@@ -22,18 +22,21 @@ class Images:
         return len(self.pixels)
 
     def select(self, index: Tensor) -> Images:
-        """The examples at `index` (integers), copied, in that order."""
+        """Return copies of the examples at `index` (integers), in that order."""
         return Images(self.pixels[index], self.labels[index])
 
     def to(self, device: torch.device | str) -> Images:
+        """Return the images on `device`."""
         return Images(self.pixels.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a source returns; `val` and `test` are official splits, None where there is none and one must be cut off.
+    """A data set as its source returns it.
 
-    `scale` times the stored values is in [0, 1]; `path` is where the user's files are, None for embedded data.
+    `val` and `test` are official splits, or None where they have to be cut off the training examples. `classes` are
+    names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]. `path` is the user's file or folder,
+    or None for embedded data.
     """
 
     name: str
@@ -46,16 +49,17 @@ class Source:
 
     @property
     def splits(self) -> dict[str, Images]:
-        """The splits that there are, by name."""
+        """The splits that exist, by name."""
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {name: images for name, images in named.items() if images is not None}
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What training, model selection and the final evaluation use; `classes` are names, label i is `classes[i]`.
+    """A data set with its three splits: for training, for model selection, and for the final evaluation.
 
-    `scale` times the stored values is in [0, 1]: 1/255 for uint8, 1/65535 for 16 bits, 1 for floats.
+    `classes` are names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]: 1/255 for uint8, 1/65535
+    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data.
     """
 
     name: str
@@ -68,28 +72,29 @@ class Splits:
 
     @property
     def splits(self) -> dict[str, Images]:
+        """The three splits, by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape (C, H, W) of an image."""
         _, channels, height, width = self.train.pixels.shape
         return channels, height, width
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Examples per split: `{"train": .., "val": .., "test": ..}`."""
+        """The number of examples of each split: `{"train": .., "val": .., "test": ..}`."""
         return {name: len(images) for name, images in self.splits.items()}
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Examples per class (in label order) of every split."""
+        """Return the number of examples of each class (in label order) in each split."""
         return {
             name: torch.bincount(images.labels, minlength=len(self.classes)).tolist()
             for name, images in self.splits.items()
         }
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of every split's shapes, types, pixels and labels."""
+        """Return 16 hexadecimal digits of the SHA-256 of the shapes, types, pixels and labels of all splits."""
         return self._fingerprint
 
     @functools.cached_property
@@ -97,6 +102,7 @@ class Splits:
         return _digest(self.splits)
 
     def to(self, device: torch.device | str) -> Splits:
+        """Return the splits on `device`."""
         return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
 
 

@@ -1,7 +1,8 @@
-"""What happens to stored pixels on their way into the network; fitted on the training split alone.
+"""The map from stored pixels to the inputs of the network, fitted on the training split alone.
 
-Each choice is a function `fit(pixels (N, C, H, W), *, scale, ...) -> Preprocessing` that sees nothing but the training
-pixels. With x = scale * pixels in [0, 1], every fit is one of two maps: elementwise affine, or a projection.
+Each option of the `preprocessing` group is a function `fit(pixels (N, C, H, W), *, scale, ...) -> Preprocessing`, which
+receives nothing but the training pixels. With x = scale * pixels in [0, 1], every fit returns one of two maps:
+elementwise affine, or a projection.
 """
 
 from __future__ import annotations
@@ -17,33 +18,38 @@ from pipeline.data import statistics
 from pipeline.errors import UserError
 from pipeline.validation import integer, number
 
-_LARGEST = 12_288  # 64 x 64 x 3 pixels: a covariance of 1.2 GB
+_MAX_DIMENSION = 12_288  # 64 x 64 x 3 pixels: a covariance of 1.2 GB
 
 
 class Preprocessing(nn.Module, ABC):
-    """The interface: stored pixels (N, C, H, W) of any type -> float32 (N, *output_shape).
+    """Interface of a fitted preprocessing: stored pixels (N, C, H, W) of any type -> float32 (N, *output_shape).
 
-    All it knows is in its buffers, their shapes included: a checkpoint restores it without data or configuration.
+    Its whole state is in its buffers, their shapes included, so a checkpoint restores it without data or configuration.
     """
 
     @property
     @abstractmethod
     def output_shape(self) -> tuple[int, int, int]:
-        """Of one input, as (channels, height, width)."""
+        """The shape of one input of the network, as (channels, height, width)."""
 
     def on(self, device: torch.device | str) -> Preprocessing:
-        """Return this preprocessing on `device`: a copy, unless it is there already. The original is never moved, since
-        all stages of a run share it."""
-        there = all(buffer.device == torch.device(device) for buffer in self.buffers())
-        return self if there else copy.deepcopy(self).to(device)
+        """Return this preprocessing on `device`: itself if it is there already, else a copy.
+
+        The original is never moved, since all stages of a run share it.
+        """
+        is_on_device = all(buffer.device == torch.device(device) for buffer in self.buffers())
+        return self if is_on_device else copy.deepcopy(self).to(device)
 
     @abstractmethod
     def intermediate_images(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:
-        """What becomes of the pixels step by step, for people to look at: x in [0, 1] first, the inputs last."""
+        """Return `pixels` after each step of the preprocessing, by the name of the step, for display.
+
+        The first are the pixels in [0, 1], the last the inputs of the network.
+        """
 
 
 class Affine(Preprocessing):
-    """`pixels * factor + shift`; `factor` and `shift` are (C, H, W)."""
+    """`pixels * scale + offset`; `scale` and `offset` are (C, H, W)."""
 
     scale: Tensor
     offset: Tensor
@@ -71,7 +77,7 @@ class Affine(Preprocessing):
 
 
 class Projection(Preprocessing):
-    """`(pixels - centre) @ matrix` on flattened images: `centre` (D,), `matrix` (D, *output_shape)."""
+    """`(pixels - mean) @ matrix` on flattened images; `mean` is (D,), `matrix` (D, *output_shape)."""
 
     mean: Tensor
     matrix: Tensor
@@ -99,60 +105,59 @@ class Projection(Preprocessing):
 
 
 def preprocessing_from_state(state: Mapping[str, Tensor]) -> Preprocessing:
-    """The preprocessing whose `state_dict()` is `state`."""
+    """Return the preprocessing whose `state_dict()` is `state`."""
     return Projection(**state) if "matrix" in state else Affine(**state)
 
 
 def none(pixels: Tensor, *, scale: float) -> Affine:
-    """x itself, in [0, 1]."""
+    """Fit the map to x itself, in [0, 1]."""
     zero = torch.zeros(pixels.shape[1:], dtype=torch.float64, device=pixels.device)
     return _affine(scale, mean=zero, std=torch.ones_like(zero))
 
 
 def mean_image(pixels: Tensor, *, scale: float) -> Affine:
-    """x minus the mean image (C, H, W) (AlexNet)."""
+    """Fit x minus the mean image (C, H, W) (AlexNet)."""
     mean = statistics.mean_image(pixels, scale)
     return _affine(scale, mean=mean, std=torch.ones_like(mean))
 
 
 def channel_mean(pixels: Tensor, *, scale: float) -> Affine:
-    """x minus the mean of each channel (VGGNet)."""
+    """Fit x minus the mean of each channel (VGGNet)."""
     mean, _ = statistics.channel_moments(pixels, scale)
-    return _affine(
-        scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(torch.ones_like(mean), pixels)
-    )
+    std = torch.ones_like(mean)
+    return _affine(scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(std, pixels))
 
 
 def standardize(pixels: Tensor, *, scale: float) -> Affine:
-    """(x - mean) / std per channel; a channel without spread is only centred."""
+    """Fit (x - mean) / std, per channel; a channel with a standard deviation of 0 is only centred."""
     mean, std = statistics.channel_moments(pixels, scale)
     std = torch.where(std > 0, std, 1.0)
     return _affine(scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(std, pixels))
 
 
 def pca(pixels: Tensor, *, scale: float, components: int | None) -> Projection:
-    """(x - mean) rotated onto the eigenvectors u of the covariance, largest eigenvalue first.
+    """Fit (x - mean) rotated onto the eigenvectors u of the covariance, largest eigenvalue first.
 
-    All of them (`components` None) keep the shape (C, H, W); k components give (k, 1, 1). The sign of u, which the
-    covariance leaves open, makes its largest entry positive.
+    With `components` None all D are kept, in the shape (C, H, W); k components have the shape (k, 1, 1). The sign of u,
+    which the covariance leaves open, makes its largest entry positive.
 
-    Raises UserError: `components` outside 1 .. D = C*H*W, or D too large for a D x D matrix.
+    Raises `UserError` when `components` is outside 1 .. D = C*H*W, or D too large for a D x D matrix.
     """
-    size = _check_dimension(pixels)
-    kept = size if components is None else integer("components", components, at_least=1, at_most=size)
+    dimension = _check_dimension(pixels)
+    k = dimension if components is None else integer("components", components, at_least=1, at_most=dimension)
     _, vectors = _eigen(pixels, scale)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    shape = pixels.shape[1:] if components is None else (kept, 1, 1)
-    return _projection(pixels, scale, (vectors * largest.sign())[:, :kept], shape)
+    shape = pixels.shape[1:] if components is None else (k, 1, 1)
+    return _projection(pixels, scale, (vectors * largest.sign())[:, :k], shape)
 
 
 def whiten(pixels: Tensor, *, scale: float, epsilon: float) -> Projection:
-    """ZCA: (x - mean) U diag(1 / sqrt(s + epsilon)) U^T, where U diag(s) U^T is the covariance; shape kept.
+    """Fit ZCA: (x - mean) U diag(1 / sqrt(s + epsilon)) U^T, where U diag(s) U^T is the covariance; the shape stays.
 
-    The result's covariance is U diag(s / (s + epsilon)) U^T: the identity where the variance s is well above `epsilon`
-    (in squared units of x), and nothing where there is none (Krizhevsky 2009, appendix A).
+    The covariance of the result is U diag(s / (s + epsilon)) U^T: the identity in directions whose variance s is well
+    above `epsilon` (in squared units of x), and 0 in directions without variance (Krizhevsky 2009, appendix A).
 
-    Raises UserError: `epsilon` not above 0, or images too large for a D x D matrix.
+    Raises `UserError` when `epsilon` is not above 0, or the images are too large for a D x D matrix.
     """
     epsilon = number("epsilon", epsilon, above=0)
     _check_dimension(pixels)
@@ -161,32 +166,33 @@ def whiten(pixels: Tensor, *, scale: float, epsilon: float) -> Projection:
 
 
 def _affine(scale: float, *, mean: Tensor, std: Tensor) -> Affine:
-    """(scale * pixels - mean) / std, for `mean` and `std` (C, H, W)."""
+    """Return (scale * pixels - mean) / std, for `mean` and `std` (C, H, W)."""
     return Affine(scale / std, -mean / std)
 
 
 def _broadcast_channels(per_channel: Tensor, pixels: Tensor) -> Tensor:
-    """(C,) -> (C, H, W)."""
+    """Expand (C,) to (C, H, W)."""
     return per_channel.view(-1, 1, 1).expand(pixels.shape[1:])
 
 
 def _projection(pixels: Tensor, scale: float, matrix: Tensor, shape: tuple[int, ...]) -> Projection:
-    """(scale * pixels - mean) @ matrix (D, K), K the size of `shape`; the scale moved into the matrix."""
-    centre = statistics.mean_image(pixels, 1.0).flatten()
-    return Projection(centre, (matrix * scale).unflatten(1, shape))
+    """Return (scale * pixels - mean) @ matrix (D, K), K the size of `shape`, with the scale moved into the matrix."""
+    mean = statistics.mean_image(pixels, 1.0).flatten()
+    return Projection(mean, (matrix * scale).unflatten(1, shape))
 
 
 def _eigen(pixels: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Variances (D,), largest first and none below 0, and their directions as the columns of a (D, D) matrix."""
+    """Return variances (D,), largest first and none below 0, and their directions, the columns of a (D, D) matrix."""
     variances, vectors = torch.linalg.eigh(statistics.covariance(pixels, scale))
     return variances.flip(0).clamp(min=0), vectors.flip(1)
 
 
 def _check_dimension(pixels: Tensor) -> int:
-    size = pixels[0].numel()
-    if size > _LARGEST:
+    dimension = pixels[0].numel()
+    if dimension > _MAX_DIMENSION:
         raise UserError(
-            f"images of {' x '.join(map(str, pixels.shape[1:]))} = {size} values need a covariance of {size} x {size}; "
-            f"PCA and whitening are for at most {_LARGEST}. Use preprocessing=channel_mean, or smaller images."
+            f"images of {' x '.join(map(str, pixels.shape[1:]))} = {dimension} values need a covariance of "
+            f"{dimension} x {dimension}; PCA and whitening take at most {_MAX_DIMENSION} values. "
+            "Use preprocessing=channel_mean, or smaller images."
         )
-    return size
+    return dimension

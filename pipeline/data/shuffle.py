@@ -1,4 +1,4 @@
-"""Stateless randomness: everything random is a function of integers, so that a resumed run replays nothing."""
+"""Stateless randomness: seeds and orders as functions of integers, so that a resumed run draws what it would have."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from torch import Tensor
 from pipeline.validation import integer
 
 
-def derive_seed(*parts: int) -> int:
-    """A 63-bit seed from integers (each within 64 bits): BLAKE2b of their bytes, so that near seeds are unrelated."""
-    packed = struct.pack(f"<{len(parts)}q", *parts)
+def derive_seed(*values: int) -> int:
+    """Return a 63-bit seed from integers of at most 64 bits each.
+
+    The seed is the BLAKE2b hash of their bytes, so that neighbouring values give unrelated seeds.
+    """
+    packed = struct.pack(f"<{len(values)}q", *values)
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
 
 
 def permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """The order (n,) int64 in which `epoch` visits n examples: a function of (seed, epoch) alone; on the CPU."""
+    """Return the order (n,) int64, on the CPU, in which `epoch` visits `n` examples: a function of the arguments."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(seed, epoch)))
 
 
 def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """`order` (n,) cut into ceil(n / batch_size) pieces of `batch_size`, the last one smaller."""
+    """Cut `order` (n,) into ceil(n / batch_size) batches of `batch_size`, the last one smaller."""
     return list(torch.split(order, batch_size)) if len(order) else []
 
 
 class EpochBatchSampler:
-    """The minibatches of one epoch, from any step on: lists of at most `steps_per_call` pairs (step, index (B,)).
+    """Minibatches of one epoch, from any step on: lists of at most `steps_per_call` pairs (step, index (B,)).
 
-    `epoch` and `step` (steps of this epoch already done) are set by whoever trains; iterating does not move them.
-    Lists end at multiples of `steps_per_call`, so that a resumed epoch falls into step with the original one.
-    Raises UserError: `batch_size` not a whole number above 0.
+    The trainer sets `epoch` and `step`, the number of steps of this epoch that are already done; iterating does not
+    change them. Lists end at multiples of `steps_per_call`, so that a resumed epoch is cut like the original one.
+    Raises `UserError` when `batch_size` is not a whole number above 0.
     """
 
     def __init__(self, n: int, *, batch_size: int, seed: int, steps_per_call: int) -> None:
@@ -48,10 +51,11 @@ class EpochBatchSampler:
 
     @property
     def steps_per_epoch(self) -> int:
+        """The number of steps of a whole epoch: ceil(n / batch_size)."""
         return -(-self.n // self.batch_size)
 
     def __len__(self) -> int:
-        """Lists that are still to come in this epoch."""
+        """Return the number of lists that remain in this epoch."""
         calls = -(-self.steps_per_epoch // self.steps_per_call)
         return calls - self.step // self.steps_per_call if self.step < self.steps_per_epoch else 0
 

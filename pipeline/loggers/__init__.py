@@ -1,4 +1,4 @@
-"""Loggers that mirror a run's numbers in other viewers. A logger's library is imported only where it was chosen."""
+"""Loggers, which send a run's numbers to other viewers. The library of a logger is imported only if it is chosen."""
 
 from pipeline.loggers.base import LoggedRun, Logger, Writer
 from pipeline.loggers.multi_logger import MultiLogger, open_loggers

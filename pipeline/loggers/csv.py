@@ -1,4 +1,4 @@
-"""One table with everything, a row per step: for spreadsheets, pandas and plots of one's own."""
+"""The logger `csv`: one table with everything, a row for each step, for spreadsheets and pandas."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.loggers.base import LoggedRun, Writer
+from pipeline.loggers.base import LoggedRun, Logger, Writer
 from pipeline.loggers.hyperparameters import flatten_config
 
 
 @dataclass(frozen=True)
-class CSV:
-    """<run>/logs/csv/metrics.csv. A resumed run writes it whole in its own directory."""
+class CSV(Logger):
+    """Writes <run>/logs/csv/metrics.csv. A resumed run writes the whole table in its own directory."""
 
-    def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
-        return _Table(run)
+    def open(self, run: LoggedRun, state: Mapping[str, Any] | None) -> Writer:
+        """Begin a table. `state` is not needed, since the table is written from the first epoch on."""
+        return _CSVWriter(run)
 
 
-class _Table(Writer):
+class _CSVWriter(Writer):
     def __init__(self, run: LoggedRun):
         from pytorch_lightning.loggers import CSVLogger
 

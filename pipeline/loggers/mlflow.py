@@ -1,4 +1,4 @@
-"""MLflow: parameters, metrics, and the run's files as artifacts."""
+"""The logger `mlflow`: parameters, metrics, and the run's files as artifacts."""
 
 from __future__ import annotations
 
@@ -9,64 +9,69 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.errors import UserError
-from pipeline.loggers.base import LoggedRun, Writer
+from pipeline.loggers.base import LoggedRun, Logger, Writer
 from pipeline.loggers.hyperparameters import flatten_config
 from pipeline.validation import require_package
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_STATUS = {"passed": "FINISHED", "failed": "FAILED", "error": "FAILED", "interrupted": "KILLED", "mended": "KILLED"}
 ARTIFACTS = ("outcome.json", "signals.json", "history.csv", "report.html", ".hydra/config.yaml")
-"""Files of the run's directory; each is uploaded if it is there."""
+"""Files of the run's directory that are uploaded if they exist."""
+LOCK_TIMEOUT = 300
+"""Seconds to wait for another run that is creating the tables of a shared SQLite file."""
+_STATUS = {"passed": "FINISHED", "failed": "FAILED", "error": "FAILED", "interrupted": "KILLED", "mended": "KILLED"}
 
 
 @dataclass(frozen=True)
-class MLflow:
-    """A store of the run's own, or one that many runs share; in a shared one a resumed run goes on where it was."""
+class MLflow(Logger):
+    """Writes to a store of the run's own, or to one that many runs share, where a resumed run continues its log."""
+
+    quiet_modules: ClassVar[tuple[str, ...]] = ("mlflow", "sqlalchemy")
 
     tracking_uri: str | None
     experiment: str
 
     def __post_init__(self) -> None:
-        # MLflow's default is to try for minutes; a training does not wait that long for its log
+        # MLflow's default is to retry for minutes; a training does not wait that long for a log
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         uri = self.tracking_uri
         if uri is not None and "://" not in str(uri):
             raise UserError(
-                f"{uri!r} is no address of a store. Try sqlite:///{str(uri).removesuffix('/')}/mlflow.db (MLflow no "
-                "longer writes to plain folders), or http://host:port.",
+                f"must be the address of a store, got {uri!r}. Try sqlite:///{str(uri).removesuffix('/')}/mlflow.db "
+                "(MLflow no longer writes to plain folders), or http://host:port.",
                 field="tracking_uri",
             )
         require_package("mlflow", extra="loggers")
 
-    def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
-        shared = self.tracking_uri is not None
-        uri = str(self.tracking_uri) if shared else f"sqlite:///{run.logs.resolve() / 'mlflow.db'}"
+    def open(self, run: LoggedRun, state: Mapping[str, Any] | None) -> Writer:
+        """Begin an MLflow run, or continue the one in `state` if the store is shared."""
+        is_shared = self.tracking_uri is not None
+        uri = str(self.tracking_uri) if is_shared else f"sqlite:///{run.logs.resolve() / 'mlflow.db'}"
         try:
-            return _Store(run, before if shared else None, uri=uri, experiment=str(self.experiment))
-        except Exception as error:  # MLflow, SQLAlchemy, its drivers, the lock: each raises its own
+            return _MLflowWriter(run, state if is_shared else None, uri=uri, experiment=str(self.experiment))
+        except Exception as error:  # MLflow, SQLAlchemy, its drivers and the lock each raise errors of their own
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"MLflow cannot open {uri!r} ({reason}).", field="logger.mlflow.tracking_uri") from error
 
 
-class _Store(Writer):
-    def __init__(self, run: LoggedRun, before: Mapping[str, Any] | None, *, uri: str, experiment: str):
+class _MLflowWriter(Writer):
+    def __init__(self, run: LoggedRun, state: Mapping[str, Any] | None, *, uri: str, experiment: str):
         from mlflow import MlflowClient
         from pytorch_lightning.loggers import MLFlowLogger
 
-        super().__init__(before)
+        super().__init__(state)
         self.run = run
-        with _quiet():
+        with _no_warnings():
             run_id = self.state.get("run_id")
-            with _alone(uri):
+            with _table_lock(uri):
                 client = MlflowClient(uri)
                 if run_id is None:
-                    _experiment(client, experiment, uri)
+                    _create_experiment(client, experiment, uri)
             self.store = MLFlowLogger(
                 experiment_name=experiment,
                 run_name=run.title,
@@ -86,7 +91,7 @@ class _Store(Writer):
         self.store.log_metrics(values, step=step)
 
     def close(self, status: str, scores: Mapping[str, float]) -> None:
-        with _quiet():
+        with _no_warnings():
             run_id = self.state["run_id"]
             self.store.log_metrics(scores)
             self.client.set_tag(run_id, "pipeline.status", status)
@@ -96,46 +101,48 @@ class _Store(Writer):
             self.store.finalize(_STATUS[status])
 
 
-def _experiment(client: MlflowClient, name: str, uri: str) -> None:
-    """Make the experiment unless it is there; two runs that start together may both try."""
+def _create_experiment(client: MlflowClient, name: str, uri: str) -> None:
+    """Create the experiment unless it exists. Two runs that start together may both try."""
     from mlflow.exceptions import MlflowException
 
     if client.get_experiment_by_name(name) is None:
         try:
-            client.create_experiment(name, artifact_location=_artifacts(uri))
+            client.create_experiment(name, artifact_location=_artifact_location(uri))
         except MlflowException:
             if client.get_experiment_by_name(name) is None:
                 raise
 
 
-def _artifacts(uri: str) -> str | None:
-    """Beside a SQLite file; MLflow would put them into a folder of wherever one started. A server has its own place."""
-    file = _file(uri)
+def _artifact_location(uri: str) -> str | None:
+    """Return a folder beside a SQLite file, where MLflow would take one in the working directory; None for a server."""
+    file = _sqlite_file(uri)
     return None if file is None else str(file.with_name("mlflow-artifacts"))
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Of runs that start together, one after the other makes the tables of a SQLite file: SQLite keeps them apart for
-    single statements only, and MLflow would find half of them."""
-    from filelock import FileLock  # which torch needs too
+def _table_lock(uri: str) -> Iterator[None]:
+    """Let runs that start together create the tables of a SQLite file one after the other.
 
-    file = _file(uri)
+    SQLite keeps only single statements apart, and MLflow would find half of the tables.
+    """
+    from filelock import FileLock  # torch requires it
+
+    file = _sqlite_file(uri)
     if file is None:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_name(f".{file.name}.lock"), timeout=300):
+    with FileLock(file.with_name(f".{file.name}.lock"), timeout=LOCK_TIMEOUT):
         yield
 
 
-def _file(uri: str) -> Path | None:
+def _sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without a word about tables that are made and functions of SQLAlchemy that MLflow should not use."""
+def _no_warnings() -> Iterator[None]:
+    """Hide messages about new tables, and about functions of SQLAlchemy that MLflow should not use."""
     for name in ("mlflow", "alembic", "pytorch_lightning.loggers.mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""TensorBoard: scalars, histograms of the weights, pictures, and the table of hyperparameters with the final scores."""
+"""The logger `tensorboard`: scalars, histograms, images, and the table of hyperparameters with the final scores."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline import validation
-from pipeline.loggers.base import FOLDER, LoggedRun, Writer
+from pipeline.loggers.base import FOLDER, LoggedRun, Logger, Writer
 from pipeline.loggers.hyperparameters import flatten_config
 from pipeline.validation import require_package
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TensorBoard:
-    """<run>/logs/tensorboard. A resumed run takes the events so far along and goes on behind them."""
+class TensorBoard(Logger):
+    """Writes <run>/logs/tensorboard. A resumed run copies the earlier events and appends to them."""
+
+    quiet_modules: ClassVar[tuple[str, ...]] = ("tensorboard",)
 
     histograms: bool
 
@@ -27,22 +29,22 @@ class TensorBoard:
         validation.boolean("histograms", self.histograms)
         require_package("tensorboard", extra="loggers")
 
-    def open(self, run: LoggedRun, before: Mapping[str, Any] | None) -> Writer:
-        return _Events(run, before, histograms=self.histograms)
-
-
-class _Events(Writer):
-    def __init__(self, run: LoggedRun, before: Mapping[str, Any] | None, *, histograms: bool):
-        from pytorch_lightning.loggers import TensorBoardLogger
-
+    def open(self, run: LoggedRun, state: Mapping[str, Any] | None) -> Writer:
+        """Begin the events, or append to those of the resumed run where they still exist."""
         folder = run.logs / "tensorboard"
         shutil.rmtree(folder, ignore_errors=True)
-        goes_on = (
-            before is not None
-            and run.resumed_from is not None
-            and _copy(run.resumed_from / FOLDER / "tensorboard", folder)
-        )
-        super().__init__(before if goes_on else None)
+        source = run.resumed_from / FOLDER / "tensorboard" if run.resumed_from is not None else None
+        if state is None or source is None or not source.is_dir():
+            return _EventWriter(run, folder, None, histograms=self.histograms)
+        shutil.copytree(source, folder)
+        return _EventWriter(run, folder, state, histograms=self.histograms)
+
+
+class _EventWriter(Writer):
+    def __init__(self, run: LoggedRun, folder: Path, state: Mapping[str, Any] | None, *, histograms: bool):
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        super().__init__(state)
         self.histograms = histograms
         self.config = flatten_config(run.config)
         self.board = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
@@ -51,15 +53,15 @@ class _Events(Writer):
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         self.board.log_metrics(values, step=step)
 
-    def histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:
-        middles = (edges[1:] + edges[:-1]) / 2  # of single values nothing is known any more
+    def log_histogram(self, name: str, counts: ndarray, edges: ndarray, step: int) -> None:
+        centers = (edges[1:] + edges[:-1]) / 2  # stand for the single values, which are not known here
         self.events.add_histogram_raw(
             name,
             min=edges[0],
             max=edges[-1],
             num=counts.sum(),
-            sum=counts @ middles,
-            sum_squares=counts @ middles**2,
+            sum=counts @ centers,
+            sum_squares=counts @ centers**2,
             bucket_limits=edges[1:].tolist(),
             bucket_counts=counts.tolist(),
             global_step=step,
@@ -72,13 +74,6 @@ class _Events(Writer):
         self.events.flush()
 
     def close(self, status: str, scores: Mapping[str, float]) -> None:
-        if status in ("passed", "failed"):  # not of a run that another will go on with
+        if status in ("passed", "failed"):  # a run that will be resumed has no final scores
             self.board.log_hyperparams(self.config, metrics=dict(scores))
         self.board.finalize("success" if status == "passed" else status)
-
-
-def _copy(source: Path, target: Path) -> bool:
-    if not source.is_dir():
-        return False
-    shutil.copytree(source, target)
-    return True

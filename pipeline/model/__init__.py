@@ -1,8 +1,8 @@
-"""Networks and what they are made of: activations, inits, the hidden block, losses, regularization, optimizer fields.
+"""Networks and their components: activations, weight initialization, the hidden block, losses, regularization.
 
 Conventions: N batch, C channels (of an image) or classes (of logits), H W pixels; losses in nats.
-Importing this room imports neither torchvision nor Lightning; the LightningModule is in `pipeline.training.lightning_module`.
-The names `custom` and `torchvision_model` are the functions here, and hide the files of that name.
+Importing this room imports neither torchvision nor Lightning; the LightningModule is in `pipeline.training`.
+`torchvision_model` is the function here, which hides the module of that name.
 """
 
 from pipeline.model.activations import Maxout, channel_multiplier, gain

@@ -1,4 +1,4 @@
-"""Maxout, and what any activation does to the size of a signal. Every other activation is torch's own class."""
+"""Maxout, and the gain of any activation. Every other activation is torch's own class."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.errors import UserError
 
 
 class Maxout(nn.Module):
-    """max(w_1 x + b_1, ..., w_k x + b_k): (N, k*C, ...) -> (N, C, ...), Goodfellow et al. 2013.
+    """max(w_1 x + b_1, ..., w_k x + b_k): (N, k*C, ...) -> (N, C, ...) (Goodfellow et al. 2013).
 
-    The layer before it computes all k = `pieces` linear pieces and so has k times the parameters. Its output is
+    The layer before it computes all k = `pieces` linear pieces, and so has k times the parameters. Its output is
     piece-major: channels 0..C-1 are the first piece of every unit, C..2C-1 the second, and so on.
     Equal pieces share the gradient. Raises `UserError` unless `pieces` is a whole number of at least 2.
     """
@@ -34,19 +34,19 @@ class Maxout(nn.Module):
 
 
 def channel_multiplier(activation: nn.Module) -> int:
-    """How many channels the activation needs for each one that it gives: k for a Maxout of k pieces, otherwise 1."""
+    """Return how many input channels `activation` needs for one output channel: k for a Maxout of k pieces, else 1."""
     return activation.pieces if isinstance(activation, Maxout) else 1
 
 
 def gain(activation: Callable[[], nn.Module]) -> float:
-    """1 / sqrt(E[f(z)^2]), z ~ N(0, 1): the factor on the weights that keeps the mean square of a signal through f.
+    """Return 1 / sqrt(E[f(z)^2]), z ~ N(0, 1): the factor on the weights that keeps the mean square through f.
 
-    sqrt(2) for ReLU (He et al. 2015), 1 for the identity. The expectation is a sum over 48,001 points of [-12, 12]
-    in float64, good to 1e-6 also where f has a kink at 0.
-    For Maxout the k pieces are independent: the largest has density k phi(z) Phi(z)^(k-1), and the module is fed
-    k equal pieces, of which it returns that largest. Random numbers are not touched.
+    It is sqrt(2) for ReLU (He et al. 2015) and 1 for the identity. The expectation is a sum over 48,001 points of
+    [-12, 12] in float64, good to 1e-6 also where f has a kink at 0. For Maxout the k pieces are independent: the
+    largest has density k phi(z) Phi(z)^(k-1), and the module receives k equal pieces, of which it returns that largest.
+    torch's global generator is not changed.
 
-    Raises `UserError` when f is zero (or not finite) everywhere that counts, since then no factor helps.
+    Raises `UserError` when the mean square is 0 or not finite, since then no factor helps.
     """
     with torch.random.fork_rng(devices=[]):  # a user's activation may draw its parameters
         module = activation().double().eval()
@@ -59,6 +59,7 @@ def gain(activation: Callable[[], nn.Module]) -> float:
     mean_square = float((f.square() * density).sum() * step)
     if not (math.isfinite(mean_square) and mean_square > 0):
         raise UserError(
-            f"no gain suits an activation whose mean square is {mean_square:g}. Give a number.", field="gain"
+            f"there is no gain for an activation whose mean square is {mean_square:g}. Set it to a number.",
+            field="gain",
         )
     return 1 / math.sqrt(mean_square)

@@ -1,4 +1,4 @@
-"""Batch normalization: its options, and its test-time statistics computed exactly over a training set."""
+"""Batch normalization: its options, and running statistics computed exactly over a training set."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pipeline import validation
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """y = gamma (x - mean) / sqrt(var + eps) + beta (Ioffe & Szegedy 2015), and where it stands.
+    """y = gamma (x - mean) / sqrt(var + eps) + beta (Ioffe & Szegedy 2015), and its position in the hidden block.
 
-    `mean` and `var` are those of the batch in training and fixed running averages in evaluation
-    (running = (1 - momentum) running + momentum batch). Raises `UserError` naming the field.
+    `mean` and `var` are those of the batch in training, and fixed running averages in evaluation
+    (running = (1 - momentum) running + momentum batch). `position` is "none", "before_activation" or
+    "after_activation". Raises `UserError` naming the field.
     """
 
     position: str
@@ -31,19 +32,19 @@ class BatchNorm:
         validation.number("eps", self.eps, above=0)
 
     def make_1d(self, features: int) -> nn.Module:
-        """(N, features): statistics per feature, over N."""
+        """Build a layer for (N, features), with statistics per feature over N."""
         return nn.BatchNorm1d(features, eps=self.eps, momentum=self.momentum)
 
     def make_2d(self, channels: int) -> nn.Module:
-        """(N, channels, H, W): statistics per channel, over N, H and W."""
+        """Build a layer for (N, channels, H, W), with statistics per channel over N, H and W."""
         return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
 
 
 @contextmanager
 def batch_statistics_mode(network: nn.Module) -> Iterator[None]:
-    """Batch norm normalizes by the batch as in training; all else (dropout) is as in evaluation, without gradients.
+    """Normalize by the batch as in training, with every other module (dropout) as in evaluation, without gradients.
 
-    On leaving, every module's mode and every buffer (running statistics) are what they were.
+    On leaving, the mode of every module and every buffer (the running statistics) are restored.
     """
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
@@ -61,22 +62,22 @@ def batch_statistics_mode(network: nn.Module) -> Iterator[None]:
 
 
 def recompute_batchnorm_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set every batch norm's running mean and variance to those of its input over all `batches`, pooled exactly.
+    """Set the running mean and variance of every batch norm to those of its input over all `batches`, pooled exactly.
 
-    Each batch (N, C, H, W; on the network's device) passes with batch norm normalizing by that batch, as in training,
-    and dropout off, as in testing. With n_b values per channel, mean m_b and variance v_b of batch b, n = sum n_b:
+    Each batch (N, C, H, W), on the device of `network`, passes with batch norm in training mode and dropout off. With
+    n_b values per channel, mean m_b and variance v_b of batch b, and n = sum n_b:
 
         mean = sum n_b m_b / n        var = (sum (n_b - 1) v_b + sum n_b (m_b - mean)^2) / (n - 1)
 
-    that is, the unbiased variance of all values together, between batches included. (torch's `momentum=None` averages
-    the v_b, which leaves the second sum out.) Modes stay as they were; a network without batch norm is not run.
+    This is the unbiased variance of all values together. (torch's `momentum=None` averages the v_b, which leaves the
+    second sum out.) Modes are not changed; a network without batch norm is not run.
 
-    Raises `ValueError` when there is no batch; torch does when a batch has a single value per channel.
+    Raises `ValueError` when there is no batch. torch raises `ValueError` when a batch has one value per channel.
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return
-    pools = [_Pool() for _ in norms]
+    pools = [_MomentPool() for _ in norms]
     momenta = [norm.momentum for norm in norms]
     hooks = [norm.register_forward_hook(pool.add) for norm, pool in zip(norms, pools, strict=True)]
     try:
@@ -93,24 +94,26 @@ def recompute_batchnorm_statistics(network: nn.Module, batches: Iterable[Tensor]
         pool.store(norm)
 
 
-class _Pool:
+class _MomentPool:
     """Count, mean and sum of squared deviations of a growing set of values per channel (Chan et al. 1979)."""
 
     def __init__(self) -> None:
         self.count, self.mean, self.deviations = 0, torch.zeros(()).double(), torch.zeros(()).double()
 
     def add(self, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add the batch that `norm` has just seen; a forward hook."""
         assert isinstance(norm, _BatchNorm)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        new = inputs[0].numel() // inputs[0].shape[1]
+        n_new = inputs[0].numel() // inputs[0].shape[1]
         mean, variance = norm.running_mean.cpu().double(), norm.running_var.cpu().double()
-        total, shift = self.count + new, mean - self.mean
-        self.deviations = self.deviations + variance * (new - 1) + shift.square() * (self.count * new / total)
-        self.mean = self.mean + shift * (new / total)
+        total, shift = self.count + n_new, mean - self.mean
+        self.deviations = self.deviations + variance * (n_new - 1) + shift.square() * (self.count * n_new / total)
+        self.mean = self.mean + shift * (n_new / total)
         self.count = total
 
     def store(self, norm: _BatchNorm) -> None:
+        """Copy the pooled statistics into `norm`; raise `ValueError` when there are none."""
         assert norm.running_mean is not None
         assert norm.running_var is not None
         if not self.count:

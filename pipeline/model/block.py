@@ -1,4 +1,4 @@
-"""The hidden block that every network here is built of: linear layer, batch norm, activation, dropout."""
+"""The hidden block of the built-in networks: linear layer, batch norm, activation, dropout."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pipeline.model.batchnorm import BatchNorm
 class HiddenBlock:
     """linear or convolution -> batch norm -> activation -> dropout, or batch norm after the activation.
 
-    The parts are named `linear`, `batchnorm`, `activation`, `dropout`; those that are off are absent. Between a
-    convolution and the rest there can be a `pool`. The linear layer has no bias when batch norm follows, which would
-    subtract it again. Before a Maxout of k pieces it has k times the width. `dropout` is the probability of dropping a
-    value. Raises `UserError` naming the field.
+    The modules are named `linear`, `batchnorm`, `activation`, `dropout`; those that are off are absent. A convolution
+    may be followed by a `pool`. The linear layer has no bias when batch norm follows, which would subtract it again.
+    Before a Maxout of k pieces it has k times the width. `dropout` is the probability of dropping a value.
+    Raises `UserError` naming the field.
     """
 
     activation: Callable[[], nn.Module]
@@ -45,19 +45,20 @@ class HiddenBlock:
         """Channels before the activation for each channel after it: k for a Maxout of k pieces, otherwise 1."""
         return channel_multiplier(self.activation())
 
-    def make_dense(self, fan_in: int, out: int) -> nn.Sequential:
-        """(N, fan_in) -> (N, out)."""
-        linear = nn.Linear(fan_in, out * self.pieces, bias=not self._normalized_before)
+    def make_dense(self, fan_in: int, fan_out: int) -> nn.Sequential:
+        """Build a block (N, fan_in) -> (N, fan_out)."""
+        linear = nn.Linear(fan_in, fan_out * self.pieces, bias=not self._normalizes_before)
         norm = self.batchnorm.make_1d
-        return nn.Sequential(self._linear_half(linear, out, norm) | self._activation_half(out, norm))
+        return nn.Sequential(self._linear_half(linear, fan_out, norm) | self._activation_half(fan_out, norm))
 
     def make_conv(
         self, channels_in: int, channels_out: int, *, kernel: int, stride: int = 1, pool: bool = False
     ) -> nn.Sequential:
-        """(N, channels_in, H, W) -> (N, channels_out, ceil(H / stride), ceil(W / stride)), for an odd kernel.
+        """Build a block (N, channels_in, H, W) -> (N, channels_out, ceil(H / stride), ceil(W / stride)).
 
-        With `pool` a 2x2 max-pool, named `pool`, follows the convolution directly and halves both sizes, rounding down:
-        what comes after has a quarter of the values to work on, and batch norm sees those that reach the activation.
+        `kernel` is odd. With `pool`, a 2x2 max pooling named `pool` follows the convolution directly and halves both
+        sizes, rounding down. The modules after it then process a quarter of the values, and batch norm normalizes the
+        values that reach the activation.
         """
         before = self.make_conv_preactivation(channels_in, channels_out, kernel=kernel, stride=stride)
         linear, *norm = before.named_children()
@@ -68,31 +69,34 @@ class HiddenBlock:
     def make_conv_preactivation(
         self, channels_in: int, channels_out: int, *, kernel: int, stride: int
     ) -> nn.Sequential:
-        """The first half of `conv`, where a residual sum is taken: it gives pieces * channels_out channels."""
-        channels, bias = channels_out * self.pieces, not self._normalized_before
+        """Build the first half of `make_conv`, which gives pieces * channels_out channels.
+
+        Between the halves a residual network adds its shortcut.
+        """
+        channels, bias = channels_out * self.pieces, not self._normalizes_before
         linear = nn.Conv2d(channels_in, channels, kernel, stride=stride, padding=kernel // 2, bias=bias)
         return nn.Sequential(self._linear_half(linear, channels_out, self.batchnorm.make_2d))
 
     def make_conv_activation(self, channels: int) -> nn.Sequential:
-        """The second half of `conv`: pieces * channels channels -> channels."""
+        """Build the second half of `make_conv`: pieces * channels channels -> channels."""
         return nn.Sequential(self._activation_half(channels, self.batchnorm.make_2d))
 
     @property
-    def _normalized_before(self) -> bool:
+    def _normalizes_before(self) -> bool:
         return self.batchnorm.position == "before_activation"
 
     def _linear_half(
-        self, linear: nn.Module, out: int, norm: Callable[[int], nn.Module]
+        self, linear: nn.Module, channels: int, norm: Callable[[int], nn.Module]
     ) -> OrderedDict[str, nn.Module]:
-        parts = OrderedDict(linear=linear)
-        if self._normalized_before:
-            parts["batchnorm"] = norm(out * self.pieces)
-        return parts
+        modules = OrderedDict(linear=linear)
+        if self._normalizes_before:
+            modules["batchnorm"] = norm(channels * self.pieces)
+        return modules
 
-    def _activation_half(self, out: int, norm: Callable[[int], nn.Module]) -> OrderedDict[str, nn.Module]:
-        parts = OrderedDict(activation=self.activation())
+    def _activation_half(self, channels: int, norm: Callable[[int], nn.Module]) -> OrderedDict[str, nn.Module]:
+        modules = OrderedDict(activation=self.activation())
         if self.batchnorm.position == "after_activation":
-            parts["batchnorm"] = norm(out)
+            modules["batchnorm"] = norm(channels)
         if self.dropout > 0:
-            parts["dropout"] = nn.Dropout(self.dropout)
-        return parts
+            modules["dropout"] = nn.Dropout(self.dropout)
+        return modules

@@ -1,7 +1,7 @@
 """Weight initialization. A rule is a function `rule(weight, *, fan_in, fan_out, gain, generator)` that fills `weight`.
 
-`weight` is (out, in) or (out, in, H, W); `fan_in` = in H W inputs reach one output, `fan_out` = out H W outputs are
-reached by one input; `gain` undoes what the activation does to the mean square (`activations.gain`); every random
+`weight` is (out, in) or (out, in, H, W). `fan_in` = in H W inputs reach one output, `fan_out` = out H W outputs are
+reached by one input. `gain` undoes what the activation does to the mean square (`activations.gain`). Every random
 number comes from `generator`. A rule takes all of these and uses what it needs; its own options come as a partial.
 """
 
@@ -24,56 +24,56 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def zeros(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """0: all units compute the same and get the same gradient."""
+    """Fill with 0: all units compute the same and get the same gradient."""
     weight.zero_()
 
 
 def gaussian(weight: Tensor, *, std: float, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """std * randn, whatever the fans. Raises `UserError` unless std is finite and at least 0."""
+    """Fill with std * randn, whatever the fans. Raises `UserError` unless `std` is finite and at least 0."""
     weight.normal_(0, validation.number("std", std, at_least=0), generator=generator)
 
 
 def xavier(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """randn / sqrt(fan_in): the variance is kept through a linear activation."""
+    """Fill with randn / sqrt(fan_in), which keeps the variance through a linear activation."""
     weight.normal_(0, 1 / math.sqrt(fan_in), generator=generator)
 
 
 def he(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """randn / sqrt(fan_in / 2): as ReLU halves the mean square (He et al. 2015, eq. 10)."""
+    """Fill with randn / sqrt(fan_in / 2), since ReLU halves the mean square (He et al. 2015, eq. 10)."""
     weight.normal_(0, 1 / math.sqrt(fan_in / 2), generator=generator)
 
 
 def glorot_normal(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """gain * sqrt(2 / (fan_in + fan_out)) * randn (Glorot & Bengio 2010, eq. 12)."""
+    """Fill with gain * sqrt(2 / (fan_in + fan_out)) * randn (Glorot & Bengio 2010, eq. 12)."""
     weight.normal_(0, gain * math.sqrt(2 / (fan_in + fan_out)), generator=generator)
 
 
 def glorot_uniform(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """Uniform in +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): the same variance."""
+    """Fill uniformly in +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): the same variance."""
     bound = gain * math.sqrt(6 / (fan_in + fan_out))
     weight.uniform_(-bound, bound, generator=generator)
 
 
 def orthogonal(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, generator: torch.Generator) -> None:
-    """gain * Q, Q as (out, rest): its rows, or its columns if they are fewer, are orthonormal (Saxe et al. 2014)."""
+    """Fill with gain * Q, Q (out, rest): its rows, or its columns if fewer, are orthonormal (Saxe et al. 2014)."""
     nn.init.orthogonal_(weight, gain, generator=generator)
 
 
 def lsuv(network: nn.Module, layers: Sequence[nn.Module], probe: Tensor) -> None:
-    """Scale each layer's weight so that its output on `probe` (N, C, H, W) has variance 1 (Mishkin & Matas 2016).
+    """Scale the weight of each layer so that its output on `probe` (N, C, H, W) has variance 1 (Mishkin & Matas 2016).
 
-    The variance is over all elements of the layer's own output, before any batch norm. Layers are met in forward order,
-    each after those before it were scaled. The paper iterates to a tolerance; as an output with a constant bias scales
-    with its weight, one division is exact. A layer whose output does not vary is left. Batch norm normalizes by the
-    probe, dropout is off; modes and running statistics end as they were.
+    The variance is over all elements of the layer's output, before any batch norm. Layers are scaled in forward order,
+    each after those before it. The paper iterates to a tolerance; as an output with a constant bias scales with its
+    weight, one division is exact. A layer whose output does not vary is not changed. Batch norm normalizes by the probe
+    and dropout is off; modes and running statistics are restored.
     """
-    met: set[nn.Module] = set()
+    scaled: set[nn.Module] = set()
 
     def scale(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         std = output.std(correction=0)
-        if layer in met or not (torch.isfinite(std) and std > 0):
+        if layer in scaled or not (torch.isfinite(std) and std > 0):
             return output
-        met.add(layer)  # a layer used twice is scaled for its first use
+        scaled.add(layer)  # a layer used twice is scaled for its first use
         layer.weight.div_(std)  # type: ignore[operator]
         return layer.forward(*inputs)
 
@@ -88,12 +88,13 @@ def lsuv(network: nn.Module, layers: Sequence[nn.Module], probe: Tensor) -> None
 
 @dataclass(frozen=True)
 class Init:
-    """How a network starts.
+    """Initial weights and biases of a network.
 
-    `weight` is the rule for hidden weights and `bias` the value of hidden biases. The output layer's bias is 0 and its
-    weights are output_scale * randn / sqrt(fan_in), so that the first logits are small; with `output_scale` None they
-    follow `weight`. `gain` None stands for the activation's own. `after(network, layers, probe)`, if given, corrects
-    the drawn weights on data: `lsuv`. Raises `UserError` naming the field.
+    `weight` is the rule for hidden weights and `bias` the value of hidden biases. The bias of the output layer is 0 and
+    its weights are output_scale * randn / sqrt(fan_in), so that the first logits are small; with `output_scale` None
+    they follow `weight`. `gain` None stands for the gain of the activation.
+    `data_dependent_step(network, layers, probe)`, such as `lsuv`, corrects the drawn weights on data.
+    Raises `UserError` naming the field.
     """
 
     weight: Rule
@@ -105,7 +106,7 @@ class Init:
     def __post_init__(self) -> None:
         if not callable(self.weight):
             raise UserError(
-                f"{self.weight!r} is no rule; choose one by its option: init={self.weight}.", field="weight"
+                f"{self.weight!r} is not a rule. To choose one, use its option: init={self.weight}.", field="weight"
             )
         validation.number("bias", self.bias)
         if self.output_scale is not None:
@@ -125,9 +126,12 @@ def initialize(
 ) -> None:
     """Draw the weights of every linear and convolutional layer of `network`, in place, and set the biases.
 
-    `output` is the last linear layer (None: all are hidden), `probe` the batch that `init.after` needs. Each piece of a
-    Maxout layer is drawn as a layer of its own. Norm layers, other parameters and frozen ones are left. The same `seed`
-    gives the same bits on every device, and torch's global generator is not touched.
+    `output` is the last linear layer; with None all layers are hidden. `probe` (N, C, H, W) is the batch for
+    `init.data_dependent_step`. Each piece of a Maxout layer is drawn as a layer of its own. Norm layers, other
+    parameters and frozen ones are not changed. The same `seed` gives the same bits on every device, and torch's global
+    generator is not changed.
+
+    Raises `UserError` for an option of the rule, and `ValueError` when `probe` is needed and missing.
     """
     generator = torch.Generator().manual_seed(seed)
     gain = activations.gain(activation) if init.gain is None else init.gain
@@ -137,9 +141,9 @@ def initialize(
     with torch.no_grad():
         for layer in layers:
             is_output = layer is output
-            own_scale = init.output_scale if is_output else None
+            output_scale = init.output_scale if is_output else None
             try:
-                _draw(layer, init.weight, own_scale, 1 if is_output else pieces, gain, generator)
+                _draw(layer, init.weight, output_scale, 1 if is_output else pieces, gain, generator)
             except UserError as error:  # an option of the rule
                 raise error.with_prefix("weight") from error
             if layer.bias is not None:
@@ -154,7 +158,7 @@ def initialize(
 def _draw(
     layer: nn.Module, rule: Rule, output_scale: float | None, pieces: int, gain: float, generator: torch.Generator
 ) -> None:
-    """Fill the layer's weight, on the CPU in float32 first so that neither device nor precision changes the draw."""
+    """Fill the weight of `layer`, drawn on the CPU in float32: neither device nor precision changes the draw."""
     weight = torch.empty(layer.weight.shape)  # type: ignore[arg-type]
     groups = getattr(layer, "groups", 1)
     for piece in weight.chunk(pieces):  # Maxout is piece-major

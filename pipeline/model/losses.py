@@ -1,4 +1,4 @@
-"""Losses: logits (N, C), labels (N,) -> the mean over the batch; `per_example` gives the (N,) terms of that mean."""
+"""Losses: logits (N, C), labels (N,) -> the mean over the batch. `per_example` gives the (N,) terms of that mean."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from pipeline.errors import UserError
 
 
 class Loss(nn.Module):
-    """A loss is its value for each example, and what it is before training when all logits are zero."""
+    """Interface of a loss: its value for each example, and reference values for an untrained network."""
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N, C), (N,) -> (N,)."""
+        """Return the loss of each example: logits (N, C), labels (N,) -> (N,)."""
         raise NotImplementedError
 
-    def initial_loss(self, classes: int) -> float | None:
-        """The loss of a network whose logits are all zero; None where that is not known."""
+    def initial_loss(self, n_classes: int) -> float | None:
+        """Return the loss of a network whose logits are all zero, or None where it is not known."""
         raise NotImplementedError
 
     def baseline_loss(self, class_frequencies: Tensor) -> float | None:
-        """The lowest loss of an answer that does not look at the image, where classes have the `shares` (C,)."""
+        """Return the lowest loss of logits that do not depend on the image, or None where it is not known.
+
+        `class_frequencies` (C,) sum to 1. By default this is `initial_loss`.
+        """
         return self.initial_loss(len(class_frequencies))
 
     def without_smoothing(self) -> Loss:
-        """The loss without what keeps it from reaching zero, for learning examples by heart; itself by default."""
+        """Return the loss without anything that keeps it from reaching zero, for overfitting; by default itself."""
         return self
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -38,7 +41,10 @@ class Loss(nn.Module):
 
 
 class CrossEntropy(Loss):
-    """-sum_j q_j log softmax(z)_j in nats, with q = (1 - s) onehot(y) + s / C for the smoothing s; first loss ln C."""
+    """-sum_j q_j log softmax(z)_j in nats, with q = (1 - s) onehot(y) + s / C for `label_smoothing` s.
+
+    The initial loss is ln C. Raises `UserError` unless 0 <= s < 1.
+    """
 
     def __init__(self, *, label_smoothing: float):
         super().__init__()
@@ -47,21 +53,25 @@ class CrossEntropy(Loss):
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
 
-    def initial_loss(self, classes: int) -> float:
-        return math.log(classes)
+    def initial_loss(self, n_classes: int) -> float:
+        return math.log(n_classes)
 
-    def baseline_loss(self, shares: Tensor) -> float:
-        """The entropy of the labels, smoothed ones where they are smoothed: -sum_j q_j ln q_j."""
-        smoothed = (1 - self.label_smoothing) * shares.double() + self.label_smoothing / len(shares)
+    def baseline_loss(self, class_frequencies: Tensor) -> float:
+        """Return the entropy of the (smoothed) labels: -sum_j q_j ln q_j."""
+        smoothed = (1 - self.label_smoothing) * class_frequencies.double()
+        smoothed = smoothed + self.label_smoothing / len(class_frequencies)
         return float(-torch.xlogy(smoothed, smoothed).sum())
 
     def without_smoothing(self) -> CrossEntropy:
-        """Without smoothing, under which even a perfect answer costs something."""
+        """Return the loss with s = 0; with smoothing even perfect logits have a loss above 0."""
         return CrossEntropy(label_smoothing=0.0)
 
 
 class Hinge(Loss):
-    """sum_{j != y} max(0, z_j - z_y + margin), a multiclass SVM (Weston & Watkins 1999); first loss (C - 1) margin."""
+    """sum_{j != y} max(0, z_j - z_y + margin), a multiclass SVM (Weston & Watkins 1999).
+
+    The initial loss is (C - 1) margin. Raises `UserError` unless `margin` is above 0.
+    """
 
     def __init__(self, *, margin: float):
         super().__init__()
@@ -72,29 +82,30 @@ class Hinge(Loss):
         violations = (logits - logits.gather(1, labels) + self.margin).clamp(min=0)
         return violations.scatter(1, labels, 0.0).sum(1)
 
-    def initial_loss(self, classes: int) -> float:
-        return (classes - 1) * self.margin
+    def initial_loss(self, n_classes: int) -> float:
+        return (n_classes - 1) * self.margin
 
 
 class MeanSquaredError(Loss):
-    """(1 / C) sum_j (z_j - onehot(y)_j)^2; first loss 1 / C."""
+    """(1 / C) sum_j (z_j - onehot(y)_j)^2. The initial loss is 1 / C."""
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (logits - F.one_hot(labels, logits.shape[1])).square().mean(1)
 
-    def initial_loss(self, classes: int) -> float:
-        return 1 / classes
+    def initial_loss(self, n_classes: int) -> float:
+        return 1 / n_classes
 
-    def baseline_loss(self, shares: Tensor) -> float:
-        """The mean answer p has (1 / C) sum_j p_j (1 - p_j)."""
-        return float((shares.double() * (1 - shares.double())).mean())
+    def baseline_loss(self, class_frequencies: Tensor) -> float:
+        """Return (1 / C) sum_j p_j (1 - p_j), the loss of logits equal to the class frequencies p."""
+        return float((class_frequencies.double() * (1 - class_frequencies.double())).mean())
 
 
 class CustomLoss(Loss):
-    """A user's own `function(logits, labels)`, which reduces as it likes to one number.
+    """A user's own `function(logits, labels)`, which reduces the batch to one number by itself.
 
-    Its first loss is its attribute `initial_loss`, a number or a function of C, where it has one. `per_example` calls
-    it on each example alone. Raises `UserError` when it is not callable or does not return one number.
+    `initial_loss` is the function's attribute of that name, a number or a function of C, if it has one. `per_example`
+    calls the function once for each example. Raises `UserError` when `function` is not callable or does not return one
+    number.
     """
 
     def __init__(self, *, function: Callable[[Tensor, Tensor], Tensor]):
@@ -106,16 +117,16 @@ class CustomLoss(Loss):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         loss = self.function(logits, labels)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
-            came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise UserError(f"a loss is one number, the mean over the batch; it returned {came}.", field="function")
+            received = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise UserError(f"a loss is one number, the mean over the batch; it returned {received}.", field="function")
         return loss
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         return torch.stack([self(z, y) for z, y in zip(logits.split(1), labels.split(1), strict=True)])
 
-    def initial_loss(self, classes: int) -> float | None:
+    def initial_loss(self, n_classes: int) -> float | None:
         function = self.function.func if isinstance(self.function, functools.partial) else self.function
-        expected = getattr(function, "initial_loss", None)
-        if callable(expected):
-            expected = expected(classes)
-        return None if expected is None else float(expected)
+        value = getattr(function, "initial_loss", None)
+        if callable(value):
+            value = value(n_classes)
+        return None if value is None else float(value)

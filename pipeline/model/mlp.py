@@ -15,8 +15,8 @@ from pipeline.model.block import HiddenBlock
 class MLP(nn.Module):
     """Flatten, `depth` hidden blocks `hidden.dense1`, `hidden.dense2`, ..., and the linear layer `output`.
 
-    `width` is one number for all hidden layers or one for each. Depth 0 is a linear classifier.
-    (N, C, H, W) images -> (N, classes) logits. Raises `UserError` naming the field.
+    (N, C, H, W) images -> (N, classes) logits. `width` is one number for all hidden layers, or one for each. Depth 0 is
+    a linear classifier. Raises `UserError` naming the field.
     """
 
     def __init__(
@@ -41,9 +41,10 @@ class MLP(nn.Module):
 
 
 def _widths(width: int | Sequence[int], depth: int) -> list[int]:
+    """Return the width of each of `depth` layers."""
     if isinstance(width, str) or not isinstance(width, Sequence):
         return [validation.integer("width", width, at_least=1)] * depth
     if len(width) != depth:
-        problem = f"{depth} hidden layers, but the widths {list(width)} are for {len(width)}. Set it to {len(width)}."
+        problem = f"there are {depth} hidden layers, but {len(width)} widths {list(width)}. Set it to {len(width)}."
         raise UserError(problem, field="depth")
     return [validation.integer("width", each, at_least=1) for each in width]

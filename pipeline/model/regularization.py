@@ -1,4 +1,4 @@
-"""L2 on the weights alone, its penalty as a number, and a network with dropout switched off."""
+"""L2 regularization of the weights alone, its penalty as a number, and a context without dropout."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def decay_groups(network: nn.Module, *, l2: float) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: weights with `weight_decay=l2`, then all others with 0; no empty group.
+    """Return parameter groups for an optimizer: weights with `weight_decay=l2`, then all others with 0.
 
     Decayed are parameters of two or more dimensions outside norm layers. Biases, the gamma and beta of norms and
-    PReLU's slopes are not: shrinking them limits what the network can express without making it simpler.
-    Each parameter occurs once, frozen ones never. Raises `UserError` for a negative or non-finite `l2`.
+    PReLU's slopes are not: shrinking them limits what the network can express without making it simpler. Each parameter
+    occurs once; frozen ones, and empty groups, are left out. Raises `UserError` for a negative or non-finite `l2`.
     """
     l2 = validation.number("l2", l2, at_least=0)
-    decayed, others = _split(network)
+    decayed, others = _split_parameters(network)
     groups = [{"params": decayed, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
 def penalty(network: nn.Module, l2: float) -> Tensor:
-    """(l2 / 2) sum w^2 over the weights that `decay_groups` decays: a scalar, differentiable, on their device.
+    """Return (l2 / 2) sum w^2 over the weights that `decay_groups` decays: a differentiable scalar on their device.
 
     Its gradient is l2 w, which is what `weight_decay=l2` adds in every optimizer but AdamW.
     """
-    decayed, others = _split(network)
+    decayed, others = _split_parameters(network)
     if not decayed:
         return torch.zeros((), device=others[0].device if others else None)
     return 0.5 * l2 * torch.stack(torch._foreach_norm([*decayed])).square().sum()
@@ -42,7 +42,7 @@ def penalty(network: nn.Module, l2: float) -> Tensor:
 
 @contextmanager
 def without_dropout(network: nn.Module) -> Iterator[None]:
-    """Every dropout module drops nothing inside; its probability is restored on leaving."""
+    """Set the probability of every dropout module to 0 inside the context, and restore it on leaving."""
     dropouts = [(m, m.p) for m in network.modules() if isinstance(m, _DropoutNd)]
     try:
         for module, _ in dropouts:
@@ -53,7 +53,8 @@ def without_dropout(network: nn.Module) -> Iterator[None]:
             module.p = p
 
 
-def _split(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def _split_parameters(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the trainable parameters that L2 decays, and the other trainable ones."""
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     seen: set[nn.Parameter] = set()

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from pipeline import validation
 from pipeline.errors import UserError, did_you_mean
 
-# Without a second, auxiliary output in training; and said aloud, since a silent init_weights warns.
-_OPTIONS: dict[str, dict[str, Any]] = {
+# Without the auxiliary outputs that these networks give in training; `init_weights` is set since its default warns.
+_EXTRA_ARGS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
 }
@@ -21,24 +21,26 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 def torchvision_model(
     input_shape: tuple[int, int, int], classes: int, block: object = None, *, name: str, resize: int | None
 ) -> nn.Module:
-    """torchvision's network `name`, untrained: (N, C, H, W) images -> (N, classes) logits.
+    """Build torchvision's network `name`, untrained: (N, C, H, W) images -> (N, classes) logits.
 
-    Grey images are repeated to three channels; `resize` scales images to that many pixels a side (bilinear) first.
-    The network keeps its own activations, batch norm and dropout: `block` is taken, as by every network, and not used.
-    Two images are tried at once. Raises `UserError` for an unknown or unsuitable `name`, for other than 1 or 3
-    channels, and, naming `resize`, when the network cannot take images of this size.
+    Grey images are repeated to three channels. With `resize`, images are first scaled to that many pixels a side
+    (bilinear). The network has the activations, batch norm and dropout that torchvision gives it; `block`, which every
+    network is called with, is not used. Two images are passed through the network to try it.
+
+    Raises `UserError` for an unknown or unsuitable `name`, for other than 1 or 3 channels, and, naming `resize`, when
+    the network cannot process images of this size.
     """
     if input_shape[0] not in (1, 3):
         raise UserError(f"torchvision's networks take 1 or 3 channels, not {input_shape[0]}. Use model=convnet.")
     if resize is not None:
         resize = validation.integer("resize", resize, at_least=1)
     network = TorchvisionModel(_build(name, classes), resize)
-    _try(network, input_shape, classes, name)
+    _check_forward_pass(network, input_shape, classes, name)
     return network
 
 
 class TorchvisionModel(nn.Module):
-    """`network` behind the preparation of its images."""
+    """`network` applied to resized images of three channels."""
 
     channels_last = True  # the memory layout in which convolutions are fastest
 
@@ -59,19 +61,24 @@ def _build(name: str, classes: int) -> nn.Module:
     classifiers = models.list_models(module=models)
     if name not in classifiers:
         if name in models.list_models():
-            raise UserError(f"{name!r} is no image classifier (segmentation, detection, video, ...).", field="name")
+            raise UserError(
+                f"{name!r} of torchvision.models does not classify images (but segments, detects, ...).", field="name"
+            )
         meant = did_you_mean(str(name), classifiers)
         raise UserError(f"{name!r} is not a classification network of torchvision.models.{meant}", field="name")
-    return models.get_model(name, weights=None, num_classes=classes, **_OPTIONS.get(name, {}))
+    return models.get_model(name, weights=None, num_classes=classes, **_EXTRA_ARGS.get(name, {}))
 
 
-def _try(network: nn.Module, input_shape: tuple[int, int, int], classes: int, name: str) -> None:
-    pixels = f"{input_shape[1]}x{input_shape[2]}"
+def _check_forward_pass(network: nn.Module, input_shape: tuple[int, int, int], classes: int, name: str) -> None:
+    """Raise `UserError` when `network` cannot process images of this size."""
     network.eval()
     try:
         with torch.no_grad():
             logits = network(torch.zeros(2, *input_shape))
-    except Exception as error:
+    # torch raises RuntimeError for a convolution, pool or view of too few pixels; vision transformers, whose
+    # positions are for one size, raise AssertionError.
+    except (RuntimeError, AssertionError) as error:
+        pixels = f"{input_shape[1]}x{input_shape[2]}"
         problem = f"{name} fails on images of {pixels} pixels ({error}). Most networks there take resize=224."
         raise UserError(problem, field="resize") from error
     network.train()

@@ -15,27 +15,27 @@ from pipeline.model.block import HiddenBlock
 def build_user_model(
     factory: Callable[..., Any], input_shape: tuple[int, int, int], classes: int, block: HiddenBlock, /, **kwargs: Any
 ) -> nn.Module:
-    """factory(...) with `kwargs` and those of `input_shape`, `classes` and `block` that its signature names.
+    """Call `factory` with `kwargs` and with those of `input_shape`, `classes` and `block` that its signature names.
 
-    `factory` is a class or function; one that takes `**kwargs` itself gets all three. The network it builds maps
-    (N, C, H, W) images to (N, classes) logits. Raises `UserError` naming an argument that is unknown or missing,
-    or `_target_`, as the user knows the factory, when what it builds is no `nn.Module`. What the user's own code raises
-    is not caught.
+    `factory` is a class or function; one that takes `**kwargs` itself gets all three. The network that it builds maps
+    (N, C, H, W) images to (N, classes) logits. Raises `UserError` naming an argument that is unknown or missing, or
+    naming `_target_` when `factory` is not callable or does not return an `nn.Module`. Exceptions from the user's code
+    are not caught.
     """
     if not callable(factory):
         raise UserError(f"{factory!r} is not a class or function that builds a network.", field="_target_")
     parameters = inspect.signature(factory).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    offered = {"input_shape": input_shape, "classes": classes, "block": block}
-    arguments = {key: value for key, value in offered.items() if takes_any or key in named} | kwargs
+    available = {"input_shape": input_shape, "classes": classes, "block": block}
+    arguments = {key: value for key, value in available.items() if takes_any or key in names} | kwargs
     title = getattr(factory, "__qualname__", repr(factory))
     for key in arguments:
-        if key not in named and not takes_any:
-            problem = f"{title} has no such argument; it takes {', '.join(named) or 'none'}.{did_you_mean(key, named)}"
+        if key not in names and not takes_any:
+            problem = f"{title} has no such argument; it takes {', '.join(names) or 'none'}.{did_you_mean(key, names)}"
             raise UserError(problem, field=key)
     for p in parameters:
-        if p.name in named and p.default is p.empty and p.name not in arguments:
+        if p.name in names and p.default is p.empty and p.name not in arguments:
             raise UserError(f"{title} needs this argument. Give it a value.", field=p.name)
     network = factory(**arguments)
     if not isinstance(network, nn.Module):

@@ -1,4 +1,4 @@
-"""What a page is made of, as plain data. Every text is shown as it is: nothing in it is ever read as markup."""
+"""The blocks of a page, as plain data. Every text in them is shown as it is and never read as markup."""
 
 from __future__ import annotations
 
@@ -7,34 +7,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Colours of charts, by name: the page gives each a light and a dark value that colour-blind readers tell apart.
+# Colours of charts by name: page.css gives each a light and a dark value that colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = (
     f"var(--{name})" for name in ("blue", "orange", "green", "red", "sky", "purple")
 )
 INK, MUTED, GRID, BAND, PAPER = (f"var(--{name})" for name in ("ink", "muted", "grid", "band", "paper"))
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
-"""In the order in which a chart's lines take them; red comes last, since it also says that something is wrong."""
+"""The order in which the lines of a chart take them. Red is last, since it also marks what is wrong."""
 
 STATUSES = ("", "passed", "failed", "warning", "info", "skipped", "interrupted", "error", "running")
+STATUS_MARKS = {
+    "passed": "✓", "failed": "✕", "error": "✕", "warning": "!", "info": "i", "interrupted": "‖", "running": "…",
+}  # fmt: skip
+"""A sign beside every colour, for readers who see no colours."""
 
 
 class PlotlyMarkup(str):
-    """A label inside a chart in which Plotly's own few tags (`<br>`, `<b>`) are meant; escape its parts by `label`."""
+    """A label of a chart that contains Plotly's tags (`<br>`, `<b>`). Pass its parts through `escape_plotly`."""
 
 
 def escape_plotly(text: object) -> str:
-    """Text for a `Markup`: Plotly reads `<br>` and `&lt;` in labels, so what is not meant so is spelled out."""
+    """Return `text` for a `PlotlyMarkup`: Plotly would read `<br>` and `&lt;` in it as markup."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Plotly figure: `{"data": [...], "layout": {...}}`. Strings in it are text, but for `hovertemplate` and
-    `texttemplate` (put users' words into `customdata` or `text`, never there) and for `Markup`. Fonts, margins,
-    background and grid come from the page; colours are best named (`BLUE`, ...), so that they follow light and dark.
+    """A Plotly figure `{"data": [...], "layout": {...}}`.
 
-    `views`: names of buttons above the chart, each with what it changes in the layout:
-    `{"linear": {"yaxis.type": "linear"}, "log": {"yaxis.type": "log"}}`; the chart is drawn in the first.
+    Strings in it are shown as text, except for `hovertemplate`, `texttemplate` and `PlotlyMarkup`. Texts of users
+    belong into `customdata` or `text`. Fonts, margins, background and grid come from the page. Colours should be names
+    (`BLUE`, ...), so that they follow light and dark mode.
+
+    `views` are buttons above the chart, each with what it changes in the layout: `{"linear": {"yaxis.type": "linear"},
+    "log": {"yaxis.type": "log"}}`. The chart is drawn in the first view.
     """
 
     id: str
@@ -46,24 +52,24 @@ class Chart:
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        assert re.fullmatch(r"[a-z][a-z0-9_-]*", self.id), f"{self.id!r} cannot name a part of a page"
+        assert re.fullmatch(r"[a-z][a-z0-9_-]*", self.id), f"{self.id!r} cannot be the id of an element"
 
 
 @dataclass(frozen=True)
 class Link:
-    """To another file (relative, so that folders can be moved) or into the page (`#train`)."""
+    """A link to another file (relative, so that folders can be moved) or into the page (`#train`)."""
 
     text: str
     href: str
 
     def __post_init__(self) -> None:
         scheme = re.match(r"\s*([^/?#]*?):", self.href)
-        assert not scheme or scheme[1].lower() in ("http", "https"), f"no link to {self.href!r}"
+        assert not scheme or scheme[1].lower() in ("http", "https"), f"a page cannot link to {self.href!r}"
 
 
 @dataclass(frozen=True)
 class PngImage:
-    """A PNG, `scale` times as large on the screen as its pixels."""
+    """A PNG file, shown `scale` times as large as its pixels."""
 
     png: bytes
     alt: str
@@ -77,7 +83,7 @@ Cell = str | int | float | None | Link | PngImage
 
 @dataclass(frozen=True)
 class Table:
-    """Sorted by a click on a header; numbers sort as numbers."""
+    """A table that a click on a header sorts; numbers sort as numbers."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -88,7 +94,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures with their captions, side by side."""
+    """Images with their captions, side by side."""
 
     title: str
     items: Sequence[tuple[str, PngImage]]
@@ -98,6 +104,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Text:
+    """A paragraph."""
+
     text: str
     muted: bool = False
 
@@ -112,14 +120,14 @@ class Command:
 
 @dataclass(frozen=True)
 class StatTiles:
-    """What was measured against what was expected, large: (name, value, note, status)."""
+    """Large numbers: (name, value, note, status) of each."""
 
     items: Sequence[tuple[str, str, str, str]]
 
 
 @dataclass(frozen=True)
 class Callout:
-    """Something found: title, message, lines of (name, text), and commands that should mend it."""
+    """A finding: title, message, lines of (name, text), and commands that should fix it."""
 
     severity: str
     title: str
@@ -130,7 +138,7 @@ class Callout:
 
 @dataclass(frozen=True)
 class ScriptSlot:
-    """A place that one of the page's own scripts fills."""
+    """An element that a script of the page fills."""
 
     id: str
     title: str
@@ -150,4 +158,5 @@ class Section:
 
     @property
     def id(self) -> str:
+        """The id of the section's element, made of its title."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"

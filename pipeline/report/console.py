@@ -7,6 +7,10 @@ import sys
 
 from rich.console import Console
 
+from pipeline.checks import Severity
+
+SEVERITY_COLORS: dict[Severity, str] = {"failure": "red", "warning": "yellow", "info": "cyan"}
+
 
 class _Console(Console):
     """`unheard`: goes on, silently, once whoever read its output is gone."""

@@ -9,21 +9,35 @@ import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pipeline.checks import Finding
-
-if TYPE_CHECKING:
-    from pipeline.workflow.attempt import FixAttempt
-    from pipeline.workflow.components import Outcome
-    from pipeline.workflow.sequence import RunResult
+from pipeline.workflow.attempt import FixAttempt
+from pipeline.workflow.outcome import Outcome
 
 REPORT = "report.html"
 _COLOURS = {"passed": "#2e8b57", "failure": "#d1495b", "warning": "#c77d0a", "info": "#3a86c8"}
 _LEFT = "text-align:left;vertical-align:top"
 
 
-def result_html(result: RunResult) -> str:
+class Result(Protocol):
+    """The fields of `pipeline.workflow.result.RunResult` that are shown."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def outcomes(self) -> Sequence[Outcome]: ...
+    @property
+    def diagnosis(self) -> Sequence[Finding]: ...
+    @property
+    def fixes(self) -> Sequence[FixAttempt]: ...
+
+
+def result_html(result: Result) -> str:
     """For Jupyter's `_repr_html_`. The report, about 2 MB, is part of it where the run left one."""
     parts = [
         f"<p>{_verdict(result.status)} in {result.seconds:.1f} s "
@@ -39,7 +53,7 @@ def result_html(result: RunResult) -> str:
     return "\n".join([*parts, _report(result.directory)])
 
 
-def result_line(result: RunResult) -> str:
+def result_line(result: Result) -> str:
     """In one line, for `repr`."""
     stages = ", ".join(outcome.name + ("" if outcome.passed else " FAILED") for outcome in result.outcomes)
     return f"<RunResult {result.status} in {result.seconds:.1f} s: {stages}; {os.path.relpath(result.directory)}>"

@@ -1,74 +1,127 @@
-"""What a run's directory tells, read from its files."""
+"""The files of a run, read for its page."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pipeline.runs.images import read_pictures
-from pipeline.runs.json_files import read_outcome, read_signals
+from pipeline.runs.images import load_pictures
+from pipeline.runs.json_files import OUTCOME, load_json, load_signals
+from pipeline.runs.paths import UnreadableFileError
+
+HISTORY = "history.csv"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that a run's directory tells. `planned`: names of the stages it was to go through."""
+    """What the files of a run hold."""
 
     id: str
     record: Mapping[str, Any]
+    """The content of outcome.json."""
     signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    images: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The arrays of pictures.npz by stage."""
     planned: Sequence[str] = ()
+    """The stages of the configuration, in order."""
+    problems: Sequence[str] = ()
+    """A sentence for each file that exists and cannot be read."""
 
     @property
     def stages(self) -> dict[str, Mapping[str, Any]]:
+        """The stages that have ended, by name."""
         return {stage["name"]: stage for stage in self.record["stages"]}
 
     @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics of all stages together."""
+        return {key: value for stage in self.record["stages"] for key, value in stage["metrics"].items()}
+
+    @property
+    def stage_names(self) -> list[str]:
+        """All stages in order: planned, ended or begun."""
+        return list(dict.fromkeys([*self.planned, *self.stages, *self.signals]))
+
+    @property
+    def current_stage(self) -> str | None:
+        """The first planned stage that has not ended; None if all have."""
+        return next((name for name in self.planned if name not in self.stages), None)
+
+    @property
     def findings(self) -> list[Mapping[str, Any]]:
-        """Of all stages, the first to mend first."""
-        every = {(f["stage"], f["check"], f["where"]): f for s in self.record["stages"] for f in s["findings"]}
-        order = [(d["stage"], d["check"], d["where"]) for d in self.record["diagnosis"]]
-        return [every[key] for key in order if key in every]
+        """The findings of all stages, ranked: the first is the first to fix."""
+        findings = {(f["stage"], f["check"], f["where"]): f for s in self.record["stages"] for f in s["findings"]}
+        ranking = [(d["stage"], d["check"], d["where"]) for d in self.record["diagnosis"]]
+        return [findings[key] for key in ranking if key in findings]
 
 
 def read_run(directory: Path) -> Run:
-    """The run in a directory. Raises `FileNotFoundError` where there is none."""
-    record = read_outcome(directory)
-    if record is None:
-        raise FileNotFoundError(f"{directory} has no readable outcome.json")
-    signals = read_signals(directory) or {}
-    if "train" not in signals and (rows := read_history(directory)):
-        signals["train"] = {"epochs": rows}  # of a training that was interrupted
-    return Run(directory.resolve().name, record, signals, read_pictures(directory), _planned(directory))
+    """Read a run. Raise `FileNotFoundError` without outcome.json, and `UnreadableFileError` if it cannot be read.
 
+    Any other file may be missing. One that cannot be read is noted in `Run.problems`.
+    """
+    record = load_json(directory / OUTCOME)
+    problems: list[str] = []
 
-def _planned(directory: Path) -> list[str]:
-    """The stages of the composed configuration, in order."""
-    import yaml
+    def read(load: Callable[[Path], T]) -> T | None:
+        try:
+            return load(directory)
+        except FileNotFoundError:
+            return None
+        except UnreadableFileError as error:
+            problems.append(f"{error}.")
+            return None
 
-    try:
-        config = yaml.load(
-            (directory / ".hydra" / "config.yaml").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
-        return list(config["stages"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return []
+    signals = read(load_signals) or {}
+    if "train" not in signals and (history := read(load_history)):
+        signals["train"] = {"epochs": history}  # of a training that was interrupted
+    images, planned = read(load_pictures) or {}, read(_load_planned_stages) or []
+    return Run(directory.resolve().name, record, signals, images, planned, problems)
 
 
 def read_history(directory: Path) -> dict[str, list[float]]:
-    """Columns of history.csv."""
+    """Return the columns of history.csv, or {} if there is no file that can be read."""
     try:
-        with (directory / "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {key: [float(row[key]) for row in rows] for key in rows[0]} if rows else {}
-    except (OSError, ValueError, TypeError, KeyError):
+        return load_history(directory)
+    except (FileNotFoundError, UnreadableFileError):
         return {}
 
 
+def load_history(directory: Path) -> dict[str, list[float]]:
+    """Return the columns of history.csv.
+
+    Raise `FileNotFoundError` if there is no file, and `UnreadableFileError` if it cannot be read.
+    """
+    path = directory / HISTORY
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {key: [float(row[key]) for row in rows] for key in rows[0]} if rows else {}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UnreadableFileError(path, error) from error
+
+
+def _load_planned_stages(directory: Path) -> list[str]:
+    """Return the stages of the composed configuration, in order."""
+    import yaml
+
+    path = directory / ".hydra" / "config.yaml"
+    try:
+        config = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return list(config["stages"])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise UnreadableFileError(path, error) from error
+
+
 def outputs_dir_of(directory: Path) -> Path:
-    """The folder of all runs, some levels up: where `latest` is; else that of <outputs>/<name>/<run>."""
-    above = directory.parents
-    return next((folder for folder in above[1:4] if (folder / "latest").is_symlink()), above[1])
+    """Return the folder of all runs: the one that has `latest`, or that of `<outputs>/<name>/<run>`."""
+    parents = directory.parents
+    return next((folder for folder in parents[1:4] if (folder / "latest").is_symlink()), parents[1])

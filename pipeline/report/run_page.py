@@ -1,27 +1,39 @@
-"""report.html: a run told as a page, from the files that it left."""
+"""report.html: the page of one run, from its files alone."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.blocks import Block, Callout, Command, Section, StatTiles, Table, Text
+from pipeline.report.blocks import Block, Chart, Command, StatTiles, Text
 from pipeline.report.page import render_page
 from pipeline.report.run_files import Run, outputs_dir_of, read_run
-from pipeline.report.stage_sections import STAGES, data_blocks, evidence_tiles, headline_tile, stage_charts
+from pipeline.report.stage_sections import (
+    about_section,
+    callout,
+    data_section,
+    problems_callout,
+    stage_charts,
+    stage_section,
+)
+from pipeline.report.stage_view import StageData, Tile, format_number, stage_view
 from pipeline.runs.paths import write_text
 
 REPORT = "report.html"
-FINDINGS = 6
-"""Findings that are told at the top; all of them stand in their stages."""
+MAX_TOP_FINDINGS = 6
+"""Findings at the top of the page; all are in the sections of their stages."""
+MAX_EVIDENCE_TILES = 3
+MAX_TOP_CHARTS = 2
 
 
 def write_report(directory: Path) -> Path:
-    """Make report.html in a run's directory anew, from what lies there. Raises `FileNotFoundError` where no run is."""
+    """Write report.html into a run's directory from its other files, and return its path.
+
+    Raise `FileNotFoundError` if there is no outcome.json, and `UnreadableFileError` if it cannot be read.
+    """
     run = read_run(directory)
     home = os.path.relpath(outputs_dir_of(directory.resolve()) / "index.html", directory.resolve())
     write_text(directory / REPORT, run_page(run, home=home))
@@ -29,132 +41,87 @@ def write_report(directory: Path) -> Path:
 
 
 def run_page(run: Run, *, home: str = "") -> str:
-    """The page of a run."""
+    """Return the page of a run. `home` is a relative link to the page of all runs."""
     record = run.record
-    told = f"{record['data']['name']}, seed {record['seed']}, {record['seconds']:.1f} s"
-    tags = f"; {', '.join(map(str, record['tags']))}" if record["tags"] else ""
-    top, used = _top(run)
-    sections = [Section("data", data_blocks(run), summary=_sizes(record))]
-    sections += [_stage(run, name, used) for name in _every_stage(run)]
-    sections.append(Section("run", _about(run)))
+    subtitle = f"{record['data']['name']}, seed {record['seed']}, {record['seconds']:.1f} s"
+    subtitle += f"; {', '.join(map(str, record['tags']))}" if record["tags"] else ""
+    charts = _top_charts(run)
+    ids = {chart.id for chart in charts}
+    stages = [stage_section(run, name, shown_above=ids) for name in run.stage_names]
+    sections = [data_section(run), *stages, about_section(run)]
     return render_page(
         title=f"{record['name']} / {run.id}",
         verdict=verdict(run),
-        status="warning" if record["status"] == "passed" and _warned(run) else record["status"],
-        subtitle=told + tags,
-        top=top,
+        status="warning" if record["status"] == "passed" and _serious_findings(run) else record["status"],
+        subtitle=subtitle,
+        top=_top(run, charts),
         sections=[section for section in sections if section.blocks or section.status],
         home=home,
     )
 
 
 def verdict(run: Run) -> str:
-    """The run in one sentence."""
-    record, findings = run.record, [f for f in run.findings if f["severity"] != "info"]
-    score = _score(run)
-    if record["status"] == "passed":
-        warned = f", with {len(findings)} warning{'s' * (len(findings) > 1)}: {_name(findings[0])}" if findings else ""
+    """Return the result of the run in one or two sentences."""
+    status, findings, score = run.record["status"], _serious_findings(run), _score(run)
+    if status == "passed":
+        plural = "s" if len(findings) > 1 else ""
+        warned = f", with {len(findings)} warning{plural}: {_finding_name(findings[0])}" if findings else ""
         return f"Passed{warned}.{score}"
-    if record["status"] == "failed":
-        last = record["stages"][-1]["name"]
-        return f"{last.capitalize()} failed: {_name(findings[0])}." if findings else f"{last.capitalize()} failed."
-    during = next((name for name in run.planned if name not in run.stages), None)
-    during = f" during {during}" if during else ""
-    words = {"interrupted": f"Interrupted{during}; resume=auto goes on from here.", "error": f"Crashed{during}."}
-    return words.get(record["status"], f"Still running{during}, or killed.") + score
+    if status == "failed":
+        last = run.record["stages"][-1]["name"].capitalize()
+        return f"{last} failed: {_finding_name(findings[0])}." if findings else f"{last} failed."
+    during = f" during {run.current_stage}" if run.current_stage else ""
+    sentences = {"interrupted": f"Interrupted{during}. Continue with resume=auto.", "error": f"Crashed{during}."}
+    return sentences.get(status, f"Still running{during}, or killed.") + score
 
 
-def _warned(run: Run) -> bool:
-    return any(finding["severity"] != "info" for finding in run.findings)
+def _serious_findings(run: Run) -> list[Mapping[str, Any]]:
+    """Return the warnings and failures, ranked."""
+    return [finding for finding in run.findings if finding["severity"] != "info"]
 
 
-def _name(finding: Mapping[str, Any]) -> str:
+def _finding_name(finding: Mapping[str, Any]) -> str:
     return finding["check"].replace("_", " ") + (f" in {finding['where']}" if finding["where"] else "")
 
 
 def _score(run: Run) -> str:
-    metrics = {name: stage["metrics"] for name, stage in run.stages.items()}
-    if "evaluate" in metrics:
-        return f" Test accuracy {metrics['evaluate']['test_accuracy']:.3f}."
-    if metrics.get("train", {}).get("val_accuracy") is not None:
-        return f" Validation accuracy {metrics['train']['val_accuracy']:.3f}."
+    for name, split in (("test_accuracy", "Test"), ("val_accuracy", "Validation")):
+        if run.metrics.get(name) is not None:
+            return f" {split} accuracy {run.metrics[name]:.3f}."
     return ""
 
 
-def _top(run: Run) -> tuple[list[Block], set[str]]:
-    """What is seen first: numbers, what to do, and the charts that tell why. Also the names of those charts."""
-    findings = [f for f in run.findings if f["severity"] != "info"]
-    tiles = [
-        one for name, stage in run.stages.items() if (one := headline_tile(name, stage, run.signals.get(name, {})))
-    ]
-    if findings and not any(one[3] in ("failed", "warning") for one in tiles):
-        tiles += evidence_tiles(findings[0])[:3]
-    blocks: list[Block] = [StatTiles(tiles)] if tiles else []
-    blocks += [callout(finding, run.record["command"], first=i == 0) for i, finding in enumerate(findings[:FINDINGS])]
-    if len(findings) > FINDINGS:
-        blocks.append(Text(f"{len(findings) - FINDINGS} more findings stand in their stages.", muted=True))
-    worst = findings[0]["stage"] if findings else None
-    for name in [worst, "train", "lr_range", "overfit", "sanity"]:
-        charts = stage_charts(name, run)[:2] if name else []
-        if charts:
-            break
+def _top(run: Run, charts: list[Chart]) -> list[Block]:
+    """Return what is seen first: large numbers, findings with their remedies, charts, and the command of the run."""
+    findings = _serious_findings(run)
+    tiles = [tile for name in run.stages if (tile := stage_view(name).headline_tile(StageData(name, run)))]
+    if findings and not any(tile.status in ("failed", "warning") for tile in tiles):
+        tiles += _evidence_tiles(findings[0])
+    blocks: list[Block] = [*problems_callout(run), *([StatTiles(tiles)] if tiles else [])]
+    for i, finding in enumerate(findings[:MAX_TOP_FINDINGS]):
+        blocks.append(callout(finding, run.record["command"], has_command=i == 0))
+    if len(findings) > MAX_TOP_FINDINGS:
+        rest = len(findings) - MAX_TOP_FINDINGS
+        blocks.append(Text(f"{rest} more findings are in the sections of their stages.", muted=True))
     blocks += charts if len(charts) > 1 else [replace(chart, wide=True) for chart in charts]
-    blocks.append(Command(run.record["command"], "this run"))
-    return blocks, {chart.id for chart in charts}
+    return [*blocks, Command(run.record["command"], "this run")]
 
 
-def callout(finding: Mapping[str, Any], command: str, *, first: bool = True) -> Callout:
-    """A finding with its evidence, and the command with its remedy."""
-    where = f" in {finding['where']}" if finding["where"] else ""
-    step = f" at step {finding['step']}" if finding["step"] is not None else ""
-    lines = [("expected", finding["expected"]), ("why", finding["why"]), ("source", finding["source"])]
-    remedy = shlex.join(finding["remedy"])
-    commands = [Command(f"{command} {remedy}", "try")] if remedy and first else []
-    if remedy and not first:
-        lines.insert(2, ("try", remedy))
-    return Callout(
-        finding["severity"], f"{finding['stage']}: {finding['check']}{where}{step}", finding["message"], lines, commands
-    )
-
-
-def _every_stage(run: Run) -> list[str]:
-    return list(dict.fromkeys([*run.planned, *run.stages, *(name for name in STAGES if name in run.signals)]))
-
-
-def _stage(run: Run, name: str, used: set[str]) -> Section:
-    stage = run.stages.get(name)
-    charts: list[Block] = [
-        chart for chart in stage_charts(name, run, whole=True) if getattr(chart, "id", "") not in used
+def _evidence_tiles(finding: Mapping[str, Any]) -> list[Tile]:
+    """Return a tile for each number that a finding rests on, up to `MAX_EVIDENCE_TILES`."""
+    status = "failed" if finding["severity"] == "failure" else "warning"
+    tiles = [
+        Tile(name.replace("_", " "), format_number(value), "", status) for name, value in finding["measured"].items()
     ]
-    if stage is None:
-        began = name in run.signals or name == next((n for n in run.planned if n not in run.stages), None)
-        status = run.record["status"] if began and run.record["status"] not in ("passed", "failed") else "skipped"
-        return Section(name, charts, status, "not finished" if status != "skipped" else "not reached")
-    severities = {finding["severity"] for finding in stage["findings"]}
-    status = "warning" if stage["status"] == "passed" and severities & {"warning", "failure"} else stage["status"]
-    blocks = [callout(finding, run.record["command"]) for finding in stage["findings"]]
-    return Section(name, [*blocks, *charts], status, f"{stage['headline']} ({stage['seconds']:.1f} s)")
+    return tiles[:MAX_EVIDENCE_TILES]
 
 
-def _about(run: Run) -> list[Block]:
-    record = run.record
-    rows: list[list[Any]] = [["command", record["command"]], ["configuration", record["config_hash"]]]
-    rows += [["data", f"{record['data']['name']}, fingerprint {record['data']['fingerprint']}"]]
-    rows += [["resumed from", record["resumed_from"]]] if record["resumed_from"] else []
-    rows += [[name, number] for name, number in record["versions"].items()]
-    blocks: list[Block] = [Table(["what", "this run"], rows, sortable=False)]
-    if record["fixes"]:
-        tried = [
-            [f["check"], " ".join(f["remedy"]), "kept" if f["kept"] else "not kept", f["reason"]]
-            for f in record["fixes"]
-        ]
-        blocks.insert(0, Table(["finding", "remedy", "", "why"], tried, caption="What fix=true tried"))
-    return blocks
-
-
-_KEPT = {True: "kept", False: "not kept"}
-
-
-def _sizes(record: Mapping[str, Any]) -> str:
-    sizes = ", ".join(f"{size:,} {split}" for split, size in record["data"]["sizes"].items())
-    return f"{record['data']['name']}: {len(record['data']['classes'])} classes; {sizes}"
+def _top_charts(run: Run) -> list[Chart]:
+    """Return charts of the stage that the first finding points to, or else of the one with the highest priority."""
+    by_priority = sorted(run.stage_names, key=lambda name: -stage_view(name).chart_priority)
+    candidates = [finding["stage"] for finding in _serious_findings(run)[:1]]
+    candidates += [name for name in by_priority if stage_view(name).chart_priority > 0]
+    for name in candidates:
+        if charts := stage_charts(run, name):
+            return charts[:MAX_TOP_CHARTS]
+    return []

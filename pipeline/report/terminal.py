@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.checks import Finding
     from pipeline.workflow.attempt import FixAttempt
     from pipeline.workflow.components import Components
-    from pipeline.workflow.sequence import RunResult
+    from pipeline.workflow.result import RunResult
 
 _COLOURS = {"failure": "red", "warning": "yellow", "info": "cyan"}
 NARROW = 72
@@ -54,8 +54,8 @@ class Terminal:
         self._bar: StageProgress | None = None
         self._told: dict[str, str] = {}  # findings told while the stage runs: check -> severity
 
-    def run_begins(self, parts: Components) -> None:
-        data = parts.data
+    def on_run_start(self, components: Components) -> None:
+        data = components.data
         channels, height, width = data.input_shape
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
         shape = f"{channels}x{height}x{width}" if height * width > 1 else f"{channels} features"
@@ -146,15 +146,15 @@ class Terminal:
         """What is tried against a finding, before the stages run again."""
         self.console.print(Text.assemble(("fix  ", "bold"), f"{finding.check}: trying {' '.join(finding.remedy)}"))
 
-    def on_fix_end(self, fix: FixAttempt) -> None:
+    def on_fix_end(self, attempt: FixAttempt) -> None:
         """Whether it is kept, why, and the key measure before and after."""
-        said = Text("kept", "green") if fix.kept else Text("not kept", "yellow")
-        after = fix.after
+        said = Text("kept", "green") if attempt.kept else Text("not kept", "yellow")
+        after = attempt.after
         change = ""
         if after and after.value is not None:
-            since = "" if fix.before.value is None else f"{fix.before.value:.4g} -> "
+            since = "" if attempt.before.value is None else f"{attempt.before.value:.4g} -> "
             change = f"; {after.measure} {since}{after.value:.4g}"
-        self.console.print(Text.assemble(("fix  ", "bold"), said, f": {fix.reason}{change}"))
+        self.console.print(Text.assemble(("fix  ", "bold"), said, f": {attempt.reason}{change}"))
 
     def on_fix_exhausted(self, reason: str) -> None:
         self.console.print(Text.assemble(("fix  ", "bold"), reason))
@@ -182,7 +182,7 @@ class Terminal:
             table.add_row(place, severity, Text(check), Text.assemble(("try ", "dim"), remedy) if remedy else "")
         self.console.print(Padding(table, (0, 0, 0, 2)))
 
-    def run_ends(self, result: RunResult) -> None:
+    def on_run_end(self, result: RunResult) -> None:
         self.summary(result.diagnosis)
         self.verdict(result.status, result.directory, seconds=result.seconds)
 

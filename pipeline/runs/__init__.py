@@ -1,1 +1,1 @@
-"""What a run leaves, written and read: its directory, the two records in it, and arrays to look at."""
+"""Files of a run: its directory, outcome.json, signals.json and pictures.npz, written and read."""

@@ -1,6 +1,6 @@
-"""pictures.npz: what a run leaves to look at that signals.json cannot hold. Arrays by `<stage>.<name>`; no pickles.
+"""pictures.npz: arrays of a run that signals.json cannot hold, named `<stage>.<name>`, without pickles.
 
-What there is stands in docs/signals.md. Pixels are uint8, (..., H, W, channels) with one channel or three.
+docs/signals.md lists the arrays. Pixels are uint8 of shape (..., H, W, C) with C = 1 or 3 channels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.runs.paths import write_atomic
+from pipeline.runs.paths import UnreadableFileError, write_atomic
 
 PICTURES = "pictures.npz"
 
@@ -20,7 +20,7 @@ Arrays = Mapping[str, "np.ndarray"]
 
 
 def write_pictures(folder: Path, stages: Mapping[str, Arrays]) -> None:
-    """The arrays of each stage, compressed; no file where there are none."""
+    """Write the arrays of each stage, compressed. Without arrays no file is written."""
     arrays = {f"{stage}.{name}": array for stage, named in stages.items() for name, array in named.items()}
     if arrays:
         buffer = io.BytesIO()
@@ -29,13 +29,27 @@ def write_pictures(folder: Path, stages: Mapping[str, Arrays]) -> None:
 
 
 def read_pictures(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Each stage's arrays by the stage's name; nothing where there is no file that can be read."""
+    """Return the arrays of each stage by the stage's name, or {} if there is no file that can be read."""
+    try:
+        return load_pictures(folder)
+    except (FileNotFoundError, UnreadableFileError):
+        return {}
+
+
+def load_pictures(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays of each stage by the stage's name.
+
+    Raise `FileNotFoundError` if there is no file, and `UnreadableFileError` if it cannot be read.
+    """
+    path = folder / PICTURES
     stages: dict[str, dict[str, np.ndarray]] = {}
     try:
-        with np.load(folder / PICTURES, allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             for key in file.files:
                 stage, _, name = key.partition(".")
                 stages.setdefault(stage, {})[name] = file[key]
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return {}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UnreadableFileError(path, error) from error
     return stages

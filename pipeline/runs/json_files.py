@@ -1,5 +1,7 @@
-"""The two files in which a run's directory says what happened: outcome.json, what it came to, and signals.json, what
-was measured (docs/signals.md). Plain JSON; the numbers that JSON does not know are the words "nan", "inf", "-inf"."""
+"""outcome.json, the result of a run, and signals.json, everything that was measured (docs/signals.md).
+
+Both are plain JSON. The numbers that JSON does not have are the strings "nan", "inf" and "-inf".
+"""
 
 from __future__ import annotations
 
@@ -11,71 +13,96 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.runs.paths import write_text
+from pipeline.runs.paths import UnreadableFileError, write_text
 
 SCHEMA = 1
 OUTCOME, SIGNALS = "outcome.json", "signals.json"
 
-_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_NAMES = ("class_names", "name", "kind", "nonfinite")
-"""Keys of signals under which words are names: a class may be called "nan"."""
+_NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_NAME_KEYS = ("class_names", "name", "kind", "nonfinite")
+"""Keys of signals whose strings are names, never numbers: a class may be called "nan"."""
+_INDECISIVE_KEYS = ("resume", "verbose", "outputs", "name", "tags", "fix", "report", "logger", "search")
+_INDECISIVE_TRAINER_KEYS = ("devices", "strategy", "timeout")
+"""A run may be resumed with another number of processes."""
 
 
 def write_outcome(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write outcome.json into a run's directory, in one move."""
     write_text(folder / OUTCOME, to_json(content, indent=1) + "\n")
 
 
 def read_outcome(folder: Path) -> dict[str, Any] | None:
-    """The record, or None where there is none that can be read."""
-    return _read(folder / OUTCOME)
+    """Return the content of outcome.json, or None if there is no file that can be read."""
+    try:
+        return load_json(folder / OUTCOME)
+    except (FileNotFoundError, UnreadableFileError):
+        return None
 
 
 def write_signals(folder: Path, stages: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the signals of each stage into a run's directory, in one move."""
     write_text(folder / SIGNALS, to_json({"schema": SCHEMA, "stages": stages}) + "\n")
 
 
 def read_signals(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """Each stage's signals by the stage's name, or None where there are none that can be read."""
-    content = _read(folder / SIGNALS)
-    if content is None or not isinstance(content.get("stages"), dict):
+    """Return the signals of each stage by the stage's name, or None if there is no file that can be read."""
+    try:
+        return load_signals(folder)
+    except (FileNotFoundError, UnreadableFileError):
         return None
-    return {name: decode_nonfinite(signals) for name, signals in content["stages"].items() if isinstance(signals, dict)}
 
 
-def command_line(words: Sequence[str]) -> str:
-    """The command of flags and overrides."""
-    return shlex.join(["python", "-m", "pipeline", *words])
+def load_signals(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the signals of each stage by the stage's name.
+
+    Raise `FileNotFoundError` if there is no file, and `UnreadableFileError` if it cannot be read.
+    """
+    stages = load_json(folder / SIGNALS).get("stages")
+    if not isinstance(stages, dict):
+        raise UnreadableFileError(folder / SIGNALS, "it has no stages")
+    return {name: decode_nonfinite(signals) for name, signals in stages.items() if isinstance(signals, dict)}
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file of this `SCHEMA`.
+
+    Raise `FileNotFoundError` if there is no file, and `UnreadableFileError` if it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableFileError(path, error) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UnreadableFileError(path, f"it is not of schema {SCHEMA}")
+    return content
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the shell command that runs the program with flags and overrides."""
+    return shlex.join(["python", "-m", "pipeline", *arguments])
 
 
 def config_dir_flag(folder: str | None) -> list[str]:
-    """The flag that adds the options of a user's folder, shorter where it lies below; none without a folder."""
+    """Return the flag that adds a folder of options, relative if it is inside the working directory; [] for None."""
     if folder is None:
         return []
-    here = Path.cwd()
     path = Path(folder).resolve()
-    return [f"--config-dir={path.relative_to(here) if path.is_relative_to(here) else path}"]
+    return [f"--config-dir={path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}"]
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Of all that decides a run's result: two runs with one hash compute the same thing."""
-    apart = ("resume", "verbose", "outputs", "name", "tags", "fix", "report", "logger", "search")
-    decisive = {key: value for key, value in config.items() if key not in apart}
-    how = ("devices", "strategy", "timeout")  # a run may go on with another number of processes
+    """Return a hash of all keys that decide a run's result: two runs with one hash compute the same thing."""
+    decisive = {key: value for key, value in config.items() if key not in _INDECISIVE_KEYS}
     if isinstance(config.get("trainer"), dict):
-        decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in how}
+        trainer = config["trainer"].items()
+        decisive["trainer"] = {key: value for key, value in trainer if key not in _INDECISIVE_TRAINER_KEYS}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and content.get("schema") == SCHEMA else None
-
-
 def to_json(value: Any, **options: Any) -> str:
-    """JSON, in which the numbers that JSON does not know are words. Most values have none, and need no copy."""
+    """Return strict JSON. Only a value with numbers that JSON does not have is copied to make them strings."""
     try:
         return json.dumps(value, allow_nan=False, **options)
     except ValueError:
@@ -83,7 +110,7 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def encode_nonfinite(value: Any) -> Any:
-    """`value` with the numbers that JSON does not know as words."""
+    """Return `value` with the numbers that JSON does not have as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
@@ -94,11 +121,11 @@ def encode_nonfinite(value: Any) -> Any:
 
 
 def decode_nonfinite(value: Any) -> Any:
-    """The inverse of `in_words`, but for words under keys that are names."""
+    """Undo `encode_nonfinite`, except for strings under keys that hold names."""
     if isinstance(value, str):
-        return _NUMBERS.get(value, value)
+        return _NONFINITE.get(value, value)
     if isinstance(value, dict):
-        return {key: inner if key in _NAMES else decode_nonfinite(inner) for key, inner in value.items()}
+        return {key: inner if key in _NAME_KEYS else decode_nonfinite(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [decode_nonfinite(inner) for inner in value]
     return value

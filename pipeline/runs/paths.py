@@ -1,4 +1,4 @@
-"""Folders of runs, and files in them that appear whole or not at all."""
+"""Directories of runs, and files in them that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,15 +15,27 @@ from typing import BinaryIO
 from pipeline.errors import UserError
 
 
+class UnreadableFileError(Exception):
+    """A file of a run exists and cannot be read: cut off, of another version, or not permitted."""
+
+    def __init__(self, path: Path, reason: object):
+        super().__init__(f"{path.name} cannot be read: {reason}")
+        self.path = path
+
+
 def new_run_id() -> str:
-    """`2026-01-31_23-59-59_1f0c9a3e77b2`: sorts by time; 48 random bits keep runs of one second apart."""
+    """Return a name such as `2026-01-31_23-59-59_1f0c9a3e77b2`.
+
+    Names sort by time, and 48 random bits tell runs of the same second apart.
+    """
     return f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(6)}"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Create or replace `path` in one move: write beside it, fsync, rename. A reader sees the old file or the new one.
+    """Create or replace `path` in one move, so that a reader sees the old file or the new one.
 
-    The temporary file lies in the same folder, since a rename across file systems is a copy that a kill can tear.
+    `write(file)` fills a temporary file, which is synced and renamed. It lies in the same directory, since a rename
+    across file systems is a copy that a kill can tear. Missing directories are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -43,43 +55,49 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Create or replace `path` with UTF-8 text in one move."""
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def update_latest_link(run: Path, outputs: Path) -> None:
-    """Let `<outputs>/latest` point to `run`, by rename, so that it never points nowhere."""
+    """Make `<outputs>/latest` point to `run`, by a rename, so that it points to a run at any time.
+
+    A file or directory of the user's with that name is left alone, and so are file systems without symbolic links.
+    """
     link = outputs / "latest"
     if link.exists() and not link.is_symlink():
-        return  # somebody's own folder of that name
-    beside = outputs / f".latest.{secrets.token_hex(4)}"
-    with contextlib.suppress(OSError):  # file systems without symbolic links do without
-        beside.symlink_to(os.path.relpath(run, outputs), target_is_directory=True)
-        beside.replace(link)
+        return
+    temporary = outputs / f".latest.{secrets.token_hex(4)}"
+    with contextlib.suppress(OSError):
+        temporary.symlink_to(os.path.relpath(run, outputs), target_is_directory=True)
+        temporary.replace(link)
 
 
-def check_working_folder() -> None:
-    """Raise a `UserError` where the folder that the shell stands in was removed meanwhile."""
+def validate_working_folder() -> None:
+    """Raise `UserError` if the working directory of the shell no longer exists."""
     try:
         Path.cwd()
     except OSError as error:
         raise UserError("the folder you are in no longer exists; `cd` to one that does.") from error
 
 
-def check_name(name: object) -> None:
-    """A run's name is one folder's name: no separators, no leading dot."""
+def validate_name(name: object) -> None:
+    """Raise `UserError` unless `name` can name a directory: no separators, no leading dot."""
     if not isinstance(name, (str, int, float)) or not re.fullmatch(r"[\w][\w.+-]{0,99}", str(name)):
         raise UserError(
-            f"{name!r} cannot name a folder: use letters, digits, '_', '-', '+' and '.', not first.", field="name"
+            f"{name!r} cannot name a folder. Use up to 100 letters, digits, '_', '-', '+' and '.', "
+            "and begin with a letter, a digit or '_'.",
+            field="name",
         )
 
 
-def check_writable(outputs: Path) -> None:
-    """Raise a `UserError` unless a folder can be made and a file written under `outputs`; leaves nothing behind."""
+def validate_writable(outputs: Path) -> None:
+    """Raise `UserError` unless a directory can be made and a file written under `outputs`. Nothing is left behind."""
     try:
-        there = next(folder for folder in [outputs, *outputs.parents] if folder.exists())
-        # the missing folders are tried out in one of our own, so that runs that start together never share one
-        with tempfile.TemporaryDirectory(dir=there, prefix=".") as own:
-            (Path(own) / outputs.relative_to(there)).mkdir(parents=True, exist_ok=True)
+        existing = next(folder for folder in [outputs, *outputs.parents] if folder.exists())
+        # the missing directories are made inside a temporary one, so that runs that start together never share one
+        with tempfile.TemporaryDirectory(dir=existing, prefix=".") as temporary:
+            (Path(temporary) / outputs.relative_to(existing)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot write to the folder {str(outputs)!r} ({error.strerror or error}). "
@@ -95,7 +113,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """The rename itself survives a power cut only once the folder is synced; not every file system can."""
+    """Sync a directory, without which a rename may not survive a power cut; not every file system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

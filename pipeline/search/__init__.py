@@ -1,1 +1,4 @@
-"""Hyperparameter search: spaces, rounds from coarse to fine, the study that workers share, and what it comes to."""
+"""Hyperparameter search.
+
+`run.py` reads from top to bottom: plan, study, check of the configuration, rounds, comparison of the best two, results.
+"""

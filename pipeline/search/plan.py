@@ -1,4 +1,4 @@
-"""What is searched, from what was typed: the space, what all trials share, and the name and folder that follow."""
+"""The plan of a search, made from what was typed: the space, what all trials share, and where the search is kept."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from pipeline.config.plain import to_dict
+from pipeline.config.compose import compose_config
+from pipeline.config.override_keys import override_key
+from pipeline.config.overrides import parse_overrides
+from pipeline.config.to_dict import to_dict
 from pipeline.runs.json_files import command_line, config_dir_flag, config_hash
-from pipeline.search.records import Parameter
-from pipeline.search.settings import SearchSettings
-from pipeline.search.space.space import parameters
+from pipeline.search.records import Parameter, Round
+from pipeline.search.settings import SearchSettings, read_settings
+from pipeline.search.space.space import parse_space
 from pipeline.search.space.trial_configs import TrialConfigs
 
+JOURNAL = "journal.log"
+"""The storage of a search, in its directory, unless `search.storage` names another."""
 SEARCH_ONLY_KEYS = ("search", "hydra", "verbose", "outputs", "name", "resume")
-"""Keys that say how the search is run, or where, and nothing about a trial."""
+"""Keys that say how or where the search runs, and nothing about a trial."""
 MULTIRUN = "hydra.mode=MULTIRUN"
-"""What Hydra makes of --multirun, which a search implies."""
+"""The override that Hydra makes of --multirun, which a search implies."""
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchPlan:
-    """Everything that a process needs to work on a search; kept in the storage, so that jobs need nothing else."""
+class SearchRequest:
+    """A search as it was typed. It is stored in the study, so that a launcher's job needs nothing else."""
 
     typed: tuple[str, ...]
-    """All overrides but the sweeps, those of the search included."""
+    """All overrides without sweeps, those of the search included."""
     sweeps: tuple[str, ...]
     config_dir: str | None
     directory: str = ""
@@ -40,45 +43,94 @@ class SearchPlan:
 
     @property
     def base(self) -> tuple[str, ...]:
-        """What all trials share."""
-        return tuple(word for word in self.typed if _key(word).split(".")[0].split("/")[0] not in SEARCH_ONLY_KEYS)
+        """The overrides that all trials share."""
+        return tuple(
+            override for override in self.typed if _top_level_key(override_key(override)) not in SEARCH_ONLY_KEYS
+        )
 
     def command(self, hydra: Sequence[str] = ()) -> str:
-        """That starts the search again, or goes on; `hydra`: overrides of Hydra's own configuration."""
-        own = [word for word in hydra if word != MULTIRUN]
-        return command_line([*config_dir_flag(self.config_dir), *own, *self.typed, *self.sweeps])
+        """Return the command that starts or resumes the search; `hydra` are overrides of Hydra's own configuration."""
+        hydra = [override for override in hydra if override != MULTIRUN]
+        return command_line([*config_dir_flag(self.config_dir), *hydra, *self.typed, *self.sweeps])
 
 
-def plan_from_dict(noted: Mapping[str, Any]) -> SearchPlan:
-    """As it was kept in the storage, where tuples are lists."""
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()}
-    return SearchPlan(**fields)
+@dataclasses.dataclass(frozen=True)
+class SearchPlan:
+    """Everything that a process needs to work on a search."""
+
+    request: SearchRequest
+    settings: SearchSettings
+    trial_configs: TrialConfigs
+    first_round: Round
+    study_name: str
+    command: str
+    """The command that starts or resumes the search."""
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.request.directory)
+
+    @property
+    def storage_address(self) -> str:
+        """The path of the journal file, or the URL of the database."""
+        return self.settings.storage or str(self.directory / JOURNAL)
 
 
-def make_plan(
-    config: DictConfig, arguments: Sequence[str], settings: SearchSettings
-) -> tuple[SearchPlan, TrialConfigs, tuple[Parameter, ...]]:
-    """What is searched; every mistake in it is a `UserError`."""
-    words = parse_overrides(arguments)
-    if not any(o.is_sweep_override() for o in words):
-        words += parse_overrides(settings.space)
-    space = parameters(words)
-    typed = tuple(str(o.input_line) for o in words if not o.is_sweep_override())
-    sweeps = tuple(str(o.input_line) for o in words if o.is_sweep_override())
-    folders = [s.path for s in config.hydra.runtime.config_sources if s.provider == "command-line"]
-    plan = SearchPlan(typed, sweeps, next(iter(folders), None))
-    configurations = TrialConfigs(plan.base, space, config_dir=plan.config_dir)
-    neutral = configurations.base_config
-    configurations.validate()
-    decisive = [config_hash(to_dict(neutral)), [dataclasses.asdict(p) for p in space], settings.fingerprint_fields()]
-    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+def request_from_dict(stored: Mapping[str, Any]) -> SearchRequest:
+    """Return the request as it was stored; JSON turned its tuples into lists."""
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return SearchRequest(**fields)
+
+
+def make_plan(config: DictConfig, arguments: Sequence[str]) -> SearchPlan:
+    """Plan the search of the overrides `arguments`. Raise `UserError` for any mistake in them."""
+    settings = read_settings(to_dict(config.search))
+    overrides = parse_overrides(arguments)
+    if not any(o.is_sweep_override() for o in overrides):
+        overrides += parse_overrides(settings.space)
+    space = parse_space(overrides)
+    config_dirs = [s.path for s in config.hydra.runtime.config_sources if s.provider == "command-line"]
+    request = SearchRequest(
+        typed=tuple(str(o.input_line) for o in overrides if not o.is_sweep_override()),
+        sweeps=tuple(str(o.input_line) for o in overrides if o.is_sweep_override()),
+        config_dir=next(iter(config_dirs), None),
+    )
+    trial_configs = TrialConfigs(request.base, space, config_dir=request.config_dir)
+    fingerprint = _fingerprint(trial_configs, space, settings)  # raises errors of the configuration without a trial
+    trial_configs.validate()
     directory = Path(str(config.outputs)) / str(config.name) / f"search_{fingerprint}"
-    return dataclasses.replace(plan, fingerprint=fingerprint, directory=str(directory.resolve())), configurations, space
+    request = dataclasses.replace(request, fingerprint=fingerprint, directory=str(directory.resolve()))
+    return SearchPlan(
+        request=request,
+        settings=settings,
+        trial_configs=trial_configs,
+        first_round=Round(settings.rounds[0].name, space, settings.rounds[0].trials, settings.rounds[0].epochs),
+        study_name=settings.study or f"{config.name}-{fingerprint}",
+        command=request.command(config.hydra.overrides.hydra),
+    )
 
 
-def parse_overrides(words: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(words))
+def restore_plan(request: SearchRequest, first_round: Round, *, storage: str, study_name: str) -> SearchPlan:
+    """Return the plan of a search that another process has begun, from what it stored."""
+    config = compose_config(request.typed, config_dir=request.config_dir)
+    settings = dataclasses.replace(read_settings(to_dict(config.search)), storage=storage, study=study_name)
+    space = parse_space(parse_overrides(request.sweeps))
+    return SearchPlan(
+        request=request,
+        settings=settings,
+        trial_configs=TrialConfigs(request.base, space, config_dir=request.config_dir),
+        first_round=first_round,
+        study_name=study_name,
+        command=request.command(),
+    )
 
 
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
+def _fingerprint(trial_configs: TrialConfigs, space: Sequence[Parameter], settings: SearchSettings) -> str:
+    """Return ten hexadecimal digits that differ between searches with different trials."""
+    base_hash = config_hash(to_dict(trial_configs.base_config))
+    content = [base_hash, [dataclasses.asdict(p) for p in space], settings.fingerprint_fields()]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _top_level_key(key: str) -> str:
+    return key.split(".")[0].split("/")[0]

@@ -1,7 +1,7 @@
-"""A search as plain data: its parameters, rounds and trials, and search.json, in which it is kept.
+"""A search as plain data: its parameters, rounds and trials, and search.json, the file that holds them.
 
-Positions: every parameter's range is seen as 0 .. 1, in log space where it is sampled in log space, so that rules about
-edges, gaps and good regions need to know no units.
+The position of a value in its parameter's range is a number from 0 to 1, in log space where the parameter is sampled in
+log space. Rules about edges, gaps and good regions work on positions, so they need no units.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pipeline.runs.json_files import command_line, decode_nonfinite, to_json
 from pipeline.runs.paths import write_text
 
 SCHEMA = 1
-FILE = "search.json"
+SEARCH_JSON = "search.json"
 
 Value = float | int | str | bool | None
-"""Of a parameter. Choices that are lists or dictionaries are the text that was typed."""
+"""A value of a parameter. A choice that is a list or a dictionary is the text that was typed."""
 
 COMPLETE, BROKEN, PRUNED, CRASHED, KILLED = "complete", "broken", "pruned", "crashed", "killed"
 RUNNING, WAITING = "running", "waiting"
@@ -30,31 +30,34 @@ FINISHED = (COMPLETE, BROKEN, PRUNED, CRASHED, KILLED)
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter's range in one round."""
+    """The range of one parameter in one round."""
 
     key: str
-    """As typed, without `+`."""
+    """The key as typed, without `+`."""
     kind: str
     """`float`, `int` or `choice`."""
     low: float = 0.0
     high: float = 0.0
     log: bool = False
     step: float | None = None
-    """Of a range of numbers; None: any number between (int: any whole one)."""
+    """Distance between neighbouring values; None: any number in the range (for `int`: any whole number)."""
     choices: tuple[Value, ...] = ()
     sign: str = ""
-    """`+` or `++` where it was typed."""
+    """`+` or `++` if it was typed before the key."""
 
     def to_unit(self, value: Value) -> float:
-        """Where `value` lies in the range: 0 at `low`, 1 at `high`, beyond them outside; of a choice, its place."""
+        """Return the position of `value` in the range: 0 at `low`, 1 at `high`, outside [0, 1] beyond them.
+
+        The position of a choice is its index divided by that of the last choice.
+        """
         if self.kind == "choice":
             return self.choices.index(value) / max(1, len(self.choices) - 1)
         assert isinstance(value, (int, float))
-        low, high, at = (self._scale(x) for x in (self.low, self.high, value))
-        return (at - low) / (high - low) if high > low else 0.5
+        low, high, scaled = (self._scale(x) for x in (self.low, self.high, value))
+        return (scaled - low) / (high - low) if high > low else 0.5
 
     def from_unit(self, position: float) -> float:
-        """The value at a position, the inverse of `position`; whole for a parameter of whole numbers."""
+        """Return the value at `position`, the inverse of `to_unit`; rounded for a parameter of whole numbers."""
         low, high = self._scale(self.low), self._scale(self.high)
         value = low + position * (high - low)
         value = math.exp(value) if self.log else value
@@ -66,25 +69,25 @@ class Parameter:
 
 @dataclass(frozen=True)
 class RangeChange:
-    """How a parameter's range came out of the round before."""
+    """The change of one parameter's range from the previous round."""
 
     key: str
     kind: str
-    """`narrowed`, `widened`, `kept`, or `dropped`: none of the good trials has it."""
+    """`narrowed`, `widened`, `kept`, or `dropped` (none of the good trials has the parameter)."""
     edge: str
-    """`low`, `high` or empty: the edge at which the good trials lay."""
+    """The edge of the range at which the good trials lay: `low`, `high` or empty."""
     message: str
 
 
 @dataclass(frozen=True)
 class Round:
-    """One pass of random trials over ranges. Widening inserts a further round of the same name."""
+    """A part of a search with fixed ranges. Widening inserts a further round of the same name."""
 
     name: str
-    """`coarse`, `fine`: the option of `search=`."""
+    """The option of `search=`: `coarse` or `fine`."""
     parameters: tuple[Parameter, ...]
     trials: int
-    """How many are to be run, for each sampler that is compared."""
+    """Number of trials of each sampler."""
     epochs: int
     moves: tuple[RangeChange, ...] = ()
 
@@ -94,21 +97,22 @@ class Trial:
     """One trial, finished or not."""
 
     number: int
-    """Of the search, from 0, over all rounds."""
+    """Number in the search, from 0, counted over all rounds."""
     round: int
+    """Index of the round."""
     params: dict[str, Value]
     overrides: tuple[str, ...]
-    """To be appended to the search's base overrides: they give this trial as a run of its own."""
+    """The overrides that, appended to the base overrides of the search, repeat the trial as a run of its own."""
     state: str
-    """complete, broken (the cost exploded or is NaN), pruned, crashed, killed, running or waiting."""
+    """complete, broken (the cost exploded or is not finite), pruned, crashed, killed, running or waiting."""
     reason: str = ""
-    """Why it is not complete, in a few words."""
+    """The reason for which the trial is not complete."""
     score: float | None = None
-    """`Search.metric` on the validation split; null where there is none."""
+    """`Search.metric` on the validation split; None if there is none."""
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     directory: str = ""
-    """Relative to the search's directory; empty if it left none."""
+    """Directory relative to that of the search; empty if the trial wrote none."""
     scores: list[float] = dataclasses.field(default_factory=list)
     """The score after each epoch."""
     seed: int = 0
@@ -118,10 +122,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """All of a search, as far as it is."""
+    """The state of a whole search."""
 
     name: str
-    """Of its Optuna studies, without the round."""
+    """Name of its Optuna studies, without the number of the round."""
     directory: str
     command: str
     base: tuple[str, ...]
@@ -131,7 +135,7 @@ class Search:
     metric: str
     """`val_accuracy` or `val_loss`."""
     examples: int
-    """In the validation split: how far accuracies can be trusted."""
+    """Size of the validation split, which limits the precision of an accuracy."""
     seed: int
     storage: str
     rounds: tuple[Round, ...] = ()
@@ -139,60 +143,64 @@ class Search:
     finished: bool = False
 
     def command_for(self, recipe: str) -> str:
-        """The command that trains by a recipe of this search, whose options may lie in a folder of the user's."""
-        flags = [word for word in shlex.split(self.command) if word.startswith("--config-dir=")]
+        """Return the command that trains with `recipe`, with the directory of options that the search used."""
+        flags = [arg for arg in shlex.split(self.command) if arg.startswith("--config-dir=")]
         return command_line([*flags, f"experiment={recipe}"])
 
-    def ranking(self, round: int | None = None) -> list[Trial]:
-        """Complete trials (of one round), the best first."""
-        chosen = [trial for trial in self.trials if round is None or trial.round == round]
-        return ranked(chosen, direction=self.direction, examples=self.examples)
+    def ranking(self) -> list[Trial]:
+        """Return the complete trials, the best first."""
+        return rank_trials(list(self.trials), direction=self.direction, examples=self.examples)
 
 
-def ranked(trials: list[Trial], *, direction: str, examples: int) -> list[Trial]:
-    """Complete trials, the best first. Accuracies within one standard error of the highest are equal, and the loss on
-    the validation split decides between them: on 250 images an accuracy of 0.9 is uncertain by 0.02."""
+def rank_trials(trials: list[Trial], *, direction: str, examples: int) -> list[Trial]:
+    """Return the complete trials, the best first.
+
+    Accuracies within one standard error of the highest count as equal, since on 250 images an accuracy of 0.9 is
+    uncertain by 0.02. The loss on the validation split decides between them.
+    """
     complete = [trial for trial in trials if trial.state == COMPLETE and trial.score is not None]
     if direction == "minimize" or not complete:
         return sorted(complete, key=lambda trial: (trial.score, trial.number))
     highest = max(trial.score or 0.0 for trial in complete)
-    inside = 0 < highest < 1 and examples > 0
-    enough = highest - math.sqrt(highest * (1 - highest) / examples) if inside else highest
+    has_error = 0 < highest < 1 and examples > 0
+    threshold = highest - math.sqrt(highest * (1 - highest) / examples) if has_error else highest
 
     def order(trial: Trial) -> tuple[float, float, int]:
         score = trial.score or 0.0
         loss = trial.metrics.get("val_loss", math.inf)
-        return (-min(score, enough), loss if score >= enough else -score, trial.number)
+        return (-min(score, threshold), loss if score >= threshold else -score, trial.number)
 
     return sorted(complete, key=order)
 
 
 def write_search(search: Search) -> None:
-    """search.json, whole, into the search's directory."""
+    """Write search.json into the directory of the search, in one move."""
     content = {"schema": SCHEMA} | dataclasses.asdict(search)
-    write_text(Path(search.directory) / FILE, to_json(content, indent=1) + "\n")
+    write_text(Path(search.directory) / SEARCH_JSON, to_json(content, indent=1) + "\n")
 
 
 def read_search(directory: Path) -> Search:
-    """The search whose directory it is; raises `OSError` or `ValueError` where there is none that can be read."""
-    content = json.loads((directory / FILE).read_text())
+    """Read search.json. Raise `OSError` or `ValueError` if there is none that can be read."""
+    content = json.loads((directory / SEARCH_JSON).read_text())
     if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
-        raise ValueError(f"{directory / FILE} is no search of schema {SCHEMA}")
-    rounds = tuple(round_from(fields) for fields in content.pop("rounds"))
-    trials = tuple(_trial(fields) for fields in content.pop("trials"))
+        raise ValueError(f"{directory / SEARCH_JSON} is not a search of schema {SCHEMA}")
+    rounds = tuple(round_from_dict(fields) for fields in content.pop("rounds"))
+    trials = tuple(_trial_from_dict(fields) for fields in content.pop("trials"))
     content["base"] = tuple(content["base"])
     return Search(**content | {"directory": str(directory)}, rounds=rounds, trials=trials)
 
 
-def round_to(round: Round) -> dict[str, Any]:
-    return dataclasses.asdict(round)
+def round_to_dict(search_round: Round) -> dict[str, Any]:
+    """Return the round as JSON data."""
+    return dataclasses.asdict(search_round)
 
 
-def round_from(fields: dict[str, Any]) -> Round:
+def round_from_dict(fields: dict[str, Any]) -> Round:
+    """Return the round that `round_to_dict` wrote."""
     parameters = tuple(Parameter(**p | {"choices": tuple(p["choices"])}) for p in fields["parameters"])
     return Round(**fields | {"parameters": parameters, "moves": tuple(RangeChange(**move) for move in fields["moves"])})
 
 
-def _trial(fields: dict[str, Any]) -> Trial:
+def _trial_from_dict(fields: dict[str, Any]) -> Trial:
     numbers = {key: decode_nonfinite(fields[key]) for key in ("score", "metrics", "scores")}
     return Trial(**fields | numbers | {"overrides": tuple(fields["overrides"])})

@@ -1,100 +1,124 @@
-"""The two ways into a search: the program that was typed, and the job that a launcher started for it."""
+"""A search from what was typed to its results.
+
+`run_search` is the program: plan, study, check of the configuration, rounds, comparison of the best two, results.
+`join_search` is the job of a launcher, which runs trials of a search that a program has begun.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import sys
+import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from pipeline.config.compose import compose_config
-from pipeline.config.plain import to_dict
-from pipeline.errors import CRASHED, FAILED, PASSED, USER_ERROR, Interrupted, UserError
-from pipeline.search.plan import make_plan, parse_overrides, plan_from_dict
-from pipeline.search.records import BROKEN, Round, round_from
-from pipeline.search.report.terminal import NullReporter
-from pipeline.search.session import Launch, SearchSession
-from pipeline.search.settings import SearchSettings, read_settings
-from pipeline.search.space.sampling import presample
-from pipeline.search.space.space import parameters
-from pipeline.search.space.trial_configs import TrialConfigs
-from pipeline.search.study.storage import open_storage
-from pipeline.search.workers.pool import kill_forkserver
-from pipeline.search.workers.scheduler import FailFast
+from pipeline.errors import FAILED, PASSED, UserError
+from pipeline.runs.paths import update_latest_link
+from pipeline.search.early_end import exit_code_of_early_end, saved_at_any_end
+from pipeline.search.plan import SearchPlan, make_plan
+from pipeline.search.records import Round, write_search
+from pipeline.search.report.dry_run import print_trials
+from pipeline.search.report.reporter import NullReporter
+from pipeline.search.report.terminal import SearchTerminal
+from pipeline.search.results.analysis import find_gaps
+from pipeline.search.results.compare_best import compare_best_two
+from pipeline.search.results.files import write_results
+from pipeline.search.results.snapshot import take_snapshot
+from pipeline.search.settings import threads_per_worker, worker_count
+from pipeline.search.space.refine import next_round
+from pipeline.search.study.heartbeat import WorkerIdentity
+from pipeline.search.study.ownership import delete_study, join_stored_study, open_or_join_study
+from pipeline.search.study.search_study import SearchStudy
+from pipeline.search.workers.launch import Launch, run_launched_rounds
+from pipeline.search.workers.pool import WorkerPool
+from pipeline.search.workers.retrain import retrain
+from pipeline.search.workers.sanity_check import check_configuration
+from pipeline.search.workers.scheduler import TrialScheduler
+from pipeline.workflow.interrupt import InterruptHandler
 
 
-def search(config: DictConfig, arguments: Sequence[str], *, launch: Launch) -> int:
-    """Run the search that was typed; returns the exit code. `launch` starts jobs with the configured launcher."""
-    with _told() as ended:
-        settings = read_settings(to_dict(config.search))
-        plan, configurations, space = make_plan(config, arguments, settings)
-        stretch = settings.rounds[0]
-        first = Round(stretch.name, space, stretch.trials, stretch.epochs)
-        if settings.dry_run:
-            _list(first, settings, configurations)
-        else:
-            run = SearchSession(config, settings, plan, configurations, first)
-            basic = str(config.hydra.launcher._target_).endswith(".BasicLauncher")
-            ended.code = run.run(None if basic else launch)
-    return ended.code
+@exit_code_of_early_end
+def run_search(config: DictConfig, arguments: Sequence[str], *, launch: Launch) -> int:
+    """Run the search of the overrides `arguments`, and return the exit code.
+
+    `launch` runs jobs with the configured launcher of Hydra. With its basic launcher, the workers of this process run
+    the trials.
+    """
+    plan = make_plan(config, arguments)
+    if plan.settings.dry_run:
+        print_trials(plan)
+        return PASSED
+    is_new = not plan.directory.exists()
+    study = open_or_join_study(plan, WorkerIdentity())
+    uses_launcher = not str(config.hydra.launcher._target_).endswith(".BasicLauncher")
+    n_workers = worker_count(plan.settings)
+    interrupt = InterruptHandler()
+    with interrupt.installed(), _open_pool(plan, 1 if uses_launcher else n_workers) as pool:
+        try:
+            examples = check_configuration(plan, study, pool)
+        except UserError:
+            if is_new:
+                delete_study(study, plan)
+            raise
+        if examples is None:
+            return FAILED
+        reporter = SearchTerminal(
+            metric=plan.settings.metric, direction=plan.settings.direction, verbose=int(config.verbose)
+        )
+        reporter.print(f"{plan.study_name}  {os.path.relpath(plan.directory)}", style="dim")
+        update_latest_link(plan.directory, Path(str(config.outputs)).resolve())
+        with saved_at_any_end(plan, study, reporter, examples) as save:
+            if uses_launcher:
+                run_launched_rounds(plan, study, launch, n_jobs=n_workers)
+            else:
+                _run_rounds(plan, study, TrialScheduler(plan, pool, reporter, interrupt, save), examples)
+        return _write_results(plan, study, pool, reporter, examples)
 
 
-def work(config: DictConfig) -> int:
-    """The part of a launcher's job: join the study that `search.storage` and `search.study` name, until it is done."""
-    with _told() as ended:
-        wish = config.search
-        storage = open_storage(wish.storage, Path())
-        noted = storage.get_study_user_attrs(storage.get_study_id_from_name(f"{wish.study}.0"))
-        plan = plan_from_dict(noted["plan"])
-        joined = compose_config(plan.typed, config_dir=plan.config_dir)
-        settings = dataclasses.replace(read_settings(to_dict(joined.search)), storage=wish.storage, study=wish.study)
-        space = parameters(parse_overrides(plan.sweeps))
-        configurations = TrialConfigs(plan.base, space, config_dir=plan.config_dir)
-        first = round_from(noted["round"])
-        run = SearchSession(joined, settings, plan, configurations, first)
-        run.storage = storage
-        run.run_as_worker(noted["examples"], NullReporter())
-    return ended.code
+@exit_code_of_early_end
+def join_search(config: DictConfig) -> int:
+    """Run trials of the search that `search.storage` and `search.study` name until none is left."""
+    plan, study = join_stored_study(config.search.storage, config.search.study, WorkerIdentity())
+    examples = study.stored_examples()
+    assert examples is not None, "a job starts after the check of the configuration"
+    interrupt = InterruptHandler()
+    with interrupt.installed(), _open_pool(plan, 1) as pool:
+        scheduler = TrialScheduler(plan, pool, NullReporter(), interrupt, save=lambda: None)
+        _run_rounds(plan, study, scheduler, examples)
+    return PASSED
 
 
-@dataclasses.dataclass
-class _Ended:
-    code: int = PASSED
+def _run_rounds(plan: SearchPlan, study: SearchStudy, scheduler: TrialScheduler, examples: int) -> None:
+    search_round: Round | None = plan.first_round
+    while search_round is not None:
+        scheduler.run_round(study.open_round(search_round))
+        rounds = [round_study.round for round_study in study.rounds]
+        search_round = next_round(rounds, study.trials(), plan.settings, examples=examples)
+
+
+def _write_results(
+    plan: SearchPlan, study: SearchStudy, pool: WorkerPool, reporter: SearchTerminal, examples: int
+) -> int:
+    search = take_snapshot(plan, study, examples=examples, finished=True)
+    write_search(search)
+    reporter.print_ranking(search)
+    reporter.print_gaps([gap for gap in find_gaps(search) if gap.round == len(search.rounds) - 1])
+    seeds, n_best = plan.settings.retrain_seeds, min(2, len(search.ranking()))
+    comparison = None
+    try:
+        if seeds and n_best:
+            reporter.print(f"Training the best trials again: {n_best * seeds} trainings with other seeds", style="dim")
+            comparison = compare_best_two(search, functools.partial(retrain, plan, search, pool), seeds=seeds)
+            reporter.print(comparison.sentence if comparison else "")
+    finally:
+        write_results(search, comparison)
+    return PASSED if any(trial.score is not None for trial in search.trials) else FAILED
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[_Ended]:
-    """What ends a search early, as one line and an exit code."""
-    ended = _Ended()
-    try:
-        yield ended
-    except UserError as error:
-        kill_forkserver()
-        print(f"error: {error}", file=sys.stderr)
-        ended.code = USER_ERROR
-    except FailFast as end:
-        print(f"ended at the first trial that broke (search.fail_fast): {end}", file=sys.stderr)
-        ended.code = FAILED if end.state == BROKEN else CRASHED
-    except (Interrupted, KeyboardInterrupt) as stop:
-        print("stopped; the same command goes on", file=sys.stderr)
-        ended.code = 128 + (stop.signal if isinstance(stop, Interrupted) else 2)
-
-
-def _list(first: Round, settings: SearchSettings, configurations: TrialConfigs) -> None:
-    """The trials of the first round, one a line, as they would be typed."""
-    for sampler in settings.samplers(0):
-        planned = presample(
-            sampler,
-            first.parameters,
-            first.trials,
-            seed=settings.seed,
-            round=0,
-            applying=configurations.active_parameters,
-        )
-        if planned is None:
-            print(f"# {sampler}: {first.trials} trials, each chosen when the scores of those before are known")
-        for params in planned or []:
-            print(" ".join(configurations.overrides(first, params)))
+def _open_pool(plan: SearchPlan, n: int) -> Iterator[WorkerPool]:
+    threads = threads_per_worker(plan.settings, worker_count(plan.settings))
+    with contextlib.closing(WorkerPool(n, threads=threads)) as pool:
+        yield pool

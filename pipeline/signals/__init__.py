@@ -1,9 +1,6 @@
-"""What is measured: numbers only, one probe a file. What they mean is judged in `pipeline.checks`.
+"""Measurements of data and networks: numbers only, one probe a file. `pipeline.checks` judges them.
 
-Here networks are `nn.Module`s and images are tensors; nothing is known of this project's data or models.
+Here networks are `nn.Module`s and images are tensors; this room imports neither the data nor the models of the project.
+
+Nothing is imported on this level: `schema`, the list of all keys, must not cost an import of torch.
 """
-
-from pipeline.signals.layer_graph import layer_graph_signals
-from pipeline.signals.recorder import LAST_PROBE, Recorder, RecorderConfig, StepProbe
-
-__all__ = ["LAST_PROBE", "Recorder", "RecorderConfig", "StepProbe", "layer_graph_signals"]

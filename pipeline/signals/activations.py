@@ -1,4 +1,4 @@
-"""What the activations of a forward pass look like: per layer, over a batch, and per unit, over several."""
+"""Statistics of the activations of a forward pass: per layer over a batch, and per unit over several batches."""
 
 from __future__ import annotations
 
@@ -11,122 +11,129 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.signals.aten_ops import ACTIVATIONS, BOUNDED, RELU_LIKE, OperationTracer, tensors, unique_namer
-
-SATURATION_MARGIN = 0.02
-"""Saturated: within this share of the function's range from one of its bounds. tanh' is 0.08 there, sigmoid' 0.02."""
+from pipeline.signals.activation_statistics import STATISTICS, compute_statistics, never_active, unit_axis
+from pipeline.signals.aten_ops import BOUNDED, RELU_LIKE, OperationTracer, activation_kind, unique_namer
 
 MAX_VALUES = 2**16
-"""Of one layer that are looked at in a sampled step: enough for a percent, cheap beside the step."""
+"""Values of one layer that are measured in a sampled step: enough for a percent, and cheap beside the step."""
 
-STATISTICS = ("mean", "std", "unit_std", "zero", "saturated", "positive")
-SATURATED = STATISTICS.index("saturated")
+ModuleNames = Mapping[nn.Module, tuple[str, str]]
+"""Modules whose output is that of an activation -> the name and the kind of the activation."""
 
 
 @dataclass
 class Layer:
-    """One activation of the network; `dead` (units,) is true for units that were 0 for every example so far."""
+    """Measurements of one activation of the network.
+
+    `statistics` (6,) are those of the latest pass (`compute_statistics`). `dead` (units,) is true for units that were 0
+    for every example of all passes; None for kinds that cannot die.
+    """
 
     name: str
     kind: str
     units: int
-    numbers: Tensor
-    """Of the latest pass, in the order of `NUMBERS`; NaN where a number has no meaning."""
+    statistics: Tensor
     dead: Tensor | None
 
 
-Known = Mapping[nn.Module, tuple[str, str]]
-"""Modules whose output is that of an activation -> what it is called, its kind."""
-
-
 class Activations(OperationTracer):
-    """Summarizes the output of every activation as it is computed. `limit`: most values looked at per layer; None: all.
-    With `silent_only` just what passes no gradient is told, `dead` and `saturated`, in a third to a tenth of the time;
-    the other numbers are NaN.
+    """Measures the output of every activation as it is computed.
 
-    Watching every operation costs 0.35 ms a pass of a small MLP, hooks on modules nearly nothing. So the first pass
-    watches, and where it finds (`known`) that each activation is what some module gives, later ones may go by hooks.
+    `limit` is the largest number of values that are measured per layer; None stands for all. With `silent_only` just
+    `dead` and `saturated` are measured, which show where no gradient passes; this takes a third to a tenth of the time,
+    and the other statistics are NaN.
 
-    Of a layer with outputs a (N, units, ...), over the values looked at:
-    `mean`, `std` = root of mean (a - mean)^2; `unit_std` = root of the mean over units of the variance of that unit
-    over examples and positions: the part of `std` that depends on the input; `zero`, `positive`: shares of values that
-    are 0, above 0; `saturated`: share of values near a bound.
+    Tracing every operation costs 0.35 ms a pass of a small MLP, hooks on modules nearly nothing. So the first pass
+    traces operations. If every activation was the output of some module, `activation_modules()` returns these modules,
+    and an object that is built with them as `modules` uses hooks.
     """
 
-    def __init__(self, *, limit: int | None = MAX_VALUES, known: Known | None = None, silent_only: bool = False):
+    def __init__(
+        self, *, limit: int | None = MAX_VALUES, modules: ModuleNames | None = None, silent_only: bool = False
+    ):
         super().__init__()
         self.limit, self.silent_only = limit, silent_only
         self.layers: dict[str, Layer] = {}
         self._unique: Callable[[str], str] = unique_namer()
-        self._given = known
-        self._found: dict[nn.Module, tuple[str, str]] = {}
-        self._elsewhere = False  # an activation that no module stands for
-        # of the latest activation: the module that runs, what it is called and its kind, where its output lies
+        self._hooked_modules = modules
+        self._found_modules: dict[nn.Module, tuple[str, str]] = {}
+        self._is_outside_modules = False  # an activation is not the output of a module
+        # of the latest activation: the name of the running module, (name, kind), the address of its output
         self._latest: tuple[str, tuple[str, str], int] | None = None
 
     @contextmanager
     def trace(self, network: nn.Module) -> Iterator[None]:
-        if self._given is None:
+        """Measure the activations of the forward passes of `network` inside the context."""
+        if self._hooked_modules is None:
             with super().trace(network):
                 yield
             return
-        hooks = [m.register_forward_hook(partial(self._hooked, *about)) for m, about in self._given.items()]
+        hooks = [m.register_forward_hook(partial(self._hook, *names)) for m, names in self._hooked_modules.items()]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def activation_modules(self) -> Known | None:
-        """What a later look at the same network may be given; None where a module's output is not its activation's."""
-        if self._given is not None:
-            return self._given
-        return None if self._elsewhere else self._found
+    def activation_modules(self) -> ModuleNames | None:
+        """Return the `modules` for later passes of the same network.
 
-    def _hooked(self, name: str, kind: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        self._note(name, kind, output.detach())
+        None means that an activation was not the output of a module, so that later passes have to be traced, too.
+        """
+        if self._hooked_modules is not None:
+            return self._hooked_modules
+        return None if self._is_outside_modules else self._found_modules
+
+    def _hook(self, name: str, kind: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self._measure(name, kind, output.detach())
 
     def on_module_exit(self, module: nn.Module, name: str, output: Any) -> None:
+        """Decide whether the output of `module` is the latest activation."""
         if self._latest is None:
             return
-        running, about, address = self._latest
+        running, names, address = self._latest
         if running == name and isinstance(output, Tensor) and output.data_ptr() == address:
-            self._found[module] = about
+            self._found_modules[module] = names
         else:
-            self._elsewhere = True
+            self._is_outside_modules = True
         self._latest = None
 
     def next_batch(self) -> None:
-        """Before each further pass of the same network, so that its layers get the same names."""
+        """Begin a further pass of the same network, so that its layers get the same names."""
         self._unique = unique_namer()
 
     def on_operation(self, operation: str, args: Sequence[Any], output: Any) -> None:
-        self._elsewhere |= self._latest is not None and operation != "detach"  # changed before its module ended
+        """Measure `output` if the operation is an activation."""
+        # an activation that is processed further before its module ends is not the output of that module
+        self._is_outside_modules |= self._latest is not None and operation != "detach"
         kind = activation_kind(operation, args, output)
         if kind is None:
             return
-        about = self.module or operation, kind
-        self._latest = self.module, about, output.data_ptr()
-        self._note(*about, output)
+        names = self.module or operation, kind
+        self._latest = self.module, names, output.data_ptr()
+        self._measure(*names, output)
 
-    def _note(self, module: str, kind: str, output: Tensor) -> None:
+    def _measure(self, module: str, kind: str, output: Tensor) -> None:
         name = self._unique(module)
         values = output if self.limit is None else output[: max(8, self.limit // max(1, output[0].numel()))]
         dead = None
         if kind in RELU_LIKE:
-            dead = _never_active(values)
+            dead = never_active(values)
             before = self.layers.get(name)
             if before is not None and before.dead is not None:
                 dead = dead & before.dead
-        numbers = _numbers(values.float(), kind, saturated_only=self.silent_only)
-        self.layers[name] = Layer(name, kind, values.shape[_unit_axis(values)], numbers, dead)
+        statistics = compute_statistics(values.float(), kind, saturated_only=self.silent_only)
+        self.layers[name] = Layer(name, kind, values.shape[unit_axis(values)], statistics, dead)
 
     def columns(self) -> dict[str, list[Any]]:
-        """Lists with one entry per layer: `name`, `kind`, `units`, each of `NUMBERS`, and `dead`; None: no meaning."""
+        """Return one list per key, with one entry per layer: `name`, `kind`, `units`, each of `STATISTICS`, and `dead`.
+
+        `dead` is the share of dead units. An entry is None where it has no meaning for the kind of activation.
+        """
         layers = list(self.layers.values())
         if not layers:
             return {key: [] for key in ("name", "kind", "units", *STATISTICS, "dead")}
-        rows = torch.stack([layer.numbers for layer in layers]).tolist()
+        rows = torch.stack([layer.statistics for layer in layers]).tolist()
         columns: dict[str, list[Any]] = {
             "name": [layer.name for layer in layers],
             "kind": [layer.kind for layer in layers],
@@ -139,46 +146,3 @@ class Activations(OperationTracer):
             ]
         columns["dead"] = [None if layer.dead is None else float(layer.dead.float().mean()) for layer in layers]
         return columns
-
-
-def activation_kind(operation: str, args: Sequence[Any], output: Any) -> str | None:
-    """Which activation an operation is, or None: ATen has one name for a rectifier and for other clamps."""
-    kind = ACTIVATIONS.get(operation) or ACTIVATIONS.get(operation.removesuffix("_"))
-    if kind is None or not isinstance(output, Tensor) or output.ndim < 2 or not output.is_floating_point():
-        return None
-    if kind == "relu" and operation.startswith(("clamp", "threshold")) and any(a not in (0, 0.0) for a in args[1:]):
-        return None
-    if kind == "maxout" and next(tensors(args)).ndim != output.ndim + 1:
-        return None
-    return kind
-
-
-def _unit_axis(values: Tensor) -> int:
-    """Channels, or the last axis of (N, T, D)."""
-    return 2 if values.ndim == 3 else 1
-
-
-def _never_active(values: Tensor) -> Tensor:
-    """(units,): whether a rectifier's outputs, none of them negative, are all 0. Then only is their sum 0, which unlike
-    their maximum is quick in any memory layout: 7 ms for 500 maps of 16 x 32 x 32, channels last, instead of 52."""
-    axes = [axis for axis in range(values.ndim) if axis != _unit_axis(values)]
-    return values.sum(axes) == 0
-
-
-def _numbers(values: Tensor, kind: str, *, saturated_only: bool) -> Tensor:
-    """(6,), in the order of `NUMBERS`."""
-    numbers = values.new_full((len(STATISTICS),), torch.nan)
-    if kind in BOUNDED:
-        low, high = BOUNDED[kind]
-        near = SATURATION_MARGIN * (high - low)
-        numbers[SATURATED] = ((values < low + near) | (values > high - near)).sum() / values.numel()
-    if saturated_only:
-        return numbers
-    rows = values.movedim(_unit_axis(values), 0).flatten(1)
-    unit_means = rows.mean(1, keepdim=True)
-    within = (rows - unit_means).square().mean()
-    mean = unit_means.mean()
-    between = (unit_means - mean).square().mean()
-    zero = (rows == 0).sum() / rows.numel()
-    positive = (rows > 0).sum() / rows.numel()
-    return torch.stack([mean, (within + between).sqrt(), within.sqrt(), zero, numbers[SATURATED], positive])

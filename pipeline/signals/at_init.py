@@ -1,4 +1,4 @@
-"""A network before training: its first output and loss, its first gradients, and a short fit.
+"""Measurements of a network before training: its first output and loss, its first gradients, and a short fit.
 
 A loss is any callable (logits (N, C), labels (N,)) -> scalar tensor, the mean over the batch, in nats.
 """
@@ -18,103 +18,122 @@ from pipeline.signals.activations import Activations
 from pipeline.signals.weights import Weights, gradient_columns
 
 CONFIDENT_LOGIT = 1000.0
-OTHER_CLASSES = 20
-"""Wrong classes that are asked about: every one of few, some of many."""
+MAX_WRONG_CLASSES = 20
+"""Wrong classes for which the loss is computed: all of few, some of many."""
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Loss (nats), mean and standard deviation of the logits about their mean over classes, before any step.
+    """Measure the loss of `inputs` (N, C, H, W) and `labels` (N,) before any step, in nats, and the logits.
 
-    Also what kind of loss it is: `doubled_loss_ratio`, the loss of the batch given twice over that of the batch (1 for
-    a mean, 2 for a sum), and `perfect_probability_loss`, that of outputs which are 1 for the right class and 0 for the
-    others (0 for a loss that takes probabilities), `wrong_probability_loss`, the mean over outputs that are so for each
-    other class (higher, where right answers pay), and `certain_loss`, the first at a thousand times the certainty (far
-    below zero where nothing bounds the loss).
+    `first_loss` is the loss, `logit_mean` the mean of the logits, `logit_std` their standard deviation about the mean
+    over classes of each example, `input_std` that of all input values. `output_log_probabilities` tells whether the
+    exponentials of every output row sum to one. `activations` are columns of statistics by layer. `nonfinite` names the
+    loss if it is not finite.
+
+    Four more numbers characterize the loss function. `doubled_loss_ratio` is the loss of the batch given twice over
+    that of the batch: 1 for a mean, 2 for a sum. `perfect_probability_loss` is the loss of outputs that are 1 for the
+    right class and 0 for the others: 0 for a loss that takes probabilities. `wrong_probability_loss` is the mean loss
+    of outputs that are 1 for one wrong class: higher, if the loss rewards right outputs. `certain_loss` is the loss of
+    perfect outputs times `CONFIDENT_LOGIT`: far below zero when nothing bounds the loss.
     """
     with torch.no_grad():
-        watch = Activations(limit=None)
-        with watch.trace(network):
+        tracer = Activations(limit=None)
+        with tracer.trace(network):
             logits = network(inputs).detach()
         value = loss(logits, labels)
-        twice = loss(logits.repeat(2, 1), labels.repeat(2))
-        classes = logits.shape[1]
-        right = nn.functional.one_hot(labels, classes).to(logits)
-        perfect, certain = loss(right, labels), loss(CONFIDENT_LOGIT * right, labels)
-        shifts = range(1, min(classes, OTHER_CLASSES + 1))
-        wrong = [float(loss(right.roll(k, 1), labels)) for k in shifts]
-        spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
-    numbers: dict[str, Any] = {
-        "first_loss": float(value),
+        doubled = loss(logits.repeat(2, 1), labels.repeat(2))
+        n_classes = logits.shape[1]
+        one_hot = nn.functional.one_hot(labels, n_classes).to(logits)
+        perfect, certain = loss(one_hot, labels), loss(CONFIDENT_LOGIT * one_hot, labels)
+        shifts = range(1, min(n_classes, MAX_WRONG_CLASSES + 1))
+        wrong = [float(loss(one_hot.roll(k, 1), labels)) for k in shifts]
+        logit_std = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
+    first = float(value)
+    return {
+        "first_loss": first,
         "logit_mean": float(logits.mean()),
-        "logit_std": float(spread),
+        "logit_std": float(logit_std),
+        "doubled_loss_ratio": float(doubled) / first if first else 1.0,
+        "perfect_probability_loss": float(perfect),
+        "certain_loss": float(certain),
+        "output_log_probabilities": bool((logits.float().logsumexp(1).abs() < 1e-3).all()),
+        "wrong_probability_loss": sum(wrong) / len(wrong),
+        "input_std": float(inputs.float().std(correction=0)),
+        "nonfinite": [] if math.isfinite(first) else ["the first loss"],
+        "activations": tracer.columns(),
     }
-    numbers["doubled_loss_ratio"] = float(twice) / float(value) if float(value) else 1.0
-    numbers |= {"perfect_probability_loss": float(perfect), "certain_loss": float(certain)}
-    numbers["output_log_probabilities"] = bool((logits.float().logsumexp(1).abs() < 1e-3).all())
-    numbers["wrong_probability_loss"] = sum(wrong) / len(wrong)
-    numbers["input_std"] = float(inputs.float().std(correction=0))
-    nonfinite = [] if math.isfinite(numbers["first_loss"]) else ["the first loss"]
-    return numbers | {"nonfinite": nonfinite, "activations": watch.columns()}
 
 
 def parameter_signals(network: nn.Module) -> dict[str, Any]:
-    """Names of parameters that are frozen, and lists of names that mean one and the same parameter."""
+    """Return the names of frozen parameters, lists of names that share one parameter, and the number of parameters."""
     names: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     return {
         "frozen_parameters": [name for name, p in network.named_parameters() if not p.requires_grad],
-        "shared_parameters": [same for same in names.values() if len(same) > 1],
+        "shared_parameters": [aliases for aliases in names.values() if len(aliases) > 1],
         "parameters": len(names),
     }
 
 
 def gradient_signals(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Which parameters get no gradient, which a non-finite one, and in which layers all units are alike."""
+    """Measure the gradients of one backward pass, and remove them again.
+
+    `zero_gradients` names the parameters without gradient, `symmetric_layers` the weights whose units are all alike,
+    `nonfinite` (absent if empty) the gradients that are not finite. `trainable_parameters` and `weight_layers` count
+    the parameters and weights that were examined; `gradients` are columns by weight.
+    """
     network.zero_grad()
     value = loss(network(inputs), labels)
     if value.requires_grad:  # an output that is detached reaches no parameter
         value.backward()
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    zero = [name for name, p in named if p.grad is None or not bool(p.grad.any())]
-    bad = [f"gradient of {name}" for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())]
     weights = [(name, p) for name, p in named if p.ndim >= 2 and len(p) > 1]
-    alike = [name for name, p in weights if _rows_alike(p.detach()) and (p.grad is None or _rows_alike(p.grad))]
     result: dict[str, Any] = {
-        "zero_gradients": zero,
+        "zero_gradients": [name for name, p in named if p.grad is None or not bool(p.grad.any())],
         "trainable_parameters": len(named),
-        "symmetric_layers": alike,
+        "symmetric_layers": [
+            name for name, p in weights if _has_equal_rows(p.detach()) and (p.grad is None or _has_equal_rows(p.grad))
+        ],
         "weight_layers": len(weights),
         "gradients": gradient_columns(network),
     }
+    nonfinite = [f"gradient of {name}" for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())]
     network.zero_grad()
-    return result | ({"nonfinite": bad} if bad else {})
+    return result | ({"nonfinite": nonfinite} if nonfinite else {})
 
 
 def update_direction(
     network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor, optimizer: Callable[..., Optimizer]
 ) -> dict[str, Any]:
-    """`update_direction`: cosine between the gradient and the optimizer's first update without decay. It is -1 for
-    gradient descent, negative for every method that descends. Changes the network."""
+    """Return `update_direction`: the cosine between the gradient and the first update of `optimizer` without decay.
+
+    It is -1 for gradient descent, and negative for every method that descends; absent where it is not defined. The
+    weights of `network` are changed.
+    """
     weights = Weights.from_network(network)
     network.zero_grad()
     value = loss(network(inputs), labels)
     if not value.requires_grad or not weights.names:
         return {}
     value.backward()
-    steepest, before = weights.gradients(), [value.clone() for value in weights.values()]
+    gradients, before = weights.gradients(), [value.clone() for value in weights.values()]
     optimizer(list(weights.tensors)).step()
     updates = torch._foreach_sub(weights.values(), before)
-    dot = torch.stack([product.sum() for product in torch._foreach_mul(steepest, updates)]).sum()
-    sizes = [torch.stack(torch._foreach_norm(some)).norm() for some in (steepest, updates)]
-    scale = float(sizes[0] * sizes[1])
+    dot = torch.stack([product.sum() for product in torch._foreach_mul(gradients, updates)]).sum()
+    gradient_norm, update_norm = (torch.stack(torch._foreach_norm(tensors)).norm() for tensors in (gradients, updates))
+    scale = float(gradient_norm * update_norm)
     return {"update_direction": float(dot) / scale} if scale > 0 and math.isfinite(scale) else {}
 
 
 def batch_leak(network: nn.Module, per_example: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-    """How many other examples the loss of the first one depends on, in evaluation mode: batchnorm mixes by intent."""
+    """Measure on how many other examples the loss of the first one depends.
+
+    The network is in evaluation mode, since batch norm mixes examples by design; its mode is restored.
+    `leaking_examples` of `leak_examples` others have an input gradient, of at most `leak_gradient` in absolute value.
+    """
     was_training = network.training
     network.eval()
     inputs = inputs.detach().clone().requires_grad_()
@@ -138,9 +157,11 @@ def short_fit(
     network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor, *, steps: int, lr: float,
     seed: Callable[[int], int],
 ) -> Iterator[tuple[float, float]]:  # fmt: skip
-    """(loss, share right): before the first step, then after each further `steps` of Adam on one batch. Adam, since its
-    steps hardly depend on the gradient's scale: the question is what the network can use, not whether the chosen rate
-    suits it. `seed(step)` seeds what a step draws."""
+    """Fit one batch, and yield (loss, accuracy) before the first step and then after every `steps` steps.
+
+    The optimizer is Adam, whose steps hardly depend on the scale of the gradient: the fit tests what the network can
+    use, not whether the chosen learning rate suits it. `seed(step)` seeds the random numbers of a step.
+    """
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=lr)
     for step in itertools.count():
         torch.manual_seed(seed(step))
@@ -153,6 +174,6 @@ def short_fit(
         optimizer.step()
 
 
-def _rows_alike(rows: Tensor) -> bool:
-    """Equal but for rounding: sums in another order differ in the last digits."""
+def _has_equal_rows(rows: Tensor) -> bool:
+    """Return whether all rows are equal but for rounding: sums in another order differ in the last digits."""
     return bool(((rows - rows[0]).abs() <= 1e-5 * rows[0].abs().max()).all())

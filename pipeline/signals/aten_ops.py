@@ -1,7 +1,7 @@
-"""The words for what a network computes: torch's own operations, whatever module or function asks for them.
+"""Tables of torch's operations, and a tracer that sees every operation of a forward pass.
 
-A network that calls `F.relu` in its `forward` has no ReLU module to look at, and a layer that is called "softmax" may
-be none. So networks are watched at the level of ATen operations, where there is one name for one computation.
+A network that calls `F.relu` in its `forward` has no ReLU module, and a module that is called "softmax" may be none.
+Networks are therefore observed at the level of ATen operations, where one computation has one name.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ ACTIVATIONS = {
 """Operation -> kind of activation."""
 
 RELU_LIKE = ("relu",)
-"""Kinds that are exactly 0 for a whole half of their inputs: their units can die."""
+"""Kinds that are exactly 0 for half of all inputs: their units can die."""
 
 BOUNDED = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0)}
 """Kinds with two bounds, near which no gradient passes."""
 
-SQUASHING = {
+OUTPUT_OPERATIONS = {
     "_softmax": "softmax", "_log_softmax": "log_softmax", "relu": "relu", "clamp_min": "relu", "sigmoid": "sigmoid",
     "tanh": "tanh", "leaky_relu": "leaky_relu", "elu": "elu", "gelu": "gelu", "silu": "silu", "softplus": "softplus",
     "hardtanh": "hardtanh", "native_dropout": "dropout",
 }  # fmt: skip
-"""Operations that are worth a word where they stand between the last weights and the output."""
+"""Operation -> its name in the signal `output_operations`, for operations between the last weights and the output."""
 
 BATCH_NORMS = (
     "native_batch_norm",
@@ -57,7 +57,7 @@ WEIGHTED = (
     "linear",
     "mv",
 )
-"""Operations that multiply by weights where one of their inputs is a parameter."""
+"""Operations that multiply by weights when one of their inputs is a parameter."""
 
 LINEAR = (
     "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "clone", "copy_", "_to_copy",
@@ -67,16 +67,17 @@ LINEAR = (
     "sum", "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "rsub", "upsample_nearest2d", "roll",
     "pixel_shuffle", *BATCH_NORMS,
 )  # fmt: skip
-"""Operations that are linear (or affine) in each of their inputs; all others count as a non-linearity."""
+"""Operations that are linear (or affine) in each of their inputs; all others count as non-linear."""
 
 AVERAGES = ("mean", "avg_pool2d", "_adaptive_avg_pool2d")
 
 CONSTRUCTORS = ("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "new_zeros",
                 "new_ones", "new_empty", "new_full")  # fmt: skip
+"""Operations that take the shape and type of a tensor, but not its values."""
 
 
 class OperationTracer(TorchDispatchMode):
-    """Sees every operation of the forward pass inside `watching(network)`, with the name of the module that runs it."""
+    """Calls `on_operation` for every operation of the forward passes inside `trace(network)`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class OperationTracer(TorchDispatchMode):
 
     @contextmanager
     def trace(self, network: nn.Module) -> Iterator[None]:
+        """Observe the forward passes of `network` inside the context."""
         self._names = {module: name for name, module in network.named_modules()}
         self._running = []
         before = hooks.register_module_forward_pre_hook(self._enter)
@@ -108,7 +110,7 @@ class OperationTracer(TorchDispatchMode):
         self.on_module_exit(module, self._running.pop(), output)
 
     def on_module_exit(self, module: nn.Module, name: str, output: Any) -> None:
-        """Called after each module's forward pass."""
+        """Handle the end of a module's forward pass; does nothing by default."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -118,21 +120,36 @@ class OperationTracer(TorchDispatchMode):
         return output
 
     def on_operation(self, operation: str, args: Sequence[Any], output: Any) -> None:
-        """Called after each operation; `operation` is ATen's name without namespace, such as `addmm`."""
+        """Handle an operation that has run; `operation` is ATen's name without namespace, such as `addmm`."""
         raise NotImplementedError
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors among arguments or results, lists of them included, in order."""
+def activation_kind(operation: str, args: Sequence[Any], output: Any) -> str | None:
+    """Return the kind of activation that an operation is, or None.
+
+    The arguments decide, too: ATen has one name for a rectifier and for other clamps.
+    """
+    kind = ACTIVATIONS.get(operation) or ACTIVATIONS.get(operation.removesuffix("_"))
+    if kind is None or not isinstance(output, Tensor) or output.ndim < 2 or not output.is_floating_point():
+        return None
+    if kind == "relu" and operation.startswith(("clamp", "threshold")) and any(a not in (0, 0.0) for a in args[1:]):
+        return None
+    if kind == "maxout" and next(iter_tensors(args)).ndim != output.ndim + 1:
+        return None
+    return kind
+
+
+def iter_tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of arguments or results in order, those of nested lists included."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from tensors(inner)
+            yield from iter_tensors(inner)
 
 
 def unique_namer() -> Callable[[str], str]:
-    """A function that makes names unique: `a`, `a#2`, `a#3`."""
+    """Return a function that makes names unique: `a`, `a#2`, `a#3`."""
     counts: dict[str, int] = {}
 
     def unique(name: str) -> str:

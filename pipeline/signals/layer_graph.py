@@ -1,4 +1,4 @@
-"""How a network is put together, seen from one forward pass: which weights follow which, and what ends it."""
+"""The graph of a network's weight layers, observed in one forward pass: which follow each other, and what ends it."""
 
 from __future__ import annotations
 
@@ -14,52 +14,56 @@ from pipeline.signals.aten_ops import (
     BATCH_NORMS,
     CONSTRUCTORS,
     LINEAR,
-    SQUASHING,
+    OUTPUT_OPERATIONS,
     WEIGHTED,
     OperationTracer,
-    tensors,
+    iter_tensors,
 )
 
 
 def layer_graph_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
-    """`output_operations`, `output_sums_to_one`, `linear_pairs`, `weight_pairs`, `batchnorm_layers`,
-    `bias_before_batchnorm` of docs/signals.md, from one pass of `inputs` (N, C, H, W) in the mode the network is in."""
-    watch = _LayerTracer(network)
-    with torch.no_grad(), watch.trace(network):
-        watch.begin(inputs)
+    """Measure the layer graph of `network` in one pass of `inputs` (N, C, H, W); its mode is not changed.
+
+    Returns `output_operations`, `output_sums_to_one`, `linear_pairs`, `weight_pairs`, `weight_operations`,
+    `batchnorm_layers` and `bias_before_batchnorm` of docs/signals.md.
+    """
+    tracer = _LayerTracer(network)
+    with torch.no_grad(), tracer.trace(network):
+        tracer.set_inputs(inputs)
         output = network(inputs)
-    words = watch.operations_after_last_weights(output)
     return {
-        "output_operations": words,
+        "output_operations": tracer.operations_after_last_weights(output),
         "output_sums_to_one": _sums_to_one(output),
-        "linear_pairs": [list(pair) for pair in watch.pairs],
-        "weight_pairs": watch.neighbours,
-        "weight_operations": len(watch.layers),
-        "batchnorm_layers": watch.norms,
-        "bias_before_batchnorm": watch.wasted_biases,
+        "linear_pairs": [list(pair) for pair in tracer.linear_pairs],
+        "weight_pairs": tracer.n_weight_pairs,
+        "weight_operations": len(tracer.layers),
+        "batchnorm_layers": tracer.n_norms,
+        "bias_before_batchnorm": tracer.redundant_biases,
     }
 
 
 @dataclass(frozen=True)
 class _Layer:
+    """One multiplication by weights. `is_structured`: grouped or depthwise, so it cannot be an arbitrary matrix."""
+
     name: str
     fan_in: int
     fan_out: int
-    structured: bool
-    """Grouped or depthwise: its map has not the full freedom of a matrix."""
+    is_structured: bool
     has_bias: bool
 
 
 @dataclass(frozen=True)
 class _State:
-    """What is known of a value that depends on the input."""
+    """The history of a value that depends on the input.
 
-    layer: int | None
-    """The weights of which it is a linear function, with nothing else since; None where something was."""
+    `linear_in` is the index of the layer of whose output the value is a linear function, or None. `last` is the index
+    of the last layer that it passed. `operations` are the names of the operations since `last`.
+    """
+
+    linear_in: int | None
     last: int | None
-    """The weights that it passed last, whatever came since."""
-    words: tuple[str, ...] = ()
-    """What happened since `last`."""
+    operations: tuple[str, ...] = ()
 
 
 class _LayerTracer(OperationTracer):
@@ -68,102 +72,107 @@ class _LayerTracer(OperationTracer):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.layers: list[_Layer] = []
-        self.pairs: list[tuple[str, str]] = []
-        self.neighbours = 0
-        self.norms = 0
-        self.wasted_biases: list[str] = []
+        self.linear_pairs: list[tuple[str, str]] = []
+        self.n_weight_pairs = 0
+        self.n_norms = 0
+        self.redundant_biases: list[str] = []
         self._states: dict[int, _State] = {}
         self._weights = {id(p): name for name, p in network.named_parameters()}
         self._masks: set[int] = set()
-        self._kept: list[Tensor] = list(network.parameters())
+        self._alive: list[Tensor] = list(network.parameters())
 
-    def begin(self, inputs: Tensor) -> None:
-        self._keep(inputs, _State(None, None))
+    def set_inputs(self, inputs: Tensor) -> None:
+        """Begin to follow `inputs`."""
+        self._follow(inputs, _State(None, None))
 
     def operations_after_last_weights(self, output: Tensor) -> list[str]:
+        """Return the names of the operations between the last weights and `output`."""
         state = self._states.get(id(output))
-        return list(state.words) if state is not None and state.last is not None else []
+        return list(state.operations) if state is not None and state.last is not None else []
 
-    def _keep(self, value: Tensor, state: _State) -> None:
-        self._kept.append(value)
+    def _follow(self, value: Tensor, state: _State) -> None:
+        self._alive.append(value)
         self._states[id(value)] = state
 
     def on_operation(self, operation: str, args: Sequence[Any], output: Any) -> None:
-        inputs, outputs = list(tensors(args)), list(tensors(output))
+        """Derive the state of the outputs from those of the inputs."""
+        inputs, outputs = list(iter_tensors(args)), list(iter_tensors(output))
         states = [self._states[id(t)] for t in inputs if id(t) in self._states]
         weights = [self._weights[id(t)] for t in inputs if id(t) in self._weights]
         if operation == "bernoulli_" or (operation.startswith("div") and id(inputs[0]) in self._masks):
             self._masks.update(id(t) for t in outputs)
-            self._kept += outputs
-        if operation in CONSTRUCTORS:  # takes an example of a tensor, not its values
+            self._alive += outputs
+        if operation in CONSTRUCTORS:
             return
         if not states:
             for t in outputs if weights else ():  # a view or a function of a parameter
                 self._weights[id(t)] = weights[0]
-                self._kept.append(t)
+                self._alive.append(t)
             return
         if operation in WEIGHTED and weights:
             state = self._pass_weights(operation, inputs, outputs[0], weights, states)
         else:
             state = self._combine(operation, inputs, states)
         for t in outputs:
-            self._keep(t, state)
+            self._follow(t, state)
 
     def _pass_weights(
         self, operation: str, inputs: list[Tensor], output: Tensor, weights: list[str], states: list[_State]
     ) -> _State:
         weight = next(t for t in reversed(inputs) if id(t) in self._weights and t.ndim >= 2)
         data = next(t for t in inputs if id(t) in self._states)
-        convolution = "convolution" in operation
-        fan_out = output.shape[1] if convolution else output.shape[-1]
-        fan_in = data.shape[1] if convolution else data.shape[-1]
+        is_convolution = "convolution" in operation
+        unit_axis = 1 if is_convolution else -1
         layer = _Layer(
             name=self._weights[id(weight)],
-            fan_in=fan_in,
-            fan_out=fan_out,
-            structured=convolution and weight.shape[1] != data.shape[1],
+            fan_in=data.shape[unit_axis],
+            fan_out=output.shape[unit_axis],
+            is_structured=is_convolution and weight.shape[1] != data.shape[1],
             has_bias=len(weights) > 1,
         )
         self.layers.append(layer)
         before = states[0]
         if before.last is not None:
-            self.neighbours += 1
-        if before.layer is not None and _redundant(self.layers[before.layer], layer):
-            self.pairs.append((self.layers[before.layer].name, layer.name))
+            self.n_weight_pairs += 1
+        if before.linear_in is not None and _is_redundant(self.layers[before.linear_in], layer):
+            self.linear_pairs.append((self.layers[before.linear_in].name, layer.name))
         index = len(self.layers) - 1
         return _State(index, index)
 
     def _combine(self, operation: str, inputs: list[Tensor], states: list[_State]) -> _State:
         last = max((s.last for s in states if s.last is not None), default=None)
         newest = next(s for s in states if s.last == last)
-        words = newest.words
+        operations = newest.operations
         if operation in BATCH_NORMS:
-            self.norms += 1
-            words = (*words, "batch_norm")
-            if newest.layer is not None and not newest.words and self.layers[newest.layer].has_bias:
-                self.wasted_biases.append(self.layers[newest.layer].name)
+            self.n_norms += 1
+            operations = (*operations, "batch_norm")
+            if newest.linear_in is not None and not newest.operations and self.layers[newest.linear_in].has_bias:
+                self.redundant_biases.append(self.layers[newest.linear_in].name)
         elif operation.startswith("mul") and any(id(t) in self._masks for t in inputs):
-            words = (*words, "dropout")
-        elif word := SQUASHING.get(operation) or SQUASHING.get(operation.removesuffix("_")):
-            words = (*words, word)
+            operations = (*operations, "dropout")
+        elif name := OUTPUT_OPERATIONS.get(operation) or OUTPUT_OPERATIONS.get(operation.removesuffix("_")):
+            operations = (*operations, name)
         elif operation in AVERAGES:
-            words = (*words, "average")
-        product = operation in ("mul", "mul_", "bmm", "matmul", "div", "div_") and len(states) > 1
-        mixed = (
-            len({s.layer for s in states}) > 1
-        )  # a sum of a layer's values and of others is no map of that layer alone
-        linear = operation in LINEAR and not product and not mixed
-        return _State(newest.layer if linear else None, last, words)
+            operations = (*operations, "average")
+        is_product = operation in ("mul", "mul_", "bmm", "matmul", "div", "div_") and len(states) > 1
+        # the sum of a layer's values and of others is no map of that layer alone
+        is_mixed = len({s.linear_in for s in states}) > 1
+        is_linear = operation in LINEAR and not is_product and not is_mixed
+        return _State(newest.linear_in if is_linear else None, last, operations)
 
 
-def _redundant(first: _Layer, second: _Layer) -> bool:
-    """Two linear maps in a row are worth one of them, unless the first is narrow enough to limit the rank (the linear
-    bottleneck of MobileNetV2) or one is structured (depthwise-separable convolutions)."""
-    narrow = first.fan_out < min(first.fan_in, second.fan_out)
-    return not (narrow or first.structured or second.structured)
+def _is_redundant(first: _Layer, second: _Layer) -> bool:
+    """Return whether two successive linear maps are worth only one of them.
+
+    They are not when the first is narrow enough to limit the rank (the linear bottleneck of MobileNetV2), or when one
+    is structured (depthwise-separable convolutions).
+    """
+    is_narrow = first.fan_out < min(first.fan_in, second.fan_out)
+    return not (is_narrow or first.is_structured or second.is_structured)
 
 
 def _sums_to_one(output: Tensor) -> bool:
+    """Return whether every row of `output` (N, C) is non-negative and sums to one."""
     if output.ndim != 2 or output.shape[1] < 2:
         return False
     rows = output.float()

@@ -1,4 +1,4 @@
-"""How long a pass through a network takes in reduced precision, beside the same in full."""
+"""Time of a pass through a network in reduced and in full precision."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-ROUNDS = 3
-"""Of one pass each, at most; the least time counts, since a machine's other work only ever adds."""
+MAX_ROUNDS = 3
+"""Rounds of one pass each. The least time counts, since other processes on the machine can only add to it."""
 EARLY_EXIT_RATIO = 2.0
-"""Times slower, or any faster: no second round is needed."""
+"""No further round is needed when reduced precision is slower by this factor, or when it is faster."""
 
 
 def time_reduced_precision(
@@ -24,28 +24,31 @@ def time_reduced_precision(
     *,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> dict[str, float]:
-    """`reduced_pass_seconds` and `full_pass_seconds`: the least time of a forward and a backward pass over the inputs,
-    with and without `autocast`. Leaves no gradients."""
+    """Return `reduced_pass_seconds` and `full_pass_seconds`.
 
-    def seconds(context: AbstractContextManager[Any], n: int) -> float:
+    Each is the least time of a forward and a backward pass over `inputs` (N, C, H, W) and `labels` (N,), with and
+    without `autocast()`. No gradients remain.
+    """
+
+    def measure(context: AbstractContextManager[Any], n: int) -> float:
         started = time.perf_counter()
         with context:
             value = loss(network(inputs[:n]), labels[:n])
         value.backward()
         for parameter in network.parameters():
             if parameter.grad is not None:
-                parameter.grad.flatten()[0].item()  # waits for a device that works by itself
+                parameter.grad.flatten()[0].item()  # waits for a device that computes asynchronously
                 break
-        took = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         network.zero_grad(set_to_none=True)
-        return took
+        return seconds
 
     for context in (contextlib.nullcontext(), autocast()):
-        seconds(context, 2)  # what only the first pass has to do
+        measure(context, 2)  # the first pass has extra work
     full = reduced = float("inf")
-    for _ in range(ROUNDS):
-        full = min(full, seconds(contextlib.nullcontext(), len(inputs)))
-        reduced = min(reduced, seconds(autocast(), len(inputs)))
+    for _ in range(MAX_ROUNDS):
+        full = min(full, measure(contextlib.nullcontext(), len(inputs)))
+        reduced = min(reduced, measure(autocast(), len(inputs)))
         if reduced <= full or reduced > EARLY_EXIT_RATIO * full:
             break
     return {"reduced_pass_seconds": reduced, "full_pass_seconds": full}

@@ -1,7 +1,8 @@
-"""What happens inside the network while it trains: some steps looked at in full, and a probe after each epoch.
+"""Measurements of a network while it trains: some steps in full, and a probe after each epoch.
 
-Looking costs a step's worth of small reductions, so few steps are looked at, but those with everything: activations,
-gradients, weights and updates of one and the same step belong together. All numbers of a step travel in one transfer.
+A measurement costs small reductions worth about a step, so few steps are measured. Those are measured completely:
+activations, gradients, weights and updates of one and the same step belong together. All numbers of a step are copied
+from the device at once.
 """
 
 from __future__ import annotations
@@ -16,23 +17,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.signals.activations import STATISTICS, Activations, Known
+from pipeline.signals.activation_statistics import STATISTICS
+from pipeline.signals.activations import Activations, ModuleNames
 from pipeline.signals.weights import Weights, gradient_noise, norms
 from pipeline.validation import integer, number
 
-EARLY = (1, 10, 25, 50)
-"""Steps that are looked at whatever `every_n_steps` is: the beginning shows what the init did."""
+EARLY_STEPS = (1, 10, 25, 50)
+"""Steps that are measured whatever `every_n_steps` is: the beginning shows the effect of the init."""
 
+MIN_PROBE = 64
+"""Examples in a probe, so that a share of them means something."""
 LAST_PROBE = 500
-"""Examples in the probe after the last epoch, when it is asked once and the answer matters most."""
+"""Examples in the probe after the last epoch, which matters most; other probes have at most as many."""
 
-_WEIGHTS = ("gradient", "weight", "update")
+_WEIGHT_KEYS = ("gradient", "weight", "update")
 
 
 @dataclass(frozen=True)
 class RecorderConfig:
-    """How much is recorded. `every_n_steps`: steps between two that are looked at; `max_samples`: such steps in a run, for which
-    `every_n_steps` is stretched; `probe_fraction`: share of the training examples that the probe after each epoch uses, but the last."""
+    """How much is recorded.
+
+    `every_n_steps` is the distance between two measured steps, increased so that a run has at most `max_samples` of
+    them. `probe_fraction` is the share of the training examples that the probe after each epoch but the last uses.
+    Raises `UserError` naming the field.
+    """
 
     every_n_steps: int
     max_samples: int
@@ -44,16 +52,16 @@ class RecorderConfig:
         number("probe_fraction", self.probe_fraction, above=0, at_most=1)
 
     def probe_examples(self, n: int) -> int:
-        """64 at least, so that a share means something; `LAST_PROBE` at most, since more would only cost."""
-        return min(n, max(64, min(LAST_PROBE, round(self.probe_fraction * n))))
+        """Return the number of examples of a probe, between `MIN_PROBE` and `LAST_PROBE`, of `n` training examples."""
+        return min(n, max(MIN_PROBE, min(LAST_PROBE, round(self.probe_fraction * n))))
 
 
 class Recorder:
-    """Collects `samples` and `units` of docs/signals.md."""
+    """Collects the signals `samples` and `units` of docs/signals.md."""
 
-    def __init__(self, recording: RecorderConfig, *, total_steps: int):
-        self.config = recording
-        self.every = max(recording.every_n_steps, math.ceil(total_steps / recording.max_samples))
+    def __init__(self, config: RecorderConfig, *, total_steps: int):
+        self.config = config
+        self.every_n_steps = max(config.every_n_steps, math.ceil(total_steps / config.max_samples))
         self.samples: dict[str, Any] = {
             "step": [],
             "lr": [],
@@ -61,59 +69,70 @@ class Recorder:
             "gradient_noise": [],
             "gradient_ratio": [],
         }
-        self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHTS)}}
+        self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHT_KEYS)}}
         self.samples |= {"activations": {key: [] for key in ("name", "kind", *STATISTICS)}}
         self.units: dict[str, Any] = {key: [] for key in ("epoch", "name", "kind", "units", "dead", "saturated")}
-        self.activation_modules: Known | None = None
-        """Where this network's activations are, once a look has found that they can be told by their modules."""
-        self._previous: list[Tensor] | None = None
-        self._probed_at = -math.inf  # the step at which activations were last watched in a probe
+        self.activation_modules: ModuleNames | None = None
+        """The modules whose outputs are this network's activations, once a probe has found that all are."""
+        self._previous_gradients: list[Tensor] | None = None
+        self._probed_at = -math.inf  # the step after which a probe last measured activations
 
     def sample(self, step: int, network: nn.Module) -> StepProbe | None:
-        """A look at `step` (from 1), or None for most steps. The step after a look is looked at for the noise only."""
-        if step % self.every == 0 or step in EARLY:
+        """Return a probe of `step` (from 1), or None for most steps.
+
+        The step after a measured one is probed for the gradient noise alone.
+        """
+        if step % self.every_n_steps == 0 or step in EARLY_STEPS:
             return StepProbe(self, step, network)
-        if self._previous is not None:
+        if self._previous_gradients is not None:
             return _NoiseProbe(self, step, network)
         return None
 
     def probe_due(self, step: int) -> bool:
-        """Whether a probe after `step` should watch activations: as seldom as steps are looked at, in short epochs."""
-        return step - self._probed_at >= self.every
+        """Return whether a probe after `step` should measure activations: in short epochs not after each of them."""
+        return step - self._probed_at >= self.every_n_steps
 
     @contextmanager
     def probe_epoch(self, network: nn.Module, *, epoch: int, step: int) -> Iterator[Callable[[], None]]:
-        """Watch the passes inside; call what it yields before each. Then note each unit that was never active."""
-        watch = Activations(limit=None, known=self.activation_modules, silent_only=True)
-        with watch.trace(network):
-            yield watch.next_batch
+        """Measure `dead` and `saturated` over the forward passes inside the context.
+
+        Yields a function to be called before each pass.
+        """
+        tracer = Activations(limit=None, modules=self.activation_modules, silent_only=True)
+        with tracer.trace(network):
+            yield tracer.next_batch
         self._probed_at = step
-        columns = watch.columns()
+        columns = tracer.columns()
         self.units |= {key: columns[key] for key in ("name", "kind", "units")}
         self.units["epoch"].append(epoch)
         for key in ("dead", "saturated"):
             self.units[key].append(columns[key])
 
     def state(self) -> dict[str, Any]:
-        """Plain data for the checkpoint, so that a resumed run leaves whole signals. The numbers are one word of JSON:
-        thousands of small objects would take longer to pickle than the weights of a small network."""
+        """Return plain data for a checkpoint, so that a resumed run has complete signals.
+
+        The numbers are one JSON string: thousands of small objects would take longer to pickle than the weights of a
+        small network.
+        """
         numbers = {"samples": self.samples, "units": self.units, "probed_at": self._probed_at}
-        return {"numbers": json.dumps(numbers), "previous": self._previous}
+        return {"numbers": json.dumps(numbers), "previous": self._previous_gradients}
 
     def load(self, state: dict[str, Any]) -> None:
+        """Continue from a `state()`."""
         numbers = json.loads(state["numbers"])
         self.samples, self.units, self._probed_at = numbers["samples"], numbers["units"], numbers["probed_at"]
-        self._previous = state["previous"]
+        self._previous_gradients = state["previous"]
 
-    def _add(self, row: dict[str, float | None], weights: Tensor, watch: Activations, names: list[str]) -> None:
+    def _add(self, row: dict[str, float | None], weights: Tensor, activations: Activations, names: list[str]) -> None:
+        """Add one sampled step; `weights` (3, len(names)) are norms of gradients, weights and updates."""
         gradients, *_ = table = weights.tolist()
         row["gradient_ratio"] = gradients[0] / gradients[-1] if gradients and gradients[-1] else None
         for key, value in row.items():
             self.samples[key].append(value)
         self.samples["weights"]["name"] = names
-        for key, values in zip(_WEIGHTS, table, strict=True):
+        for key, values in zip(_WEIGHT_KEYS, table, strict=True):
             self.samples["weights"][key].append(values)
-        columns = watch.columns()
+        columns = activations.columns()
         for key in ("name", "kind"):
             self.samples["activations"][key] = columns[key]
         for key in STATISTICS:
@@ -121,49 +140,54 @@ class Recorder:
 
 
 class StepProbe:
-    """A look at one step: around the forward pass, after the backward pass, after the update."""
+    """The measurement of one step: around the forward pass, after the backward pass, after the update."""
 
     def __init__(self, recorder: Recorder, step: int, network: nn.Module):
         self.recorder, self.step, self.network = recorder, step, network
         self.weights = Weights.from_network(network)
-        self.activations = Activations(known=recorder.activation_modules)
+        self.activations = Activations(modules=recorder.activation_modules)
 
     @contextmanager
     def forward(self) -> Iterator[None]:
+        """Measure the forward pass inside the context."""
         with self.activations.trace(self.network):
             yield
         self.recorder.activation_modules = self.activations.activation_modules()
 
     def before_update(self, logits: Tensor) -> None:
+        """Measure `logits` (N, C), gradients and weights, after the backward pass."""
         logits = logits.detach().float()
-        self.spread = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
+        self.logit_std = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
         gradients, values = self.weights.gradients(), self.weights.values()
-        self._note_noise(gradients)  # of the look before, when this step follows it
+        self._add_noise(gradients)
         self.gradient_norms, self.weight_norms = norms(gradients), norms(values)
-        self.before = [value.clone() for value in values]
-        self.recorder._previous = [gradient.clone() for gradient in gradients]
+        self.values_before = [value.clone() for value in values]
+        self.recorder._previous_gradients = [gradient.clone() for gradient in gradients]
 
-    def _note_noise(self, gradients: list[Tensor]) -> None:
-        previous, self.recorder._previous = self.recorder._previous, None
+    def _add_noise(self, gradients: list[Tensor]) -> None:
+        """Complete the sample of the step before, if that was measured."""
+        previous, self.recorder._previous_gradients = self.recorder._previous_gradients, None
         if previous and gradients:
             self.recorder.samples["gradient_noise"][-1] = float(gradient_noise(previous, gradients))
 
     def after_update(self, lr: float) -> None:
-        updates = norms(torch._foreach_sub(self.weights.values(), self.before)) if self.before else torch.zeros(0)
-        row = {"step": self.step, "lr": lr, "logit_std": float(self.spread), "gradient_noise": None}
+        """Measure the updates, and add the sample to the recorder; `lr` is the learning rate of the step."""
+        before = self.values_before
+        updates = norms(torch._foreach_sub(self.weights.values(), before)) if before else torch.zeros(0)
+        row = {"step": self.step, "lr": lr, "logit_std": float(self.logit_std), "gradient_noise": None}
         table = torch.stack([self.gradient_norms, self.weight_norms, updates])
         self.recorder._add(row, table, self.activations, self.weights.names)
 
 
 class _NoiseProbe(StepProbe):
-    """The step after a look: its gradient against that of the step before."""
+    """The probe of the step after a measured one: compares its gradient with that of the step before."""
 
     @contextmanager
     def forward(self) -> Iterator[None]:
         yield
 
     def before_update(self, logits: Tensor) -> None:
-        self._note_noise(self.weights.gradients())
+        self._add_noise(self.weights.gradients())
 
     def after_update(self, lr: float) -> None:
         pass

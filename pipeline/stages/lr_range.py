@@ -1,4 +1,4 @@
-"""A learning-rate range test: raise the rate in equal factors, watch the loss, stop when it leaves the ground."""
+"""A learning-rate range test: raises the rate by equal factors until the loss explodes, and proposes a rate."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ import pytorch_lightning as pl
 import torch
 
 from pipeline import validation
-from pipeline.checks import Finding
 from pipeline.data.shuffle import permutation, split_batches
 from pipeline.errors import UserError
+from pipeline.signals.schema import LrRangeSignals
 from pipeline.training.lightning_module import Classifier
-from pipeline.workflow.components import Components, Outcome
+from pipeline.training.progress import Progress
+from pipeline.workflow.components import Components, RunContext, Stage
+from pipeline.workflow.outcome import Outcome, all_findings
 
 
 @dataclass(frozen=True)
-class LrRange:
+class LrRange(Stage):
     """rate(k) = low * (high / low)^(k / (steps - 1)), one optimizer step each (Smith 2017, arXiv:1506.01186).
 
     Stops when the smoothed loss exceeds `stop_factor` times the best one. Proposes a tenth of the rate at which the
     smoothed loss was lowest: there the loss still falls steeply, with room before it explodes. Trains a fresh copy of
-    the network, so the weights that other stages start from are the ones they were.
+    the network, so the weights that other stages start from stay as they are.
     """
+
+    key_metric = "best_loss"
+    logged_metrics = ("proposed_lr", "best_loss")
 
     low: float
     high: float
@@ -44,52 +49,65 @@ class LrRange:
         validation.number("smoothing", self.smoothing, at_least=0, below=1)
 
     def rates(self) -> list[float]:
+        """Return the rate of each step."""
         return [self.low * (self.high / self.low) ** (k / (self.steps - 1)) for k in range(self.steps)]
 
-    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         classifier = Classifier(
-            parts.make_network(),
-            preprocessing=parts.preprocessing.on(parts.device_config.device),
-            loss=parts.loss,
-            optimizer=parts.make_optimizer,
-            train=parts.data.train,
-            seed=parts.seed,
-            steps=[[pair] for pair in self._minibatches(parts)],
-            l2=parts.l2,
-            accumulate=parts.device_config.accumulate,
-            channels_last=parts.channels_last,
+            components.make_network(),
+            preprocessing=components.preprocessing.on(components.device_config.device),
+            loss=components.loss,
+            optimizer=components.make_optimizer,
+            train=components.data.train,
+            seed=components.seed,
+            steps=[[pair] for pair in self._minibatches(components)],
+            l2=components.l2,
+            accumulate=components.device_config.accumulate,
+            channels_last=components.channels_last,
         )
-        sweep = _LrSweepCallback(self, parts)
-        parts.device_config.trainer(max_epochs=1, callbacks=[sweep]).fit(classifier)
-        metrics = sweep.result() | {"configured_lr": parts.lr}
-        findings = _findings(metrics)
+        sweep = _LrSweepCallback(self, context.progress)
+        components.device_config.make_trainer(max_epochs=1, callbacks=[sweep]).fit(classifier)
+        metrics = sweep.result() | {"configured_lr": components.lr}
+        signals: LrRangeSignals = {
+            "first_loss": metrics["first_loss"],
+            "best_loss": metrics["best_loss"],
+            "proposed_lr": metrics["proposed_lr"],
+            "highest_lr": self.high,
+        }
+        findings = components.checks.evaluate(signals, stage="lr_range", earlier=all_findings(earlier))
         proposed = metrics["proposed_lr"]
         return Outcome(
             name="lr_range",
-            passed=not parts.checks.has_failure(findings),
+            passed=not components.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
             headline=(
-                f"proposed rate {proposed:.2g} (configured {parts.lr:.2g}): optimizer.lr={proposed:.2g}"
+                f"proposed rate {proposed:.2g} (configured {components.lr:.2g}): optimizer.lr={proposed:.2g}"
                 if proposed is not None
                 else "no rate makes the loss go down"
             ),
             metrics=metrics,
             findings=tuple(findings),
+            signals=dict(signals),
         )
 
-    def _minibatches(self, parts: Components) -> list[tuple[int, torch.Tensor]]:
+    def _minibatches(self, components: Components) -> list[tuple[int, torch.Tensor]]:
+        """Return `steps` pairs (step, example indices), from as many epochs as that takes."""
         pieces: list[torch.Tensor] = []
         epoch = 0
         while len(pieces) < self.steps:
-            pieces += split_batches(permutation(parts.seed, epoch, len(parts.data.train)), parts.step_size)
+            pieces += split_batches(
+                permutation(components.seed, epoch, len(components.data.train)), components.step_size
+            )
             epoch += 1
         return list(enumerate(pieces[: self.steps]))
 
 
 class _LrSweepCallback(pl.Callback):
-    def __init__(self, stage: LrRange, parts: Components):
-        self.stage, self.parts = stage, parts
+    """Sets the rate of each step, and smooths its loss."""
+
+    def __init__(self, stage: LrRange, progress: Progress):
+        self.stage, self.progress = stage, progress
         self.rates = stage.rates()
         self.losses: list[float] = []
         self.smooth: list[float] = []
@@ -106,12 +124,12 @@ class _LrSweepCallback(pl.Callback):
         beta = self.stage.smoothing
         self._average = beta * self._average + (1 - beta) * loss
         self.smooth.append(self._average / (1 - beta ** len(self.losses)))
-        self.parts.progress(len(self.losses), len(self.rates), loss=loss, lr=self.rates[len(self.losses) - 1])
+        self.progress(len(self.losses), len(self.rates), loss=loss, lr=self.rates[len(self.losses) - 1])
         if not math.isfinite(loss) or self.smooth[-1] > self.stage.stop_factor * min(self.smooth):
             trainer.should_stop = True
 
     def result(self) -> dict[str, Any]:
-        """The curve, and the proposal: None when the loss never fell visibly below where it began."""
+        """Return the curve and `proposed_lr`, which is None if the loss never fell below 0.98 of its start."""
         finite = [(s, r) for s, r in zip(self.smooth, self.rates, strict=False) if math.isfinite(s)]
         best, at = min(finite, default=(math.nan, math.nan))
         fell = bool(finite) and best < 0.98 * finite[0][0]
@@ -124,21 +142,3 @@ class _LrSweepCallback(pl.Callback):
             "losses": self.losses,
             "smoothed": self.smooth,
         }
-
-
-def _findings(metrics: dict[str, Any]) -> list[Finding]:
-    if metrics["proposed_lr"] is not None:
-        return []
-    return [
-        Finding(
-            check="rate_too_low",
-            severity="failure",
-            measured={"first_loss": metrics["first_loss"], "best_loss": metrics["best_loss"]},
-            expected="a loss that falls by 2 % or more somewhere in the range",
-            message="At no rate in the range did the loss go down.",
-            why="No gradient reaches the weights, or the range misses every useful rate.",
-            remedy=("stages.lr_range.high=100", "init=he"),
-            source="Smith 2017, Cyclical Learning Rates",
-            stage="lr_range",
-        )
-    ]

@@ -24,9 +24,9 @@ MEAN_OF = 5_000
 
 
 @torch.no_grad()
-def data_images(parts: Components) -> dict[str, np.ndarray]:
+def data_images(components: Components) -> dict[str, np.ndarray]:
     """`examples` of each class after every step of preprocessing, `mean` image, `plane` before and after."""
-    data, preprocessing = parts.data, parts.preprocessing.on("cpu")
+    data, preprocessing = components.data, components.preprocessing.on("cpu")
     train = data.train
     chosen = subsample_indices(len(train), POINTS)
     pixels, labels = train.pixels[chosen].cpu(), train.labels[chosen].cpu()
@@ -39,20 +39,20 @@ def data_images(parts: Components) -> dict[str, np.ndarray]:
     if min(data.input_shape[1:]) < 2:  # columns of a table
         return found
     mean = train.pixels[subsample_indices(len(train), MEAN_OF)].float().mean(0, keepdim=True).cpu() * data.scale
-    return found | {"mean": _image(mean, low=0, high=1)[0]} | _examples(parts, preprocessing)
+    return found | {"mean": _image(mean, low=0, high=1)[0]} | _examples(components, preprocessing)
 
 
-def _examples(parts: Components, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+def _examples(components: Components, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
     """(steps, classes, examples, H, W, channels) and the steps' names. Grey is zero where values have a sign."""
-    data, classes = parts.data, min(len(parts.data.classes), ROWS)
+    data, classes = components.data, min(len(components.data.classes), ROWS)
     side = min(SIDE, max(data.input_shape[1:]))
     each = max(1, min(EACH, VALUES // (4 * classes * side**2 * data.input_shape[0])))
     index = [torch.nonzero(data.train.labels == label).flatten()[:each] for label in range(classes)]
     pixels = data.train.pixels[torch.cat(index)].cpu()
     steps = preprocessing.intermediate_images(pixels, scale=data.scale)
-    if not isinstance(parts.augmentation, NoAugmentation):
-        draws = parts.augmentation.sample_parameters(parts.seed, 0, len(pixels), "cpu")
-        varied = parts.augmentation(pixels, draws)
+    if not isinstance(components.augmentation, NoAugmentation):
+        draws = components.augmentation.sample_parameters(components.seed, 0, len(pixels), "cpu")
+        varied = components.augmentation(pixels, draws)
         steps = {"pixels": steps.pop("pixels"), "augmented": varied * data.scale, **steps}
     shown = {name: values for name, values in steps.items() if values.shape[2:] == pixels.shape[2:]}
     sheets = []

@@ -1,4 +1,4 @@
-"""Is the loss reasonable, and does every part of the network take part? Asked before any training."""
+"""Measures, before any training, whether the loss is reasonable and every part of the network takes part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pipeline.data import derive_seed
 from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import penalty, without_dropout
-from pipeline.signals import layer_graph_signals
 from pipeline.signals.at_init import (
     batch_leak,
     first_loss,
@@ -25,22 +24,30 @@ from pipeline.signals.at_init import (
     update_direction,
 )
 from pipeline.signals.data import data_signals
+from pipeline.signals.layer_graph import layer_graph_signals
 from pipeline.signals.precision_timing import time_reduced_precision
 from pipeline.stages import sample_images
 from pipeline.stages.signals_of_training import activation_histograms, config_signals
-from pipeline.workflow.components import Components, Outcome, all_findings
+from pipeline.workflow.components import Components, RunContext, Stage
+from pipeline.workflow.outcome import Outcome, all_findings
 
 CLEARLY_BELOW = 0.9
-"""Real inputs with less than this share of the loss on zeros need no further rounds."""
+"""Real inputs whose loss is below this fraction of the loss on zeros need no further rounds."""
 
-_COLUMNS = ("data", "activations", "gradients", "histograms")
+_LONG_SIGNALS = ("data", "activations", "gradients", "histograms")
 """Signals that are too long for outcome.json."""
 
 
 @dataclass(frozen=True)
-class Sanity:
-    """Measurements on the data and on fresh copies of the network, with dropout and augmentation off; then the checks
-    judge."""
+class Sanity(Stage):
+    """Measure the data and fresh copies of the network, with dropout and augmentation off, and evaluate the checks.
+
+    `examples` training images are looked at; the `fit_*` fields bound a short training on `fit_examples` of them, at
+    the rate `fit_lr`, in `fit_rounds` rounds of `fit_steps` steps. The penalty is measured times `penalty_factors`.
+    """
+
+    key_metric = "first_loss"
+    logged_metrics = ("first_loss", "expected_first_loss", "penalty")
 
     examples: int
     fit_examples: int
@@ -57,112 +64,138 @@ class Sanity:
         validation.number("fit_lr", self.fit_lr, above=0)
         validation.numbers("penalty_factors", self.penalty_factors, above=0)
 
-    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        train = parts.data.train
-        chosen = stratified_head(train, len(parts.data.classes), self.examples)
-        images, labels = chosen.pixels.to(parts.device_config.device), chosen.labels.to(parts.device_config.device)
-        inputs = parts.preprocessing.on(parts.device_config.device)(images)
-        signals: dict[str, Any] = {"classes": len(parts.data.classes), "examples": len(labels)}
-        signals["data"] = data_signals_for(parts)
-        network = self._fresh(parts)
-        seen = (
-            {**sample_images.data_images(parts), **sample_images.first_layer_filters(network, inputs.shape[1:])}
-            if parts.save_images
-            else {}
-        )
+        device, n_classes = components.device_config.device, len(components.data.classes)
+        examples = stratified_head(components.data.train, n_classes, self.examples).to(device)
+        labels = examples.labels
+        inputs = components.preprocessing.on(device)(examples.pixels)
+        signals: dict[str, Any] = {"classes": n_classes, "examples": len(labels)}
+        signals["data"] = data_signals_for(components)
+        network = make_training_network(components)
+        images = {}
+        if context.save_images:
+            filters = sample_images.first_layer_filters(network, inputs.shape[1:])
+            images = {**sample_images.data_images(components), **filters}
         with without_dropout(network):
             signals |= output_shape_signals(network, inputs)
-            if list(signals["output_shape"]) == [len(labels), len(parts.data.classes)]:
-                self._measure(parts, network, inputs, labels, signals)
-                signals |= activation_histograms(parts, network, inputs)
-        findings = parts.checks.evaluate(signals, stage="sanity", earlier=all_findings(earlier))
+            if list(signals["output_shape"]) == [len(labels), n_classes]:
+                signals |= self._network_signals(components, context, network, inputs, labels)
+                if context.save_images:
+                    signals |= activation_histograms(network, inputs)
+        findings = components.checks.evaluate(signals, stage="sanity", earlier=all_findings(earlier))
         return Outcome(
             name="sanity",
-            passed=not parts.checks.has_failure(findings),
+            passed=not components.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
             headline=_headline(signals),
-            metrics={key: value for key, value in signals.items() if key not in _COLUMNS},
+            metrics={key: value for key, value in signals.items() if key not in _LONG_SIGNALS},
             findings=tuple(findings),
             signals=signals,
-            images=seen,
+            images=images,
         )
 
-    def _measure(
-        self, parts: Components, network: nn.Module, inputs: Tensor, labels: Tensor, signals: dict[str, Any]
-    ) -> None:
-        few = slice(0, self.fit_examples)
-        signals |= config_signals(parts, network) | {"batch_size": parts.batch_size}
-        signals |= layer_graph_signals(self._fresh(parts), inputs[few]) | parameter_signals(network)
-        signals |= first_loss(network, parts.loss, inputs, labels)
-        signals["expected_first_loss"] = parts.loss.initial_loss(len(parts.data.classes))
-        signals |= penalty_signals(network, signals["first_loss"], parts.l2, self.penalty_factors)
-        parts.progress(1, 4, unit="")
-        signals |= gradient_signals(network, parts.loss, inputs, labels)
-        signals |= batch_leak(network, parts.loss.per_example, inputs[few], labels[few])
-        another = self._fresh(parts)  # since the update changes it
+    def _network_signals(
+        self, components: Components, context: RunContext, network: nn.Module, inputs: Tensor, labels: Tensor
+    ) -> dict[str, Any]:
+        """Measure the network on preprocessed `inputs`; the order of the signals is that of signals.json."""
+        loss, few = components.loss, slice(0, self.fit_examples)
+        signals = config_signals(components, network) | {"batch_size": components.batch_size}
+        signals |= layer_graph_signals(make_training_network(components), inputs[few]) | parameter_signals(network)
+        signals |= first_loss(network, loss, inputs, labels)
+        signals["expected_first_loss"] = loss.initial_loss(len(components.data.classes))
+        signals |= penalty_signals(network, signals["first_loss"], components.l2, self.penalty_factors)
+        context.progress(1, 4, unit="")
+        signals |= gradient_signals(network, loss, inputs, labels)
+        signals |= batch_leak(network, loss.per_example, inputs[few], labels[few])
+        another = make_training_network(components)  # since the update changes it
         with without_dropout(another):
-            signals |= update_direction(another, parts.loss, inputs, labels, parts.make_optimizer)
-        if parts.device_config.amp_dtype:
-            signals |= self._reduced_pass(parts, inputs, labels)
-        parts.progress(2, 4, unit="")
+            signals |= update_direction(another, loss, inputs, labels, components.make_optimizer)
+        if components.device_config.amp_dtype:
+            signals |= self._reduced_precision_signals(components, inputs, labels)
+        context.progress(2, 4, unit="")
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
         if learns and not signals["nonfinite"]:
-            signals |= self._short_fits(parts, inputs[few], labels[few], signals)
+            signals |= self._short_fits(components, context, inputs[few], labels[few], signals["zero_gradients"])
+        return signals
 
-    def _short_fits(self, parts: Components, inputs: Tensor, labels: Tensor, signals: dict[str, Any]) -> dict[str, Any]:
-        """The same few steps on real inputs and on zeros, in rounds until the real ones are clearly ahead."""
-        networks = [self._fresh(parts), self._fresh(parts)]
+    def _short_fits(
+        self,
+        components: Components,
+        context: RunContext,
+        inputs: Tensor,
+        labels: Tensor,
+        zero_gradients: Sequence[str],
+    ) -> dict[str, Any]:
+        """Fit real inputs and zeros in the same few steps, in rounds until the real ones are clearly ahead.
+
+        `zero_gradients` names the parameters without a gradient at init; those that have one after the fit are dropped.
+        """
+        networks = [make_training_network(components), make_training_network(components)]
         with without_dropout(networks[0]), without_dropout(networks[1]):
             fits = [
                 short_fit(
-                    network, parts.loss, pixels, labels, steps=self.fit_steps, lr=self.fit_lr,
-                    seed=lambda step: derive_seed(parts.seed, 2, step),
+                    network,
+                    components.loss,
+                    pixels,
+                    labels,
+                    steps=self.fit_steps,
+                    lr=self.fit_lr,
+                    seed=lambda step: derive_seed(components.seed, 2, step),
                 )
                 for network, pixels in zip(networks, (inputs, torch.zeros_like(inputs)), strict=True)
-            ]  # fmt: skip
+            ]
             (_, first_accuracy), _ = (next(fit) for fit in fits)
             for rounds in range(1, self.fit_rounds + 1):
-                (real, accuracy), (zeroed, _) = (next(fit) for fit in fits)
-                parts.progress(2 + 2 * rounds / self.fit_rounds, 4, unit="")
-                if real < CLEARLY_BELOW * zeroed:
+                (real_loss, accuracy), (zeroed_loss, _) = (next(fit) for fit in fits)
+                context.progress(2 + 2 * rounds / self.fit_rounds, 4, unit="")
+                if real_loss < CLEARLY_BELOW * zeroed_loss:
                     break
-            asleep = signals["zero_gradients"]
-            if asleep:  # a gradient that woke up on the way is no dead one
-                still = gradient_signals(networks[0], parts.loss, inputs, labels)["zero_gradients"]
-                asleep = [name for name in still if name in asleep]
+            dead = list(zero_gradients)
+            if dead:  # a gradient that appears during the fit is not a dead one
+                after_fit = gradient_signals(networks[0], components.loss, inputs, labels)["zero_gradients"]
+                dead = [name for name in after_fit if name in dead]
         return {
-            "fit_loss": real,
-            "fit_loss_zeroed": zeroed,
+            "fit_loss": real_loss,
+            "fit_loss_zeroed": zeroed_loss,
             "fit_steps": rounds * self.fit_steps,
             "fit_first_accuracy": first_accuracy,
             "fit_accuracy": accuracy,
-            "zero_gradients": asleep,
+            "zero_gradients": dead,
         }
 
-    def _reduced_pass(self, parts: Components, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
-        layout = torch.channels_last if parts.channels_last else torch.contiguous_format
-        network = self._fresh(parts).to(memory_format=layout)
-        timed = time_reduced_precision(
-            network, parts.loss, inputs.contiguous(memory_format=layout), labels, autocast=parts.device_config.autocast
+    def _reduced_precision_signals(self, components: Components, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+        memory_format = torch.channels_last if components.channels_last else torch.contiguous_format
+        times = time_reduced_precision(
+            make_training_network(components).to(memory_format=memory_format),
+            components.loss,
+            inputs.contiguous(memory_format=memory_format),
+            labels,
+            autocast=components.device_config.autocast,
         )
-        return {"precision": parts.device_config.precision} | timed
-
-    def _fresh(self, parts: Components) -> nn.Module:
-        return parts.make_network().to(parts.device_config.device).train()
+        return {"precision": components.device_config.precision} | times
 
 
-def data_signals_for(parts: Components) -> dict[str, Any]:
-    """The data as the network gets them. Test images are looked at where the run will evaluate on them, so that what
-    cannot be mended afterwards is said before; in a sweep's trials they are not touched."""
-    allowed = {"train", "val", *(("test",) if "evaluate" in parts.stages else ())}
-    splits = {name: (i.pixels, i.labels) for name, i in parts.data.splits.items() if name in allowed}
-    preprocessing = parts.preprocessing.on("cpu")
-    return data_signals(splits, preprocessing, parts.data.classes)
+def make_training_network(components: Components) -> nn.Module:
+    """Return a new network on the device, in training mode."""
+    return components.make_network().to(components.device_config.device).train()
+
+
+def data_signals_for(components: Components) -> dict[str, Any]:
+    """Measure the data as the network gets them.
+
+    Test images are looked at where the run will evaluate on them, so that what cannot be mended afterwards is said
+    before. The trials of a sweep do not touch them.
+    """
+    allowed = {"train", "val", *(("test",) if "evaluate" in components.stages else ())}
+    splits = {
+        name: (images.pixels, images.labels) for name, images in components.data.splits.items() if name in allowed
+    }
+    return data_signals(splits, components.preprocessing.on("cpu"), components.data.classes)
 
 
 def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
-    """Shape of the output; a network that cannot run at all is the user's to mend."""
+    """Return the shape of the output. Raises `UserError` where the network cannot run or returns no tensor."""
     try:
         with torch.no_grad():
             output = network(inputs)
@@ -176,7 +209,7 @@ def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
 
 
 def penalty_signals(network: nn.Module, loss: float, l2: float, factors: Sequence[float]) -> dict[str, Any]:
-    """Data loss plus penalty, the penalty times each factor. Nothing where no penalty is configured."""
+    """Return the penalty, and the data loss plus the penalty times each factor; without L2 only a penalty of 0."""
     if l2 == 0:
         return {"penalty": 0.0}
     once = float(penalty(network, l2).detach())

@@ -1,4 +1,4 @@
-"""The training itself: best and last checkpoints, an early break when the cost explodes, and a history."""
+"""Trains the network: best and last checkpoints, an early end when the loss explodes, and a history."""
 
 from __future__ import annotations
 
@@ -12,26 +12,38 @@ from typing import Any
 import torch
 
 from pipeline import validation
-from pipeline.checks import CheckSuite, Finding, Signals
+from pipeline.checks import CheckSuite, Finding
 from pipeline.checks.curve_shape import classify_curve
 from pipeline.data import EpochBatchSampler
 from pipeline.data.shuffle import permutation
 from pipeline.data.splits import stratified_head
 from pipeline.model import recompute_batchnorm_statistics
-from pipeline.signals import LAST_PROBE, Recorder
+from pipeline.signals.recorder import LAST_PROBE, Recorder
 from pipeline.stages.sample_images import first_layer_filters
 from pipeline.stages.signals_of_training import batchnorm_mode_signals, final_histograms, training_signals
 from pipeline.training import checkpoints
 from pipeline.training.ddp import worker_processes
+from pipeline.training.device import ProcessRank
 from pipeline.training.divergence import DivergenceGuard, TrainingDiverged
 from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
 from pipeline.training.logging_callback import LogEpochs, log_training
-from pipeline.workflow.components import Components, Outcome, ProcessRank, all_findings
+from pipeline.workflow.components import Components, RunContext, Stage
+from pipeline.workflow.outcome import Outcome, all_findings
+
+EpochChecks = Callable[[Classifier], Sequence[Finding]]
 
 
 @dataclass(frozen=True)
-class Train:
-    """`epochs` over the training split; the checkpoint with the best `monitor` on the validation split is kept."""
+class Train(Stage):
+    """Train for `epochs`, and keep the checkpoint with the best `monitor` on the validation split.
+
+    The training ends early where the loss exceeds `break_factor` times the first step's, and where `monitor` was not
+    better for `patience` epochs (None: it never does).
+    """
+
+    key_metric = "val_accuracy"
+    logged_metrics = ("best_epoch", "val_accuracy", "val_loss")
+    fixes_warnings = True
 
     epochs: int
     break_factor: float
@@ -45,124 +57,129 @@ class Train:
             validation.integer("patience", self.patience, at_least=1)
         validation.one_of("monitor", self.monitor, ("val_accuracy", "val_loss"))
 
-    def __call__(self, parts: Components, earlier: Sequence[Outcome]) -> Outcome:
+    def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        folder = parts.directory / "checkpoints"
-        if parts.resume is not None:
-            checkpoints.copy(parts.resume.with_name(checkpoints.BEST), folder / checkpoints.BEST)
-            checkpoints.copy(parts.resume, folder / checkpoints.LAST)  # resumable from the first moment on
-        examples = len(parts.data.val)
-        judge = functools.partial(self._judge, parts, earlier)
-        with worker_processes(parts, self) as place:
-            classifier, watch = self._fit(parts, place, judge)
-        if classifier.history and not parts.is_trial:
-            checkpoints.write_history(parts.directory / "history.csv", classifier.history)
-        log_training(parts.log, classifier)
-        signals = training_signals(parts, classifier, epochs=self.epochs) | watch.signals
-        signals |= batchnorm_mode_signals(parts, classifier) if not watch.broken else {"interrupted_epoch": True}
-        signals |= final_histograms(parts, classifier)
-        findings = parts.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
-        if parts.recompute_batchnorm and (folder / checkpoints.BEST).exists():
-            _recompute(parts, classifier, folder / checkpoints.BEST)
+        checkpoint_dir = context.directory / "checkpoints"
+        if context.resume_from is not None:  # so that this run can be resumed from its first moment on
+            checkpoints.copy(context.resume_from.with_name(checkpoints.BEST), checkpoint_dir / checkpoints.BEST)
+            checkpoints.copy(context.resume_from, checkpoint_dir / checkpoints.LAST)
+        epoch_checks = functools.partial(self._check_epoch, components, earlier)
+        processes = components.device_config.devices
+        with worker_processes(components.config, self, processes=processes, resume_from=context.resume_from) as rank:
+            classifier, guard = self._fit(components, context, rank, epoch_checks)
+        if classifier.history and not context.is_trial:
+            checkpoints.write_history(context.directory / "history.csv", classifier.history)
+        log_training(context.log, classifier)
+        signals = training_signals(components, classifier, epochs=self.epochs) | guard.signals
+        signals |= {"interrupted_epoch": True} if guard.has_diverged else batchnorm_mode_signals(components, classifier)
+        if context.save_images:
+            signals |= final_histograms(components, classifier)
+        findings = components.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
+        if components.recompute_batchnorm and (checkpoint_dir / checkpoints.BEST).exists():
+            _recompute_batchnorm(components, classifier, checkpoint_dir / checkpoints.BEST)
+        val_examples = len(components.data.val)
+        metrics = self._metrics(classifier.history, val_examples) | guard.signals | {"lr": components.lr}
         return Outcome(
             name="train",
-            passed=not parts.checks.has_failure(findings) and not watch.broken,
+            passed=not components.checks.has_failure(findings) and not guard.has_diverged,
             seconds=time.perf_counter() - started,
-            headline=self._headline(classifier.history, watch, examples),
-            metrics=self._metrics(classifier.history, examples)
-            | watch.signals
-            | {"lr": parts.lr}
-            | _shape(signals, parts.checks),
+            headline=self._headline(classifier.history, guard, val_examples),
+            metrics=metrics | _curve_shape(signals, components.checks),
             findings=tuple(findings),
             signals=signals,
-            images=first_layer_filters(classifier.network, parts.preprocessing.output_shape)
-            if parts.save_images
-            else {},
+            images=_images(components, classifier) if context.save_images else {},
         )
 
-    def train_as_worker(self, parts: Components, place: ProcessRank) -> None:
-        """Take part in the training of another process, which alone judges, writes and tells."""
-        self._fit(parts, place, lambda _: [])
+    def train_as_worker(self, components: Components, context: RunContext, rank: ProcessRank) -> None:
+        """Take part in the training of another process, which alone judges, writes and reports."""
+        self._fit(components, context, rank, lambda classifier: [])
 
     def _fit(
-        self, parts: Components, place: ProcessRank, judge: Callable[[Classifier], list[Finding]]
+        self, components: Components, context: RunContext, rank: ProcessRank, epoch_checks: EpochChecks
     ) -> tuple[Classifier, DivergenceGuard]:
-        classifier = self._classifier(parts)
-        watch = DivergenceGuard(
-            parts, total_steps=self._steps(parts), break_factor=self.break_factor, on_epoch_checks=judge
+        classifier = self._classifier(components)
+        guard = DivergenceGuard(
+            total_steps=self._count_steps(components),
+            break_factor=None if components.checks.fail_on == "never" else self.break_factor,
+            on_epoch_checks=epoch_checks if not context.is_trial else lambda classifier: [],
+            on_finding=context.on_finding,
+            progress=context.progress,
         )
-        keep = checkpoints.CheckpointCallback(
-            None if parts.is_trial else parts.directory / "checkpoints",
+        checkpoint_callback = checkpoints.CheckpointCallback(
+            None if context.is_trial else context.directory / "checkpoints",
             monitor=self.monitor,
-            examples=len(parts.data.val),
+            examples=len(components.data.val),
             patience=self.patience,
-            stopper=parts.stopper,
-            epoch_ended=parts.on_epoch_end,
+            interrupt_handler=context.interrupt_handler,
+            on_epoch_end=context.on_epoch_end,
         )
-        trainer = parts.device_config.trainer(
-            place=place,
+        trainer = components.device_config.make_trainer(
+            rank=rank,
             max_epochs=self.epochs,
-            callbacks=[watch, LogEpochs(parts.log), keep],
+            callbacks=[guard, LogEpochs(context.log), checkpoint_callback],
             plugins=[checkpoints.AtomicCheckpointIO()],
-            enable_checkpointing=True,  # by ours, among the callbacks
+            enable_checkpointing=True,  # by the callback above
         )
         try:
-            with parts.stopper.deferred():
-                trainer.fit(classifier, ckpt_path=parts.resume)
+            with context.interrupt_handler.deferred():
+                trainer.fit(classifier, ckpt_path=context.resume_from)
         except TrainingDiverged:
             pass
-        return classifier, watch
+        return classifier, guard
 
-    def _steps(self, parts: Components) -> int:
-        return self.epochs * -(-len(parts.data.train) // parts.step_size)
+    def _count_steps(self, components: Components) -> int:
+        return self.epochs * -(-len(components.data.train) // components.step_size)
 
-    def _judge(self, parts: Components, earlier: Sequence[Outcome], classifier: Classifier) -> list[Finding]:
-        """What the checks say at the end of an epoch, of those that need not wait for the end."""
-        signals = training_signals(parts, classifier, epochs=self.epochs) | {"running": True}
-        return parts.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
+    def _check_epoch(
+        self, components: Components, earlier: Sequence[Outcome], classifier: Classifier
+    ) -> Sequence[Finding]:
+        """Evaluate the checks at the end of an epoch; those that need the whole training stay silent."""
+        signals = training_signals(components, classifier, epochs=self.epochs) | {"running": True}
+        return components.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
 
-    def _classifier(self, parts: Components) -> Classifier:
-        train, recording = parts.data.train, parts.recorder_config
+    def _classifier(self, components: Components) -> Classifier:
+        train, recorder_config, device = components.data.train, components.recorder_config, components.device_config
         recorder = probe = None
-        if recording is not None:
-            recorder = Recorder(recording, total_steps=self._steps(parts))
-            probe = stratified_head(train, len(parts.data.classes), LAST_PROBE)
+        if recorder_config is not None:
+            recorder = Recorder(recorder_config, total_steps=self._count_steps(components))
+            probe = stratified_head(train, len(components.data.classes), LAST_PROBE)
+        sampler = EpochBatchSampler(
+            len(train),
+            batch_size=components.step_size,
+            seed=components.seed,
+            steps_per_call=device.steps_per_call,
+        )
         classifier = Classifier(
-            parts.make_network(),
-            preprocessing=parts.preprocessing.on(parts.device_config.device),
-            loss=parts.loss,
-            optimizer=parts.make_optimizer,
+            components.make_network(),
+            preprocessing=components.preprocessing.on(device.device),
+            loss=components.loss,
+            optimizer=components.make_optimizer,
             train=train,
-            val=parts.data.val,
-            seed=parts.seed,
-            steps=EpochBatchSampler(
-                len(train),
-                batch_size=parts.step_size,
-                seed=parts.seed,
-                steps_per_call=parts.device_config.steps_per_call,
-            ),
-            augmentation=parts.augmentation,
-            l2=parts.l2,
-            schedule=parts.schedule,
+            val=components.data.val,
+            seed=components.seed,
+            steps=sampler,
+            augmentation=components.augmentation,
+            l2=components.l2,
+            schedule=components.schedule,
             epochs=self.epochs,
-            channels_last=parts.channels_last,
+            channels_last=components.channels_last,
             recorder=recorder,
             probe=probe,
-            accumulate=parts.device_config.accumulate,
-            compile_for=parts.batch_size // parts.device_config.devices if parts.compile else None,
+            accumulate=device.accumulate,
+            compile_for=components.batch_size // device.devices if components.compile else None,
         )
         classifier.checkpoint_extra = {
-            "config": parts.config,
-            "classes": list(parts.data.classes),
-            "input_shape": list(parts.data.input_shape),
-            "fingerprint": parts.data.fingerprint(),
+            "config": components.config,
+            "classes": list(components.data.classes),
+            "input_shape": list(components.data.input_shape),
+            "fingerprint": components.data.fingerprint(),
         }
         return classifier
 
-    def _metrics(self, history: list[dict[str, float]], examples: int) -> dict[str, Any]:
+    def _metrics(self, history: list[dict[str, float]], val_examples: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {"epochs": len(history), "history": history}
         if history:
-            best = checkpoints.best_epoch(history, self.monitor, examples=examples)
+            best = checkpoints.best_epoch(history, self.monitor, examples=val_examples)
             metrics |= {
                 "best_epoch": int(best["epoch"]),
                 "val_accuracy": best["val_accuracy"],
@@ -170,31 +187,36 @@ class Train:
             }
         return metrics
 
-    def _headline(self, history: list[dict[str, float]], watch: DivergenceGuard, examples: int) -> str:
-        if watch.broken:
-            return f"stopped early at step {watch.signals.get('exploded_step', watch.signals.get('nonfinite_step'))}"
-        best, last = checkpoints.best_epoch(history, self.monitor, examples=examples), history[-1]
+    def _headline(self, history: list[dict[str, float]], guard: DivergenceGuard, val_examples: int) -> str:
+        if guard.has_diverged:
+            return f"stopped early at step {guard.signals.get('exploded_step', guard.signals.get('nonfinite_step'))}"
+        best, last = checkpoints.best_epoch(history, self.monitor, examples=val_examples), history[-1]
         return (
             f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
             f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"
         )
 
 
-def _shape(signals: Signals, checks: CheckSuite) -> dict[str, Any]:
-    """`loss_shape`: the name of the loss curve; `loss_shape_at`: the steps that show it."""
-    found = classify_curve(signals, checks.rules)
-    return {} if found is None else {"loss_shape": found.name, "loss_shape_at": list(found.steps)}
+def _images(components: Components, classifier: Classifier) -> dict[str, Any]:
+    return first_layer_filters(classifier.network, components.preprocessing.output_shape)
 
 
-def _recompute(parts: Components, classifier: Classifier, path: Path) -> None:
+def _curve_shape(signals: dict[str, Any], checks: CheckSuite) -> dict[str, Any]:
+    """Return `loss_shape`, the name of the loss curve, and `loss_shape_at`, the steps that show it."""
+    shape = classify_curve(signals, checks.rules)
+    return {} if shape is None else {"loss_shape": shape.name, "loss_shape_at": list(shape.steps)}
+
+
+def _recompute_batchnorm(components: Components, classifier: Classifier, path: Path) -> None:
     """Replace the running statistics of the best checkpoint by exact ones over the training split."""
+    device = components.device_config.device
     state = checkpoints.load(path, field="resume")
     classifier.load_state_dict(state["state_dict"])
-    classifier.to(parts.device_config.device)
-    pixels = parts.data.train.pixels
-    order = permutation(parts.seed, 0, len(pixels))  # mixed classes in every batch
+    classifier.to(device)
+    pixels = components.data.train.pixels
+    order = permutation(components.seed, 0, len(pixels))  # every batch has all classes
     pieces = torch.tensor_split(order, -(-len(order) // EVALUATION_BATCH))  # of equal size: no lone example at the end
-    inputs = (classifier.preprocessing(pixels[index].to(parts.device_config.device)) for index in pieces)
+    inputs = (classifier.preprocessing(pixels[index].to(device)) for index in pieces)
     recompute_batchnorm_statistics(classifier.network, inputs)
     state["state_dict"] = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
     checkpoints.save(state, path)

@@ -11,8 +11,8 @@ from pipeline import validation
 from pipeline.data import Images, Preprocessing
 from pipeline.errors import UserError
 from pipeline.model import Loss
+from pipeline.training.device import DeviceConfig
 from pipeline.training.largest_batch import largest_batch
-from pipeline.workflow.components import DeviceConfig
 
 AUTO = "auto"
 MIN_STEPS_PER_EPOCH = 20

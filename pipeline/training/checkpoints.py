@@ -111,7 +111,7 @@ class CheckpointCallback(Checkpoint):
     """Saves the last and the best epoch, the history, and, when the user asked to stop, the step where that is.
 
     Without a `folder` nothing is saved. `examples` in the validation split say how far scores can be trusted
-    (`best_row`). `epoch_ended` is given each row of the history.
+    (`best_row`). `on_epoch_end` is given each row of the history.
     Ends the training when the score was not better for `patience` epochs. What is best follows from the history alone,
     which is in the checkpoint, so a resumed run decides as the whole one would have.
     """
@@ -123,12 +123,12 @@ class CheckpointCallback(Checkpoint):
         monitor: str,
         examples: int,
         patience: int | None,
-        stopper: InterruptHandler,
-        epoch_ended: Callable[[dict[str, float]], None] = lambda row: None,
+        interrupt_handler: InterruptHandler,
+        on_epoch_end: Callable[[dict[str, float]], None] = lambda row: None,
     ):
-        self.epoch_ended = epoch_ended
+        self.on_epoch_end = on_epoch_end
         self.folder, self.monitor, self.examples = folder, monitor, examples
-        self.patience, self.stopper = patience, stopper
+        self.patience, self.interrupt_handler = patience, interrupt_handler
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         # at the epoch's last batch the epoch is finished first: half-done validation is nothing to resume from
@@ -137,7 +137,7 @@ class CheckpointCallback(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
-        self.stopper.reinstall()  # instead of Lightning's own end at a SIGTERM, with its own exit and its own timing
+        self.interrupt_handler.reinstall()  # instead of Lightning's own end at a SIGTERM, with its own exit and its own timing
         if module.history and self._patience_ran_out(module.history):  # before it was resumed
             trainer.should_stop = True
 
@@ -145,7 +145,7 @@ class CheckpointCallback(Checkpoint):
         assert isinstance(module, Classifier)
         if self.folder is not None:
             self._save(trainer, module.history, self.folder)
-        self.epoch_ended(module.history[-1])
+        self.on_epoch_end(module.history[-1])
         if self._patience_ran_out(module.history):
             trainer.should_stop = True
         if self._requested(trainer):
@@ -168,7 +168,7 @@ class CheckpointCallback(Checkpoint):
         return history[-1]["epoch"] - since >= self.patience  # an equal score is no better one
 
     def _requested(self, trainer: pl.Trainer) -> bool:
-        requested = self.stopper.pending_signal is not None
+        requested = self.interrupt_handler.pending_signal is not None
         if trainer.world_size > 1:  # all processes stop at the same step
             requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
         return requested
@@ -179,7 +179,7 @@ class CheckpointCallback(Checkpoint):
         self._stop()
 
     def _stop(self) -> None:
-        number = self.stopper.pending_signal
+        number = self.interrupt_handler.pending_signal
         raise Interrupted(number if number is not None else 15)
 
 

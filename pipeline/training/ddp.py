@@ -1,9 +1,9 @@
-"""Several processes that train one network: this one and others that follow it.
+"""The first of several processes that train one network: it starts the others, and ends them.
 
-Each has its own copy of the parts, assembled from the same configuration; Lightning's DDP averages their gradients.
-The first process (rank 0) is the run: it alone has the other stages, the run's directory and the terminal. The others
-are started for one training, as a program of their own (`pipeline.training.ddp_worker`), so neither the command nor Hydra runs
-twice, and neither a user's script nor its open files are inherited.
+Each process builds its own components from the same configuration, and Lightning's DDP averages their gradients. The
+first process (rank 0) is the run: it alone has the other stages, the run's directory and the terminal. The others are
+started for one training as a program of their own (`pipeline.training.ddp_worker`), so neither the command nor Hydra
+runs twice, and they inherit neither a user's script nor its open files.
 """
 
 from __future__ import annotations
@@ -19,83 +19,85 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 from pipeline.errors import UserError
-from pipeline.workflow.components import Components, ProcessRank
+from pipeline.training.device import ProcessRank
+from pipeline.workflow.process_setup import available_cores
 
 SHUTDOWN_TIMEOUT = 10.0
-"""Seconds that the others get to end by themselves."""
+"""Seconds that the other processes get to end by themselves."""
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """All that a follower is told, as one line of JSON: what `train` trains, and from where it goes on."""
+    """What a worker process needs to know, sent as one line of JSON."""
 
     config: Mapping[str, Any]
+    """The configuration to build the components from."""
     train: Mapping[str, Any]
-    resume: str | None
+    """The fields of the train stage."""
+    resume_from: str | None
+    """The checkpoint to continue from."""
     rank: Mapping[str, Any]
+    """The fields of a `ProcessRank`."""
 
     def to_json_line(self) -> str:
         return json.dumps(asdict(self)) + "\n"
 
 
 def threads_per_process(processes: int) -> int:
-    """Threads of each of `processes`, so that processes x threads never exceed the cores; never more than now."""
+    """Return the threads for each of `processes`: together at most the cores, and never more than now."""
     return max(1, min(torch.get_num_threads(), available_cores() // processes))
 
 
-def available_cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
 @contextmanager
-def worker_processes(parts: Components, train: Any) -> Iterator[ProcessRank]:
-    """The other processes of a training with the stage `train`, ready and waiting, while the block runs.
+def worker_processes(
+    config: Mapping[str, Any], train: Any, *, processes: int, resume_from: Path | None
+) -> Iterator[ProcessRank]:
+    """Start the other `processes - 1` processes, and yield this one's rank once they are ready.
 
-    However the block ends, so do they. If one of them fails, the block's own error (a lost connection) is replaced by
-    what the other one said.
+    `train` is the train stage, a dataclass. The processes end with the block, however it ends. If one of them fails,
+    its error replaces the block's own (a lost connection).
     """
-    world = parts.device_config.devices
-    if world == 1:
+    if processes == 1:
         yield ProcessRank()
         return
     threads = torch.get_num_threads()
-    first = ProcessRank(rank=0, world_size=world, port=_free_port())
-    followers: list[_WorkerProcess] = []
+    first = ProcessRank(rank=0, world_size=processes, port=_find_free_port())
+    workers: list[_WorkerProcess] = []
     try:
-        torch.set_num_threads(threads_per_process(world))
-        for rank in range(1, world):
-            place = ProcessRank(rank=rank, world_size=world, port=first.port)
-            resume = str(parts.resume.resolve()) if parts.resume else None
-            followers.append(_WorkerProcess(WorkerSpec(parts.config, asdict(train), resume, asdict(place))))
-        _wait_until_ready(followers)
+        torch.set_num_threads(threads_per_process(processes))
+        for number in range(1, processes):
+            rank = ProcessRank(rank=number, world_size=processes, port=first.port)
+            checkpoint = str(resume_from.resolve()) if resume_from else None
+            workers.append(_WorkerProcess(WorkerSpec(config, asdict(train), checkpoint, asdict(rank))))
+        _wait_until_ready(workers)
         yield first
-    except RuntimeError as error:  # as torch raises all that goes wrong between processes
-        _raise_worker_error(error, followers)
+    except RuntimeError as error:  # torch raises it for all that goes wrong between processes
+        _raise_worker_error(error, workers)
         raise
     finally:
         torch.set_num_threads(threads)
         destroy_process_group()
-        for follower in followers:
-            follower.end()
+        for worker in workers:
+            worker.end()
 
 
 def destroy_process_group() -> None:
-    """Forget the connection, so that the next training can make its own."""
+    """Close the connection between the processes, so that the next training can open its own."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        with contextlib.suppress(RuntimeError):  # a peer may be gone already
+        with contextlib.suppress(RuntimeError):  # another process may be gone already
             torch.distributed.destroy_process_group()
 
 
 class _WorkerProcess:
-    """One other process. It ends by itself when its standard input does, so also when this process is killed."""
+    """One other process. It ends when its standard input does, so also when this process is killed."""
 
-    def __init__(self, work: WorkerSpec):
+    def __init__(self, spec: WorkerSpec):
         self.stderr: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         threads = str(torch.get_num_threads())
         path = os.pathsep.join(dict.fromkeys([os.getcwd(), *filter(None, sys.path)]))  # noqa: PTH109
@@ -108,22 +110,23 @@ class _WorkerProcess:
             start_new_session=True,  # a Ctrl-C in the terminal is for the first process, which tells when to stop
             env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": path},
         )
-        self.write(work.to_json_line())
+        self.write(spec.to_json_line())
 
     def write(self, line: str) -> None:
         assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it is dead already; `failed` tells
+        with contextlib.suppress(BrokenPipeError):  # it is dead already, and `error_text` says so
             self.process.stdin.write(line)
             self.process.stdin.flush()
 
-    def failed(self) -> str | None:
-        """What it said, if it has ended in failure."""
+    def error_text(self) -> str | None:
+        """Return what the process wrote to standard error if it has failed, else None."""
         if not self.process.poll():
             return None
         self.stderr.seek(0)
         return self.stderr.read().strip() or f"exit code {self.process.returncode}"
 
     def end(self) -> None:
+        """Close its standard input, wait, and kill it if it does not end."""
         assert self.process.stdin
         assert self.process.stdout
         with contextlib.suppress(BrokenPipeError):
@@ -137,28 +140,28 @@ class _WorkerProcess:
         self.stderr.close()
 
 
-def _wait_until_ready(followers: Sequence[_WorkerProcess]) -> None:
-    """Until each has its parts."""
-    for follower in followers:
-        assert follower.process.stdout
-        if follower.process.stdout.readline().strip() != "ready":
-            follower.process.wait()
+def _wait_until_ready(workers: Sequence[_WorkerProcess]) -> None:
+    """Wait until each worker has built its components."""
+    for worker in workers:
+        assert worker.process.stdout
+        if worker.process.stdout.readline().strip() != "ready":
+            worker.process.wait()
             raise RuntimeError("a process of the training could not start")
 
 
-def _raise_worker_error(error: RuntimeError, followers: Sequence[_WorkerProcess]) -> None:
-    """Raise what a follower failed of, where `error` is that it is gone; nothing if all are well."""
+def _raise_worker_error(error: RuntimeError, workers: Sequence[_WorkerProcess]) -> None:
+    """Raise the error of a worker that has failed, if `error` is the consequence of that."""
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline:  # its traceback may be on its way
-        for rank, follower in enumerate(followers, start=1):
-            if (said := follower.failed()) is not None:
-                if follower.process.returncode == 2:
-                    raise UserError(said, field=None) from None
-                raise RuntimeError(f"process {rank} of the training failed:\n{said}") from error
+        for rank, worker in enumerate(workers, start=1):
+            if (text := worker.error_text()) is not None:
+                if worker.process.returncode == 2:
+                    raise UserError(text, field=None) from None
+                raise RuntimeError(f"process {rank} of the training failed:\n{text}") from error
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

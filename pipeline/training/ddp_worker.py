@@ -1,14 +1,13 @@
-"""One of several processes of a training, but not the first: `python -m pipeline.training.ddp_worker`, started by the train stage.
+"""One of several processes of a training, but not the first: `python -m pipeline.training.ddp_worker`.
 
-Reads one line of JSON (`pipeline.training.ddp.Work`), says `ready` once it has its parts, and trains with the
-others. It writes no file; all else that is printed, also by the user's own network, goes to standard error, which the
-first process reads when this one fails.
+The train stage starts it. It reads one line of JSON (`pipeline.training.ddp.WorkerSpec`), prints `ready` once it has
+built its components, and trains together with the others. It writes no file. Everything else that is printed, also by
+the user's own network, goes to standard error, which the first process reads when this one fails.
 """
 
 from __future__ import annotations
 
 import functools
-import gc
 import json
 import os
 import sys
@@ -18,21 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Interrupted, UserError
+from pipeline.workflow.process_setup import configure_process, silence_library_warnings
 
 
 def main() -> None:
-    """Exit codes: 0 the training ended, also early; 1 a crash; 2 the user's mistake."""
-    gc.set_threshold(50_000)  # as in the first process
-    work = json.loads(sys.stdin.readline())
-    first = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    """Exit with 0 when the training ended, also early; 1 after a crash; 2 where the user's input is wrong."""
+    configure_process()
+    spec = json.loads(sys.stdin.readline())
+    parent = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    from pipeline.workflow.runner import silence_library_warnings, tune_glibc_malloc
-
-    tune_glibc_malloc()
     try:
         with silence_library_warnings():
-            _train_as_worker(work, ready=functools.partial(print, "ready", file=first, flush=True))
+            _train_as_worker(spec, on_ready=functools.partial(print, "ready", file=parent, flush=True))
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -40,25 +37,26 @@ def main() -> None:
         pass
 
 
-def _train_as_worker(work: dict[str, Any], *, ready: Callable[[], None]) -> None:
+def _train_as_worker(spec: dict[str, Any], *, on_ready: Callable[[], None]) -> None:
     from pipeline.stages.train import Train
     from pipeline.training.ddp import destroy_process_group
-    from pipeline.workflow.build import build_from_dict, with_directory
-    from pipeline.workflow.components import ProcessRank
+    from pipeline.training.device import ProcessRank
+    from pipeline.workflow.build import build_from_dict
+    from pipeline.workflow.components import RunContext
 
-    parts = build_from_dict(work["config"])
-    parts = with_directory(parts, Path(), resume=Path(work["resume"]) if work["resume"] else None)
-    place, train = ProcessRank(**work["place"]), Train(**work["train"])
-    ready()
-    with parts.stopper.installed():
+    components = build_from_dict(spec["config"])
+    context = RunContext(resume_from=Path(spec["resume_from"]) if spec["resume_from"] else None)
+    rank, train = ProcessRank(**spec["rank"]), Train(**spec["train"])
+    on_ready()
+    with context.interrupt_handler.installed():
         try:
-            train.train_as_worker(parts, place)
+            train.train_as_worker(components, context, rank)
         finally:
             destroy_process_group()
 
 
 def _exit_with_parent() -> None:
-    """Standard input ends when the first process ends, however it does; then nobody waits for this one any more."""
+    """Exit when standard input ends: the first process has ended, however it did, and nobody waits for this one."""
     sys.stdin.read()
     os._exit(0)
 

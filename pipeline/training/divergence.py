@@ -1,4 +1,4 @@
-"""Watching the cost of every step: the early break, how far the run is, and what the checks say meanwhile."""
+"""Watches the loss of every step: ends a training that diverges, reports progress, and asks the checks each epoch."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ import pytorch_lightning as pl
 
 from pipeline.checks import Finding
 from pipeline.training.lightning_module import Classifier
-from pipeline.workflow.components import Components
+from pipeline.training.progress import Progress
 
-JUDGED_EXAMPLES = 16
-"""The cost is the mean over at least so many examples: with a batch of one, a single wrong answer is no explosion."""
+MIN_EXAMPLES = 16
+"""The loss is averaged over at least so many examples: with a batch of one, a single wrong answer is no explosion."""
 
 
 class TrainingDiverged(Exception):
-    """Ends the fit from within a callback when going on is pointless."""
+    """Raised by a callback to end a training that cannot recover."""
 
 
 class DivergenceGuard(pl.Callback):
-    """Breaks off when the cost exceeds `break_factor` times the original cost, or is not finite.
+    """Ends the training when the loss exceeds `break_factor` times the first step's, or is not finite.
 
-    `judge(classifier)` is asked at the end of each epoch; findings that are new are told at once.
+    With `break_factor` None the training goes on whatever the loss is. `on_epoch_checks(classifier)` returns findings
+    at the end of each epoch; warnings and failures that are new go to `on_finding`. After the training `signals` says
+    where it diverged, and `has_diverged` whether it did.
     """
 
     def __init__(
-        self, parts: Components, *, total_steps: int, break_factor: float, on_epoch_checks: Callable[..., list[Finding]]
+        self,
+        *,
+        total_steps: int,
+        break_factor: float | None,
+        on_epoch_checks: Callable[[Classifier], Sequence[Finding]],
+        on_finding: Callable[[Finding], None],
+        progress: Progress,
     ):
-        self.parts, self.total, self.factor, self.on_epoch_checks = parts, total_steps, break_factor, on_epoch_checks
+        self.total_steps, self.break_factor = total_steps, break_factor
+        self.on_epoch_checks, self.on_finding, self.progress = on_epoch_checks, on_finding, progress
         self.signals: dict[str, Any] = {}
-        self.broken = False
+        self.has_diverged = False
         self.reported: set[str] = set()
         self._window: deque[tuple[float, int]] = deque()
 
@@ -42,45 +51,50 @@ class DivergenceGuard(pl.Callback):
         assert isinstance(module, Classifier)
         losses = module.last_losses.tolist()
         module.record_steps(losses, [len(index) for _, index in batch])
-        original = module.checkpoint_extra.setdefault("original_cost", losses[0])
-        first = trainer.global_step - len(losses) + 1
-        for step, (loss, (_, index)) in enumerate(zip(losses, batch, strict=True), start=first):
-            self._look(loss, len(index), step, original)
+        first_loss = module.checkpoint_extra.setdefault("original_cost", losses[0])
+        first_step = trainer.global_step - len(losses) + 1
+        for step, (loss, (_, index)) in enumerate(zip(losses, batch, strict=True), start=first_step):
+            self._check_loss(loss, len(index), step, first_loss)
         row = module.history[-1] if module.history else {}
-        shown = {"val_accuracy": row["val_accuracy"]} if row else {}
+        accuracy = {"val_accuracy": row["val_accuracy"]} if row else {}
         mean = sum(losses) / len(losses)
-        self.parts.progress(trainer.global_step, self.total, unit="steps", epoch=module.epoch + 1, loss=mean, **shown)
+        self.progress(
+            trainer.global_step, self.total_steps, unit="steps", epoch=module.epoch + 1, loss=mean, **accuracy
+        )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        for finding in self.on_epoch_checks(module) if not self.parts.is_trial else ():
+        assert isinstance(module, Classifier)
+        for finding in self.on_epoch_checks(module):
             if finding.severity != "info" and finding.check not in self.reported:
                 self.reported.add(finding.check)
-                self.parts.on_finding(finding)
+                self.on_finding(finding)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, Any]) -> None:
         assert isinstance(module, Classifier)
         module.checkpoint_extra["original_cost"] = state["pipeline"]["original_cost"]
 
-    def _look(self, loss: float, examples: int, step: int, original: float) -> None:
-        """Break off at the first cost that is not finite or too high; tiny batches are judged by several steps."""
+    def _check_loss(self, loss: float, examples: int, step: int, first_loss: float) -> None:
+        """End the training at the first loss that is not finite or too high. Tiny batches are averaged over steps."""
         if not math.isfinite(loss):
-            self._break({"nonfinite": ["the loss"], "nonfinite_step": step})
+            self._end_training({"nonfinite": ["the loss"], "nonfinite_step": step})
         self._window.append((loss, examples))
-        while sum(n for _, n in self._window) - self._window[0][1] >= JUDGED_EXAMPLES:
+        while sum(n for _, n in self._window) - self._window[0][1] >= MIN_EXAMPLES:
             self._window.popleft()
-        cost = sum(loss * n for loss, n in self._window) / sum(n for _, n in self._window)
-        # for a positive cost: cost > break_factor * original; a user's own loss may be negative
-        if original != 0 and cost > original + (self.factor - 1) * abs(original):
-            about = {"exploded_cost": cost, "exploded_step": step, "original_cost": original}
-            self._break({"exploded": True, "break_factor": self.factor} | about)
-
-    def _break(self, signals: dict[str, Any]) -> None:
-        if self.parts.checks.fail_on == "never":
+        mean = sum(loss * n for loss, n in self._window) / sum(n for _, n in self._window)
+        if self.break_factor is None or first_loss == 0:
             return
-        self.broken, self.signals = True, signals
+        # for a positive loss: mean > break_factor * first_loss; a user's own loss may be negative
+        if mean > first_loss + (self.break_factor - 1) * abs(first_loss):
+            evidence = {"exploded_cost": mean, "exploded_step": step, "original_cost": first_loss}
+            self._end_training({"exploded": True, "break_factor": self.break_factor} | evidence)
+
+    def _end_training(self, signals: dict[str, Any]) -> None:
+        if self.break_factor is None:
+            return
+        self.has_diverged, self.signals = True, signals
         raise TrainingDiverged
 
 
 def rows_to_columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
-    """Rows with the same keys as one list per key."""
+    """Turn rows that have the same keys into one list per key."""
     return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}

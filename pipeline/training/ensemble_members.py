@@ -1,26 +1,25 @@
-"""Trained networks that answer together: loaded from checkpoints, each with its own preprocessing."""
+"""Trained networks whose answers are averaged: loaded from checkpoints, each with its own preprocessing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.data import Images, preprocessing_from_state
+from pipeline.data import Augmentation, Images, preprocessing_from_state
 from pipeline.data.shuffle import split_batches
 from pipeline.errors import UserError
+from pipeline.model.factory import uninitialized_network
 from pipeline.training import checkpoints
 from pipeline.training.lightning_module import EVALUATION_BATCH
-from pipeline.workflow.build import uninitialized_network
-from pipeline.workflow.components import Components
 
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """`member(pixels)`: (N, C, H, W) as the data set has them -> logits (N, classes)."""
+    """`member(pixels)` maps stored pixels (N, C, H, W) to logits (N, classes)."""
 
     path: Path
     network: nn.Module
@@ -30,33 +29,42 @@ class EnsembleMember:
         return self.network(self.preprocessing(pixels))
 
 
-def load_member(place: Path, parts: Components, *, field: str) -> EnsembleMember:
-    """The network of a checkpoint, or of a run's folder its best; raises a `UserError` on `field` where it was trained
-    on other data: its validation scores would say nothing, since it may have seen the images."""
-    path = place / "checkpoints" / checkpoints.BEST if place.is_dir() else place
+def load_member(path: Path, *, fingerprint: str, device: torch.device, field: str) -> EnsembleMember:
+    """Load the network of a checkpoint, or the best one of a run's directory, onto `device`.
+
+    Raises `UserError` on `field` where `path` is no checkpoint of a training, or its data do not have `fingerprint`:
+    its validation score would say nothing then, since it may have trained on those images.
+    """
+    path = path / "checkpoints" / checkpoints.BEST if path.is_dir() else path
     state = checkpoints.load(path, field=field)
     try:
-        about, weights = state["pipeline"], state["state_dict"]
-        if about["fingerprint"] != parts.data.fingerprint():
+        extra, weights = state["pipeline"], state["state_dict"]
+        if extra["fingerprint"] != fingerprint:
             raise UserError(f"{str(path)!r} was trained on other data, or on another split of them.", field=field)
         preprocessing = preprocessing_from_state(checkpoints.strip_prefix(weights, "preprocessing."))
-        network = uninitialized_network(about["config"], preprocessing=preprocessing, classes=len(about["classes"]))
+        network = uninitialized_network(extra["config"], preprocessing=preprocessing, classes=len(extra["classes"]))
         network.load_state_dict(checkpoints.strip_prefix(weights, "network."))
     except (RuntimeError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{str(path)!r} is no checkpoint of a training run.", field=field) from error
-    device = parts.device_config.device
+        raise UserError(f"{str(path)!r} is not a checkpoint of a training.", field=field) from error
     return EnsembleMember(path, network.to(device).eval(), preprocessing.to(device).eval())
 
 
 @torch.inference_mode()
-def probabilities(members: Sequence[EnsembleMember], parts: Components, images: Images) -> Tensor:
-    """softmax of each member's mean logits over the views of each image: (members, N, classes), on the CPU."""
-    found = []
-    for done, member in enumerate(members):
+def member_probabilities(
+    members: Sequence[EnsembleMember],
+    images: Images,
+    *,
+    augmentation: Augmentation,
+    device: torch.device,
+    progress: Callable[[float, float], None],
+) -> Tensor:
+    """Return the softmax of each member's mean logits over the views of each image: (members, N, classes), on the CPU."""
+    all_members = []
+    for done, member in enumerate(members, start=1):
         pieces = []
         for index in split_batches(torch.arange(len(images)), EVALUATION_BATCH):
-            pixels = images.pixels[index].to(parts.device_config.device)
-            pieces.append(parts.augmentation.average_logits(member, pixels).softmax(1).float().cpu())
-        found.append(torch.cat(pieces))
-        parts.progress(done + 1, len(members))
-    return torch.stack(found)
+            pixels = images.pixels[index].to(device)
+            pieces.append(augmentation.average_logits(member, pixels).softmax(1).float().cpu())
+        all_members.append(torch.cat(pieces))
+        progress(done, len(members))
+    return torch.stack(all_members)

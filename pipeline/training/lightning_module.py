@@ -29,7 +29,7 @@ from pipeline.data import Augmentation, EpochBatchSampler, Images, NoAugmentatio
 from pipeline.data.shuffle import split_batches
 from pipeline.model.losses import Loss
 from pipeline.model.regularization import decay_groups, penalty
-from pipeline.signals import Recorder, StepProbe
+from pipeline.signals.recorder import Recorder, StepProbe
 from pipeline.training.compile import compiled
 from pipeline.training.schedule import Schedule
 

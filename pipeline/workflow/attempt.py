@@ -1,4 +1,4 @@
-"""What a remedy was worth: the verdict before it, the verdict after it, and whether it is kept."""
+"""One remedy that was tried: the summary before it, the summary after it, and whether it is kept."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.workflow.components import Outcome
-
-KEY_METRICS = {"sanity": "first_loss", "overfit": "overfit_loss", "lr_range": "best_loss", "train": "val_accuracy"}
-"""Each stage's key measure: losses in nats, accuracy as a share."""
+from pipeline.workflow.outcome import Outcome, all_findings
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """How the stages up to the one to be mended came out."""
+    """The result of the stages up to the one to be fixed, in the few numbers that are compared."""
 
     passed: bool
     failures: int
     warnings: int
     measure: str | None
-    """Name of the stage's key measure; null where it was not measured."""
+    """Name of the stage's key metric; None where it was not measured."""
     value: float | None
 
     @property
     def score(self) -> tuple[bool, int, int]:
-        """The smaller, the better."""
+        """A sort key; smaller is better."""
         return not self.passed, self.failures, self.warnings
 
     def to_dict(self) -> dict[str, Any]:
-        told = dataclasses.asdict(self)
-        return {"status": "passed" if told.pop("passed") else "failed", **told}
+        fields = dataclasses.asdict(self)
+        return {"status": "passed" if fields.pop("passed") else "failed", **fields}
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> StageSummary:
-        value = None if told["value"] is None else float(told["value"])
-        return cls(told["status"] == "passed", told["failures"], told["warnings"], told["measure"], value)
+    def from_dict(cls, fields: dict[str, Any]) -> StageSummary:
+        """Rebuild what `to_dict` returned."""
+        value = None if fields["value"] is None else float(fields["value"])
+        return cls(fields["status"] == "passed", fields["failures"], fields["warnings"], fields["measure"], value)
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class FixAttempt:
     check: str
     remedy: tuple[str, ...]
     stage: str
-    """The stage that was to be mended, not always the one that found the cause."""
+    """The stage to be fixed, which is not always the one that found the cause."""
     kept: bool
     before: StageSummary
     after: StageSummary | None
@@ -54,44 +52,39 @@ class FixAttempt:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        told = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         after = None if self.after is None else self.after.to_dict()
-        return told | {"remedy": list(self.remedy), "before": self.before.to_dict(), "after": after}
+        return fields | {"remedy": list(self.remedy), "before": self.before.to_dict(), "after": after}
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> FixAttempt:
-        after = None if told["after"] is None else StageSummary.from_dict(told["after"])
-        return cls(
-            **{
-                **told,
-                "remedy": tuple(told["remedy"]),
-                "before": StageSummary.from_dict(told["before"]),
-                "after": after,
-            }
-        )
+    def from_dict(cls, fields: dict[str, Any]) -> FixAttempt:
+        """Rebuild what `to_dict` returned."""
+        before = StageSummary.from_dict(fields["before"])
+        after = None if fields["after"] is None else StageSummary.from_dict(fields["after"])
+        return cls(**{**fields, "remedy": tuple(fields["remedy"]), "before": before, "after": after})
 
 
-def summarize(outcomes: Sequence[Outcome]) -> StageSummary:
-    """Findings of all stages counted; the key measure is the last stage's."""
-    severities = [finding.severity for outcome in outcomes for finding in outcome.findings]
+def summarize(outcomes: Sequence[Outcome], key_metric: str | None) -> StageSummary:
+    """Count the findings of all `outcomes`, and read the last stage's `key_metric` from its metrics or signals."""
+    severities = [finding.severity for finding in all_findings(outcomes)]
     last = outcomes[-1]
-    name = KEY_METRICS.get(last.name, "")
-    value = last.metrics.get(name, (last.signals or {}).get(name))
-    known = float(value) if isinstance(value, (int, float)) else None
+    value = last.metrics.get(key_metric, (last.signals or {}).get(key_metric)) if key_metric else None
+    number = float(value) if isinstance(value, (int, float)) else None
     return StageSummary(
         passed=last.passed,
         failures=severities.count("failure"),
         warnings=severities.count("warning"),
-        measure=None if known is None else name,
-        value=known,
+        measure=None if number is None else key_metric,
+        value=number,
     )
 
 
 def is_improvement(before: StageSummary, after: StageSummary, reached: str, stage: str) -> tuple[bool, str]:
-    """Whether the remedy is kept, and why.
+    """Return whether the remedy is kept, and why.
 
-    Kept is what makes the stage pass, or leaves fewer failures, or as many failures and fewer warnings, in it and
-    before it. A training that passed with warnings must also be as accurate on the validation split as it was.
+    A remedy is kept if the stage passes with it, or if `stage` and those before it have fewer failures, or as many
+    failures and fewer warnings. A training that passed with warnings must also reach the validation accuracy it had.
+    `reached` is the stage at which the attempt ended.
     """
     if reached != stage:
         return False, f"{reached} fails with it"

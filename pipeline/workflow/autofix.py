@@ -1,4 +1,4 @@
-"""The search for remedies: which comes next, what runs again with it, and what becomes of its outcome."""
+"""`fix=true`: which remedy comes next, which stages run again with it, and whether it is kept."""
 
 from __future__ import annotations
 
@@ -6,180 +6,199 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.checks import Finding
-from pipeline.checks.finding import rank_findings
+from pipeline.config.override_keys import override_key
 from pipeline.errors import UserError
+from pipeline.loggers import MultiLogger
 from pipeline.workflow.attempt import FixAttempt, StageSummary, is_improvement, summarize
-from pipeline.workflow.components import Components, Outcome
-from pipeline.workflow.memory import run_stage_with_memory
-
-if TYPE_CHECKING:
-    from pipeline.workflow.sequence import Reporter
+from pipeline.workflow.components import Components, RunContext
+from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.reporter import Reporter
+from pipeline.workflow.result import diagnose_outcomes
+from pipeline.workflow.stage_loop import run_stages
 
 MAX_ATTEMPTS = 3
-"""Remedies that a run tries at most; one that changes nothing or does not compose costs no time and is not counted."""
+"""Remedies that a run tries at most. One that changes nothing, or that cannot be built, costs no time and is free."""
 ATTEMPT_DIR = "fixes"
-"""Inside the run's directory, while an attempt is under way."""
+"""Folder of an attempt under way, inside the run's directory."""
 TRAIN_ONLY_GROUPS = {"schedule", "augmentation"}
 PROTECTED_KEYS = {"checks", "seed", "name", "tags", "outputs", "resume"}
-"""A remedy mends the training, not its judges."""
+"""Keys that no remedy may change: a remedy changes the training, not what judges it."""
 
 
 class AutoFixer:
-    """Tries remedies, one at a time, and remembers what came of each.
+    """Tries remedies one at a time, and remembers what came of each.
 
-    A stage that failed is to be mended, and a training that passed with warnings; never `evaluate`, since nothing may
-    be chosen by the test split. `recompose` gives the parts for the run's command with overrides appended; `note` is
-    told the parts that a run goes on with, and those overrides. `fixes`: what a run that is resumed has tried.
+    Fixed is a stage that failed, and a training that passed with warnings; never `evaluate`, since the test split must
+    choose nothing. `rebuild(overrides)` returns the components of the run's command with `overrides` appended.
+    `on_applied(components, overrides)` is called when the run continues with a remedy. `fixes` are the attempts of the
+    run that is resumed.
     """
 
     def __init__(
         self,
-        recompose: Callable[[Sequence[str]], Components],
+        rebuild: Callable[[Sequence[str]], Components],
         *,
-        note: Callable[[Components, Sequence[str]], None] = lambda parts, overrides: None,
+        on_applied: Callable[[Components, Sequence[str]], None] = lambda components, overrides: None,
         fixes: Iterable[FixAttempt] = (),
     ):
-        self.rebuild, self.on_applied = recompose, note
+        self.rebuild, self.on_applied = rebuild, on_applied
         self.fixes = list(fixes)
-        self._tried = {fix.remedy for fix in self.fixes}
+        self._tried = {attempt.remedy for attempt in self.fixes}
         self._queued: tuple[Finding, ...] = ()
 
     @property
     def applied_overrides(self) -> list[str]:
-        """The overrides to append to the command."""
-        return [override for fix in self.fixes if fix.kept for override in fix.remedy]
+        """The overrides of all remedies that are kept, to append to the command."""
+        return [override for attempt in self.fixes if attempt.kept for override in attempt.remedy]
 
-    def next_finding(self, parts: Components, outcomes: Sequence[Outcome]) -> Finding | None:
-        """The first finding with a remedy that was not tried yet; None where the end is reached.
+    def fix(
+        self,
+        components: Components,
+        context: RunContext,
+        outcomes: list[Outcome],
+        reporter: Reporter,
+        on_attempt: Callable[[Components, list[Outcome]], None],
+    ) -> tuple[Components, list[Outcome]]:
+        """Try remedies until none is left, and return the components and outcomes to continue with.
 
-        An attempt that was no worse than before it (a rate that is still too high) is followed by what it found; such
-        a finding's remedy contains those before it. A failure without a remedy ends the search: no override is its
-        cure, and a milder finding's would not let the stage pass.
+        `on_attempt(components, outcomes)` is called after each attempt.
+        """
+        while finding := self.next_finding(components, outcomes):
+            fixed = self.try_fix(finding, components, context, outcomes, reporter)
+            components, outcomes = fixed or (components, outcomes)
+            on_attempt(components, outcomes)
+        if not outcomes[-1].passed:
+            reporter.on_fix_exhausted(self.reason_for_stopping(components, outcomes))
+        return components, outcomes
+
+    def next_finding(self, components: Components, outcomes: Sequence[Outcome]) -> Finding | None:
+        """Return the first finding whose remedy was not tried yet, or None at the end.
+
+        If an attempt did not make things worse (a rate that is still too high), the next one builds on it: its findings
+        come first, with a remedy that contains the one before. A failure without a remedy ends the search, since no
+        override cures it, and the remedy of a milder finding would not let the stage pass.
         """
         last = outcomes[-1]
-        warned = last.name == "train" and any(f.severity != "info" and f.remedy for f in last.findings)
-        if last.name == "evaluate" or (last.passed and not warned) or self._attempts >= MAX_ATTEMPTS:
+        stage = components.stages[last.name]
+        warned = stage.fixes_warnings and any(f.severity != "info" and f.remedy for f in last.findings)
+        if not stage.is_fixable or (last.passed and not warned) or self._count >= MAX_ATTEMPTS:
             return None
-        for finding in (*self._queued, *_diagnosis(outcomes, parts)):
+        for finding in (*self._queued, *diagnose_outcomes(outcomes, components.checks)):
             if finding.severity == "info":
                 continue
-            if not finding.remedy and parts.checks.has_failure([finding]):
+            if not finding.remedy and components.checks.has_failure([finding]):
                 return None
             if finding.remedy and finding.remedy not in self._tried:
                 return finding
         return None
 
-    def reason_for_stopping(self, parts: Components, outcomes: Sequence[Outcome]) -> str:
-        """Why a stage that failed stays as it is."""
-        if self._attempts >= MAX_ATTEMPTS:
+    def reason_for_stopping(self, components: Components, outcomes: Sequence[Outcome]) -> str:
+        """Return why a stage that failed stays as it is."""
+        if self._count >= MAX_ATTEMPTS:
             return f"{MAX_ATTEMPTS} remedies were tried"
-        first = next(iter(_diagnosis(outcomes, parts)), None)
+        first = next(iter(diagnose_outcomes(outcomes, components.checks)), None)
         if first is not None and not first.remedy:
-            return f"no override is the cure of {first.check}"
+            return f"no override cures {first.check}"
         return "no remedy is left to try"
 
     @property
-    def _attempts(self) -> int:
-        return sum(fix.after is not None for fix in self.fixes)
+    def _count(self) -> int:
+        """Attempts that ran."""
+        return sum(attempt.after is not None for attempt in self.fixes)
 
     def try_fix(
-        self, finding: Finding, parts: Components, outcomes: Sequence[Outcome], teller: Reporter
+        self,
+        finding: Finding,
+        components: Components,
+        context: RunContext,
+        outcomes: Sequence[Outcome],
+        reporter: Reporter,
     ) -> tuple[Components, list[Outcome]] | None:
-        """Try the finding's remedy. Returns the parts and the outcomes to go on with, or None if it was not kept."""
+        """Try the remedy of `finding`. Return the components and outcomes to continue with, or None if it is not kept."""
         self._tried.add(finding.remedy)
         self._queued = ()
-        stage, before = outcomes[-1].name, summarize(outcomes)
-        teller.on_fix_start(finding, stage)
-        folder = parts.directory / ATTEMPT_DIR
+        stage = outcomes[-1].name
+        key_metric = components.stages[stage].key_metric
+        before = summarize(outcomes, key_metric)
         after: StageSummary | None = None
-        new: list[Outcome] = []
-        kept, reason = False, ""
+        reporter.on_fix_start(finding, stage)
+        attempt_dir = context.directory / ATTEMPT_DIR
+        kept, reason, new_outcomes = False, "", list[Outcome]()
         try:
-            mended = self._mended(finding.remedy, parts, folder)
-            start = first_stage_to_rerun(parts, mended, stage=stage, carrier=finding.stage)
-            new = _run(mended, outcomes[:start], last=stage, teller=teller)
-            after = summarize(new)
-            kept, reason = is_improvement(before, after, new[-1].name, stage)
+            changed = self._apply(finding.remedy, components)
+            start = first_stage_to_rerun(components, changed, stage=stage, source_stage=finding.stage)
+            new_outcomes = run_stages(
+                changed,
+                dataclasses.replace(context, directory=attempt_dir, resume_from=None, log=MultiLogger()),
+                reporter,
+                earlier=outcomes[:start],
+                stop_after=lambda reached: reached[-1].name == stage,
+            )
+            after = summarize(new_outcomes, key_metric)
+            kept, reason = is_improvement(before, after, new_outcomes[-1].name, stage)
             if kept:
-                _promote_attempt(folder, parts.directory)
-        except (UserError, RuntimeError) as error:  # RuntimeError: torch's, out of memory among them
+                _promote_attempt(attempt_dir, context.directory)
+        except (UserError, RuntimeError) as error:  # RuntimeError: torch's own, out of memory among them
             reason = f"it cannot be tried: {error}"
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(attempt_dir, ignore_errors=True)
         self.fixes.append(FixAttempt(finding.check, finding.remedy, stage, kept, before, after, reason))
-        teller.on_fix_end(self.fixes[-1])
+        reporter.on_fix_end(self.fixes[-1])
         if kept:
-            parts = dataclasses.replace(mended, directory=parts.directory)
-            self.on_applied(parts, self.applied_overrides)
-            return parts, new
-        if after is not None and new[-1].name == stage and after.score <= before.score:
-            self._queued = tuple(_after(finding.remedy, f) for f in _diagnosis(new, mended) if f.remedy)
+            self.on_applied(changed, self.applied_overrides)
+            return changed, new_outcomes
+        if after is not None and new_outcomes[-1].name == stage and after.score <= before.score:
+            found = diagnose_outcomes(new_outcomes, changed.checks)
+            self._queued = tuple(_with_remedy_before(finding.remedy, f) for f in found if f.remedy)
         return None
 
-    def _mended(self, remedy: Sequence[str], parts: Components, folder: Path) -> Components:
-        mended = self.rebuild([*self.applied_overrides, *remedy])
-        changed = _changed(parts.config, mended.config)
-        if not changed:
-            raise UserError("the configuration says so already.")
-        if (forbidden := changed & PROTECTED_KEYS) or list(mended.stages) != list(parts.stages):
+    def _apply(self, remedy: Sequence[str], components: Components) -> Components:
+        changed = self.rebuild([*self.applied_overrides, *remedy])
+        keys = _changed_keys(components.config, changed.config)
+        if not keys:
+            raise UserError("the configuration has these values already.")
+        if (forbidden := keys & PROTECTED_KEYS) or list(changed.stages) != list(components.stages):
             raise UserError(f"it would change {', '.join(sorted(forbidden)) or 'the stages'}.")
-        return dataclasses.replace(mended, directory=folder, progress=parts.progress, on_finding=parts.on_finding)
+        return changed
 
 
-def _diagnosis(outcomes: Sequence[Outcome], parts: Components) -> tuple[Finding, ...]:
-    return rank_findings([finding for outcome in outcomes for finding in outcome.findings], parts.checks.explains)
-
-
-def _after(first: Sequence[str], finding: Finding) -> Finding:
-    """The finding, with the remedy that it followed before its own; of two values for a key the later stays."""
-    both = {override.partition("=")[0]: override for override in first}
+def _with_remedy_before(first: Sequence[str], finding: Finding) -> Finding:
+    """Return `finding` with the overrides of `first` before its own; of two values for a key the later stays."""
+    overrides = {override_key(override): override for override in first}
     for override in finding.remedy:
-        both.pop(override.partition("=")[0], None)
-        both[override.partition("=")[0]] = override
-    return dataclasses.replace(finding, remedy=tuple(both.values()))
+        overrides.pop(override_key(override), None)
+        overrides[override_key(override)] = override
+    return dataclasses.replace(finding, remedy=tuple(overrides.values()))
 
 
-def first_stage_to_rerun(before: Components, after: Components, *, stage: str, carrier: str) -> int:
-    """Place of the first stage to run again: the first that may measure something else now, but no later than the
-    `carrier` of the remedy.
+def first_stage_to_rerun(before: Components, after: Components, *, stage: str, source_stage: str) -> int:
+    """Return the index of the first stage that may measure something else now, `source_stage` at the latest.
 
     Only the schedule, the augmentation and a stage's own keys leave the stages before it as they are. Everything else
-    is read from the first stage on, and the outcomes must be those that the mended command has.
+    is read from the first stage on, and the outcomes must be those of the command with the remedy.
     """
     names = list(before.stages)
-    changed = _changed(before.config, after.config)
-    places = [names.index(name) for name in (stage, carrier) if name in names]
+    changed = _changed_keys(before.config, after.config)
+    indices = [names.index(name) for name in (stage, source_stage) if name in names]
     if changed & TRAIN_ONLY_GROUPS and "train" in names:
-        places.append(names.index("train"))
-    stages = before.config.get("stages", {}), after.config.get("stages", {})
-    places += [place for place, name in enumerate(names) if stages[0].get(name) != stages[1].get(name)]
-    return 0 if changed - TRAIN_ONLY_GROUPS - {"stages"} else min(places)
+        indices.append(names.index("train"))
+    old, new = before.config.get("stages", {}), after.config.get("stages", {})
+    indices += [index for index, name in enumerate(names) if old.get(name) != new.get(name)]
+    return 0 if changed - TRAIN_ONLY_GROUPS - {"stages"} else min(indices)
 
 
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+def _changed_keys(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {key for key in {*before, *after} if before.get(key) != after.get(key)}
 
 
-def _run(parts: Components, earlier: Sequence[Outcome], *, last: str, teller: Reporter) -> list[Outcome]:
-    """The stages after `earlier` up to `last`, or to the first that fails."""
-    outcomes = list(earlier)
-    for name in list(parts.stages)[len(earlier) :]:
-        teller.on_stage_start(name)
-        outcomes.append(run_stage_with_memory(parts, name, outcomes))
-        teller.on_stage_end(outcomes[-1])
-        if name == last or not outcomes[-1].passed:
-            break
-    return outcomes
-
-
-def _promote_attempt(attempt: Path, folder: Path) -> None:
-    """Replace what the run left by what the attempt left, each entry in one move."""
-    if attempt.is_dir():
-        for new in sorted(attempt.iterdir()):
-            old = folder / new.name
+def _promote_attempt(attempt_dir: Path, run_dir: Path) -> None:
+    """Replace the files of the run by those of the attempt, each entry in one move."""
+    if attempt_dir.is_dir():
+        for new in sorted(attempt_dir.iterdir()):
+            old = run_dir / new.name
             if old.is_dir():  # a folder that is not empty cannot be replaced in one move
-                old.rename(attempt / f".{new.name}.before")
+                old.rename(attempt_dir / f".{new.name}.before")
             new.replace(old)

@@ -14,46 +14,53 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptHandler:
-    """Turns the signals into `Stopped`. Inside `deferred()` the first only sets `requested`; a second is final."""
+    """Turns SIGINT and SIGTERM into `Interrupted`.
+
+    Inside `deferred()` the first signal only sets `pending_signal`; a second one raises at once.
+    """
 
     def __init__(self) -> None:
         self.pending_signal: int | None = None
-        self._deferred = self._listening = False
+        self._is_deferred = self._is_installed = False
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._deferred and self.pending_signal is None:
+        if self._is_deferred and self.pending_signal is None:
             self.pending_signal = number
             return
         raise Interrupted(number)
 
     @contextmanager
     def installed(self) -> Iterator[InterruptHandler]:
-        """Listen while the block runs; does nothing outside the main thread, where Python allows no handlers."""
+        """Handle the signals while the block runs. Outside the main thread, where Python allows none, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        self._listening = True
+        previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        self._is_installed = True
         try:
             yield self
         finally:
-            self._listening = False
-            for number, handler in before.items():
+            self._is_installed = False
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def reinstall(self) -> None:
-        """Where a library has put handlers of its own in the place of ours."""
-        if self._listening:
+        """Handle the signals again after a library has replaced the handlers."""
+        if self._is_installed:
             for number in _SIGNALS:
                 signal.signal(number, self._handle)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Between safe points: the block promises to look at `requested`, save, and raise `Stopped`."""
-        self._deferred = True
+        """Defer signals while the block runs.
+
+        The block looks at `pending_signal` where its state can be saved, saves, and raises `Interrupted`. A signal that
+        came after the last such point raises at the end of the block.
+        """
+        self._is_deferred = True
         try:
             yield
         finally:
-            self._deferred = False
-        if self.pending_signal is not None:  # asked for after the last safe point
+            self._is_deferred = False
+        if self.pending_signal is not None:
             raise Interrupted(self.pending_signal)

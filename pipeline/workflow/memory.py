@@ -1,34 +1,36 @@
-"""How much memory a stage needed at most."""
+"""Measures how much memory a stage needs at most."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-
-from pipeline.workflow.components import Components, Outcome
 
 _PROC = Path("/proc/self")
 _MB = 2**20
 
 
-def run_stage_with_memory(parts: Components, name: str, earlier: Sequence[Outcome]) -> Outcome:
-    """The stage's outcome, with its peak memory: of this process (resident), and of the device, if it has its own."""
+@contextmanager
+def measure_peak_memory() -> Iterator[Callable[[], dict[str, float | None]]]:
+    """Yield a function that returns the peak memory in MB since the block began.
+
+    `process_mb` is the resident memory of this process, `device_mb` what is allocated on a device with memory of its
+    own (None without one).
+    """
     _reset_peaks()
-    outcome = parts.stages[name](parts, earlier)
-    return dataclasses.replace(outcome, memory={"process_mb": peak_rss_mb(), "device_mb": _device_peak_mb()})
+    yield lambda: {"process_mb": peak_rss_mb(), "device_mb": _device_peak_mb()}
 
 
 def peak_rss_mb() -> float:
-    """The most that this process had in memory, since it was last forgotten or ever."""
+    """Return the highest resident memory of this process in MB since the last reset, or ever where no reset works."""
     with contextlib.suppress(OSError):
-        if found := re.search(r"VmHWM:\s+(\d+) kB", (_PROC / "status").read_text()):
-            return round(int(found[1]) / 1024, 1)
+        if match := re.search(r"VmHWM:\s+(\d+) kB", (_PROC / "status").read_text()):
+            return round(int(match[1]) / 1024, 1)
     import resource  # not on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -40,7 +42,7 @@ def _device_peak_mb() -> float | None:
 
 
 def _reset_peaks() -> None:
-    """From here on peaks count anew; where the system cannot (not Linux), they stay those of the whole process."""
+    """Let peaks count from now on. Where the system cannot (not Linux), they stay those of the whole process."""
     with contextlib.suppress(OSError):
         (_PROC / "clear_refs").write_text("5")
     if torch.accelerator.is_available():

@@ -1,4 +1,4 @@
-"""What a run may go on from: the newest unfinished run of the same configuration, or the one that was named."""
+"""Finds the run to continue: the newest unfinished one of the same configuration, or the one that was named."""
 
 from __future__ import annotations
 
@@ -11,64 +11,82 @@ from pipeline.errors import UserError
 from pipeline.runs.images import read_pictures
 from pipeline.runs.json_files import read_outcome, read_signals
 from pipeline.workflow.attempt import FixAttempt
-from pipeline.workflow.components import Outcome
-from pipeline.workflow.sequence import outcomes_from_record
+from pipeline.workflow.outcome import Outcome, outcomes_from_record
 
 UNFINISHED = ("running", "interrupted", "error")
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What an earlier run left; nothing where a run starts anew."""
+    """What an earlier run left; empty where a run starts from the beginning."""
 
     checkpoint: Path | None = None
     outcomes: tuple[Outcome, ...] = ()
-    """Of stages that had passed, but for the training: its checkpoint says how far it was."""
+    """Stages that had passed, without the training: its checkpoint says how far it was."""
     fixes: tuple[FixAttempt, ...] = ()
     batch_size: int | None = None
-    """Where the command of the run gives it."""
+    """The batch size in the command of the earlier run."""
 
 
 def find_resume_point(
-    requested: object, runs: Path, hash_: str, current_dir: Path, *, fix: bool = False, auto: bool = False
+    requested: object,
+    runs: Path,
+    typed_hash: str,
+    current_dir: Path,
+    *,
+    with_fixes: bool = False,
+    with_batch_size: bool = False,
 ) -> ResumePoint:
-    """The checkpoint to go on from and the stages that had passed, as the key `resume` says.
+    """Return the checkpoint to continue from and the stages that had passed, as the key `resume` asks.
 
-    `auto`: the newest run in `runs` with the same configuration (`hash_`, which leaves out resume, verbose, name, tags,
-    outputs and fix) that did not finish; none is no error, so that a job script may always say `resume=auto`. Otherwise
-    a run's folder. With `fix` a run that remedies have changed since it was typed is the same run still, and the
-    remedies that it tried come along; with `auto` so is one that chose its batch size.
+    `requested` is None (start from the beginning), a run's directory, or `auto`: the newest run in `runs` that has the
+    same configuration and did not finish. With `auto` no such run is no error, so that a job script may always say
+    `resume=auto`. Configurations are compared by `typed_hash`, which leaves out resume, verbose, name, tags, outputs and
+    fix. `with_fixes`: a run that remedies have changed since it was typed is still the same run, and its attempts come
+    along. `with_batch_size`: so is a run that has chosen its batch size.
+
+    Raises `UserError` where `requested` is no run's directory or has another configuration.
     """
     if requested is None:
         return ResumePoint()
+    by_typed_hash = with_fixes or with_batch_size
     if requested != "auto":
-        record = read_outcome(Path(str(requested)))
+        run_dir = Path(str(requested))
+        record = read_outcome(run_dir)
         if record is None:
-            raise UserError(f"{str(requested)!r} is no run's folder (it has no readable outcome.json).", field="resume")
-        if not _same(record, hash_, fix or auto):
             raise UserError(
-                f"{str(requested)!r} was run with another configuration; give the options it was run with: "
+                f"{str(requested)!r} is not a run's directory: it has no readable outcome.json.", field="resume"
+            )
+        if not _has_hash(record, typed_hash, by_typed_hash):
+            raise UserError(
+                f"{str(requested)!r} was run with another configuration. Give the options it was run with: "
                 f"{record['command']}",
                 field="resume",
             )
-        return _left(Path(str(requested)), record, fix)
-    for folder in sorted(runs.glob("*"), reverse=True):
-        record = read_outcome(folder)
-        if folder != current_dir and record and _same(record, hash_, fix or auto) and record["status"] in UNFINISHED:
-            return _left(folder, record, fix)
+        return _read_resume_point(run_dir, record, with_fixes)
+    for run_dir in sorted(runs.glob("*"), reverse=True):
+        record = read_outcome(run_dir)
+        if (
+            run_dir != current_dir
+            and record
+            and _has_hash(record, typed_hash, by_typed_hash)
+            and record["status"] in UNFINISHED
+        ):
+            return _read_resume_point(run_dir, record, with_fixes)
     return ResumePoint()
 
 
-def _same(record: dict[str, Any], hash_: str, changed: bool) -> bool:
-    return record["config_hash"] == hash_ or (changed and record.get("typed_hash") == hash_)
+def _has_hash(record: dict[str, Any], typed_hash: str, by_typed_hash: bool) -> bool:
+    return record["config_hash"] == typed_hash or (by_typed_hash and record.get("typed_hash") == typed_hash)
 
 
-def _left(folder: Path, record: dict[str, Any], fix: bool) -> ResumePoint:
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    outcomes = outcomes_from_record(record, read_signals(folder), read_pictures(folder))
+def _read_resume_point(run_dir: Path, record: dict[str, Any], with_fixes: bool) -> ResumePoint:
+    checkpoint = run_dir / "checkpoints" / "last.ckpt"
+    outcomes = outcomes_from_record(record, read_signals(run_dir), read_pictures(run_dir))
+    sizes = re.findall(r"\bdata\.batch_size=(\d+)", record["command"])
     return ResumePoint(
         checkpoint if checkpoint.exists() else None,
         tuple(outcome for outcome in outcomes if outcome.name != "train" and outcome.passed),
-        tuple(FixAttempt.from_dict(told) for told in record.get("fixes", ())) if fix else (),
-        int(sizes[-1]) if (sizes := re.findall(r"\bdata\.batch_size=(\d+)", record["command"])) else None,
+        tuple(FixAttempt.from_dict(fields) for fields in record.get("fixes", ())) if with_fixes else (),
+        int(sizes[-1]) if sizes else None,
     )

@@ -1,37 +1,35 @@
-"""One run from its configuration: directory, parts, stages, and what is said about it."""
+"""One run from its configuration: directory, components, stages, report."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import functools
-import logging
-import os
 import shutil
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.config.compose import compose_config
+from pipeline.config.override_keys import override_key
 from pipeline.errors import UserError
 from pipeline.report.terminal import Terminal
 from pipeline.runs.json_files import config_dir_flag, config_hash, read_outcome
-from pipeline.runs.paths import check_name, check_writable, new_run_id, update_latest_link, write_text
+from pipeline.runs.paths import new_run_id, update_latest_link, validate_name, validate_writable, write_text
 from pipeline.validation import boolean
 from pipeline.workflow.autofix import AutoFixer
-from pipeline.workflow.components import Components
+from pipeline.workflow.components import Components, RunContext
+from pipeline.workflow.execution import execute
 from pipeline.workflow.interrupt import InterruptHandler
+from pipeline.workflow.process_setup import configure_process, silence_library_warnings
+from pipeline.workflow.reporter import NullReporter, Reporter
+from pipeline.workflow.result import RunResult
 from pipeline.workflow.resume import find_resume_point
-from pipeline.workflow.sequence import Reporter, RunResult, run_stages
 
-SIZE = "data.batch_size"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+BATCH_SIZE_KEY = "data.batch_size"
 
 
 def run(
@@ -42,162 +40,144 @@ def run(
     quiet: bool = False,
     config_dir: str | None = None,
 ) -> RunResult:
-    """Assemble and run. `directory` is made when None; a `UserError` before the first stage leaves nothing behind.
+    """Build what `config` describes, run its stages and write the report.
 
-    `overrides` and `config_dir` are what `config` was composed from.
+    `overrides` and `config_dir` are what `config` was composed from. `directory` is created; by default it is a new one
+    under `<outputs>/<name>/`. Raises `UserError` where the configuration or the data is wrong; if no stage has run by
+    then, nothing is left behind.
     """
-    check_name(config.name)
+    validate_name(config.name)
     fix, report = boolean("fix", config.get("fix", False)), boolean("report", config.get("report", True))
     outputs = Path(str(config.outputs))
-    check_writable(outputs)
-    folder = directory or outputs / str(config.name) / new_run_id()
-    stopper, latest = InterruptHandler(), outputs / "latest"
-    before = latest.resolve() if latest.exists() else None
-    teller: Any = Reporter() if quiet else Terminal(verbose=int(config.verbose) if str(config.verbose).isdigit() else 1)
+    validate_writable(outputs)
+    run_dir = directory or outputs / str(config.name) / new_run_id()
+    reporter: Reporter = NullReporter() if quiet else Terminal(verbose=_verbosity(config))
+    handler, latest = InterruptHandler(), outputs / "latest"
+    previous_latest = latest.resolve() if latest.exists() else None
     try:
-        tune_glibc_malloc()
-        with stopper.installed(), silence_library_warnings():
-            from pipeline.workflow.build import build_components, with_directory
+        configure_process()
+        with handler.installed(), silence_library_warnings():
+            from pipeline.workflow.build import build_components  # torch is imported here
 
-            parts = build_components(config)
-            auto = OmegaConf.select(config, SIZE) == "auto"
-            typed_hash = config_hash(_with_auto(parts.config) if auto else parts.config)
-            old = find_resume_point(config.resume, outputs / str(config.name), typed_hash, folder, fix=fix, auto=auto)
-            _prepare_run_dir(folder, config, overrides)
-            if auto:  # what was chosen is part of the run from here on
-                config, overrides = _fix_batch_size(config, overrides, old.batch_size or parts.batch_size)
-                parts = parts if parts.batch_size == config.data.batch_size else build_components(config)
-                _write_hydra(folder, config, overrides)
-            update_latest_link(folder.resolve(), outputs.resolve())
-            parts = with_directory(parts, folder, stopper=stopper)
-            mender = None
+            components = build_components(config)
+            chooses_batch_size = OmegaConf.select(config, BATCH_SIZE_KEY) == "auto"
+            typed_hash = config_hash(_as_typed(components.config) if chooses_batch_size else components.config)
+            resume = find_resume_point(
+                config.resume,
+                outputs / str(config.name),
+                typed_hash,
+                run_dir,
+                with_fixes=fix,
+                with_batch_size=chooses_batch_size,
+            )
+            _prepare_run_dir(run_dir, config, overrides)
+            if chooses_batch_size:  # the chosen size is part of the run from here on
+                size = resume.batch_size or components.batch_size
+                config, overrides = _fix_batch_size(config, overrides, size)
+                components = components if components.batch_size == size else build_components(config)
+                _write_hydra_files(run_dir, config, overrides)
+            update_latest_link(run_dir.resolve(), outputs.resolve())
+            autofixer = None
             if fix:
-                note = functools.partial(_save_fixed_config, folder, overrides)
-                mender = AutoFixer(_make_rebuilder(parts, config, overrides, config_dir), note=note, fixes=old.fixes)
-                if mender.applied_overrides:
-                    parts = mender.rebuild(mender.applied_overrides)
-                    note(parts, mender.applied_overrides)
-            parts = with_directory(parts, folder, resume=old.checkpoint)
-            if isinstance(teller, Terminal):
-                teller.run_begins(parts)
-            result = run_stages(
-                parts,
+                on_applied = functools.partial(_save_fixed_config, run_dir, overrides)
+                rebuild = _make_rebuilder(config, overrides, config_dir)
+                autofixer = AutoFixer(rebuild, on_applied=on_applied, fixes=resume.fixes)
+                if autofixer.applied_overrides:
+                    components = rebuild(autofixer.applied_overrides)
+                    on_applied(components, autofixer.applied_overrides)
+            reporter.on_run_start(components)
+            result = execute(
+                components,
+                RunContext(run_dir, resume.checkpoint, save_images=report, interrupt_handler=handler),
                 arguments=[*config_dir_flag(config_dir), *overrides],
-                reporter=teller,
-                completed=old.outcomes,
-                autofixer=mender,
+                reporter=reporter,
+                completed=resume.outcomes,
+                autofixer=autofixer,
                 config_hash_as_typed=typed_hash,
-                report=_report if report else None,
+                write_report=_write_report if report else lambda directory: None,
             )
     except UserError:
-        _remove_empty_run(folder, outputs)
-        if before and not folder.exists():
-            update_latest_link(before, outputs.resolve())
+        _remove_empty_run(run_dir, outputs)
+        if previous_latest and not run_dir.exists():
+            update_latest_link(previous_latest, outputs.resolve())
         raise
     finally:
-        if isinstance(teller, Terminal):
-            teller.close()
-    if isinstance(teller, Terminal):
-        teller.run_ends(result)
+        reporter.close()
+    reporter.on_run_end(result)
     return result
 
 
-def _with_auto(plain: dict[str, Any]) -> dict[str, Any]:
-    """As it was typed, whatever was chosen for it."""
+def _verbosity(config: DictConfig) -> int:
+    """Return `verbose`, or its default where the value is wrong, which `build_components` reports."""
+    return int(config.verbose) if str(config.verbose).isdigit() else 1
+
+
+def _as_typed(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration with `data.batch_size=auto`, whatever size was chosen for it."""
     return plain | {"data": plain["data"] | {"batch_size": "auto"}}
 
 
 def _fix_batch_size(config: DictConfig, overrides: Sequence[str], size: int) -> tuple[DictConfig, list[str]]:
-    """The configuration and its overrides with the batch size that `auto` stands for."""
+    """Return the configuration and its overrides with `size` in the place of `auto`."""
     config = copy.deepcopy(config)
-    OmegaConf.update(config, SIZE, size)
-    others = [word for word in overrides if word.lstrip("+").partition("=")[0] != SIZE]
-    return config, [*others, f"{SIZE}={size}"]
+    OmegaConf.update(config, BATCH_SIZE_KEY, size)
+    others = [override for override in overrides if override_key(override) != BATCH_SIZE_KEY]
+    return config, [*others, f"{BATCH_SIZE_KEY}={size}"]
 
 
-def _report(folder: Path) -> None:
-    """report.html, however the run ended. What goes wrong with a page is told, and takes nothing from the run."""
+def _write_report(run_dir: Path) -> None:
+    """Write report.html, however the run ended. An error of the page is printed and takes nothing from the run."""
     from pipeline.report.run_page import write_report
 
     try:
-        write_report(folder)
-    except Exception as error:  # noqa: BLE001 - whatever a page trips over, the run is finished
+        write_report(run_dir)
+    except Exception as error:  # noqa: BLE001 - whatever a page stumbles over, the run is finished
         print(f"report.html could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _make_rebuilder(
-    parts: Components, config: DictConfig, overrides: Sequence[str], config_dir: str | None
+    config: DictConfig, overrides: Sequence[str], config_dir: str | None
 ) -> Callable[[Sequence[str]], Components]:
-    """A function that gives the parts of the run's command with more overrides appended."""
+    """Return a function that builds the components of the run's command with more overrides appended."""
 
-    def recompose(more: Sequence[str]) -> Components:
-        from pipeline.workflow.build import build_components, with_directory
+    def rebuild(more: Sequence[str]) -> Components:
+        from pipeline.workflow.build import build_components
 
-        mended = compose_config([*overrides, *more], config_dir=config_dir)
-        with open_dict(mended):
-            for name in [name for name in mended.stages if name not in config.stages]:
-                del mended.stages[name]  # which a sweep leaves out
-        return with_directory(build_components(mended), parts.directory, stopper=parts.stopper)
+        changed = compose_config([*overrides, *more], config_dir=config_dir)
+        with open_dict(changed):
+            for name in [name for name in changed.stages if name not in config.stages]:
+                del changed.stages[name]  # a stage that a sweep leaves out
+        return build_components(changed)
 
-    return recompose
-
-
-def _prepare_run_dir(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
-    """The folder with `.hydra/`, also where Hydra itself did not make it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / ".hydra" / "config.yaml").exists():
-        _write_hydra(folder, config, overrides)
+    return rebuild
 
 
-def _save_fixed_config(folder: Path, overrides: Sequence[str], parts: Components, kept: Sequence[str]) -> None:
-    """`.hydra/` of a run that remedies have changed says what the run is now."""
-    _write_hydra(folder, OmegaConf.create(parts.config), [*overrides, *kept])
+def _prepare_run_dir(run_dir: Path, config: DictConfig, overrides: Sequence[str]) -> None:
+    """Create the run's directory with `.hydra/`, also where Hydra itself did not."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / ".hydra" / "config.yaml").exists():
+        _write_hydra_files(run_dir, config, overrides)
 
 
-def _write_hydra(folder: Path, config: DictConfig, overrides: Sequence[str]) -> None:
-    write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
-    write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+def _save_fixed_config(run_dir: Path, overrides: Sequence[str], components: Components, applied: Sequence[str]) -> None:
+    """Let `.hydra/` say what the run is now that remedies have changed it."""
+    _write_hydra_files(run_dir, OmegaConf.create(components.config), [*overrides, *applied])
 
 
-def _remove_empty_run(folder: Path, outputs: Path) -> None:
-    """Remove what a run left in which no stage ended, and folders above it that are empty then."""
-    record = read_outcome(folder)
+def _write_hydra_files(run_dir: Path, config: DictConfig, overrides: Sequence[str]) -> None:
+    write_text(run_dir / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
+    write_text(run_dir / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+
+
+def _remove_empty_run(run_dir: Path, outputs: Path) -> None:
+    """Remove the directory of a run in which no stage ended, and the folders above it that are empty then."""
+    record = read_outcome(run_dir)
     if record and record["stages"]:
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(run_dir, ignore_errors=True)
     if (outputs / "latest").is_symlink() and not (outputs / "latest").exists():
         (outputs / "latest").unlink()
     with contextlib.suppress(OSError, ValueError):
-        inside = folder.resolve().relative_to(outputs.resolve())
-        for parent in folder.resolve().parents[: len(inside.parts)]:
+        inside = run_dir.resolve().relative_to(outputs.resolve())
+        for parent in run_dir.resolve().parents[: len(inside.parts)]:
             parent.rmdir()
-
-
-def tune_glibc_malloc() -> None:
-    """Let glibc keep freed blocks, since the next step asks for the same ones: 10 % of a convolutional step on the CPU
-    went into pages that were given back and fetched again (docs/LOG.md). Without glibc nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the highest value that glibc takes
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-@contextmanager
-def silence_library_warnings() -> Iterator[None]:
-    """Without Lightning's greetings, and without warnings that a user of this pipeline cannot act on."""
-    names = ("pytorch_lightning", "lightning_fabric", "lightning", "pytorch_lightning.utilities.rank_zero",
-             "lightning_fabric.utilities.distributed", "torch.utils.cpp_extension")  # fmt: skip
-    before = {name: logging.getLogger(name).level for name in names}
-    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's own switch for its maybes
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore",
-                module=r"(pytorch_lightning|lightning_fabric|torch|tensorboard|mlflow|wandb|sqlalchemy)(\..*)?",
-            )
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)

@@ -97,7 +97,7 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def about() -> dict[str, Any]:
     """Versions and processor: without them no figure means anything."""
-    from pipeline.workflow.sequence import versions
+    from pipeline.workflow.outcome_writer import versions
 
     name = next(
         (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),

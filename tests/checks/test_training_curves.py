@@ -1,45 +1,21 @@
-"""The arithmetic of curves that rules share, against closed forms and slow, obvious oracles."""
+"""The arithmetic of curves that rules share, against closed forms."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline.checks.training_curves import (
     Training,
+    is_augmented,
     lr_remedy,
     medians,
     nearest_power_of_ten,
     standard_error,
     to_floats,
 )
-from pipeline.errors import UserError
-
-MENU = yaml.safe_load((Path(__file__).parents[2] / "conf" / "checks" / "default.yaml").read_text())["rules"]
-READ_CURVES = [
-    "cannot_overfit",
-    "frozen_weights",
-    "late_start",
-    "loss_disagrees",
-    "loss_plateau",
-    "oscillating_loss",
-    "over_regularized",
-    "overfitting",
-    "overtrained",
-    "rate_too_high",
-    "rate_too_low",
-    "train_eval_mismatch",
-    "underfitting",
-    "undertrained",
-    "update_ratio_high",
-    "update_ratio_low",
-]
-THRESHOLDS = [(check, field) for check in READ_CURVES for field in MENU[check] if field != "_target_"]
 
 
 def training(**changes: Any) -> Training:
@@ -62,15 +38,15 @@ def training(**changes: Any) -> Training:
             "val_accuracy": [0.3, 0.4],
         },
     }
-    found = Training.from_signals(signals | changes)
-    assert found is not None
-    return found
+    curves = Training.from_signals(signals | changes)
+    assert curves is not None
+    return curves
 
 
-def test_words_of_the_file_become_the_numbers_they_mean() -> None:
-    read = to_floats(["inf", "-inf", 2, 0.5, None, "nan"])
-    assert read[:4] == (math.inf, -math.inf, 2.0, 0.5)
-    assert all(value != value for value in read[4:])
+def test_words_and_null_become_numbers() -> None:
+    numbers = to_floats(["inf", "-inf", 2, 0.5, None, "nan"])
+    assert numbers[:4] == (math.inf, -math.inf, 2.0, 0.5)
+    assert all(value != value for value in numbers[4:])
 
 
 def test_medians_of_equal_stretches() -> None:
@@ -113,32 +89,32 @@ def test_a_rate_stays_within_what_optimizers_accept() -> None:
         assert lr_remedy(unknown, 0.1) == ()
 
 
-def test_only_a_training_is_a_training() -> None:
+def test_only_a_finished_training_is_one() -> None:
     whole = training().signals
     assert Training.from_signals({}) is None
     assert Training.from_signals({key: value for key, value in whole.items() if key != "epochs_planned"}) is None
     assert Training.from_signals({**whole, "losses": []}) is None
     assert Training.if_finished(whole) is not None
-    for still in ({"running": True}, {"exploded": True}, {"nonfinite": ["the loss"]}, {"epochs": {}}):
-        assert Training.if_finished({**whole, **still}) is None
-        assert Training.from_signals({**whole, **still}) is not None
+    for change in ({"running": True}, {"exploded": True}, {"nonfinite": ["the loss"]}, {"epochs": {}}):
+        assert Training.if_finished({**whole, **change}) is None
+        assert Training.from_signals({**whole, **change}) is not None
 
 
-def test_what_there_is_to_learn() -> None:
-    found = training()
-    assert found.normalized_accuracy(0.25) == 0
-    assert found.normalized_accuracy(1.0) == 1
-    assert found.normalized_accuracy(0.625) == 0.5
+def test_normalized_accuracy() -> None:
+    curves = training()
+    assert curves.normalized_accuracy(0.25) == 0
+    assert curves.normalized_accuracy(1.0) == 1
+    assert curves.normalized_accuracy(0.625) == 0.5
     assert training(chance_accuracy=1.0).normalized_accuracy(1.0) == 0
     assert training(chance_accuracy=None).chance == 0.25
 
 
-def test_better_than_a_guess_by_five_standard_errors() -> None:
+def test_beats_chance_by_five_standard_errors() -> None:
     limit = 0.25 + 5 * standard_error(0.25, 50)  # the probe has no more examples than there are
-    for accuracy, left in [(limit + 0.001, True), (limit - 0.001, False)]:
+    for accuracy, expected in [(limit + 0.001, True), (limit - 0.001, False)]:
         epochs = {"accuracy": [0.2], "probe_accuracy": [accuracy]}
-        assert training(epochs=epochs).beats_chance() is left
-        assert training(epochs={"accuracy": [accuracy]}).beats_chance() is left
+        assert training(epochs=epochs).beats_chance() is expected
+        assert training(epochs={"accuracy": [accuracy]}).beats_chance() is expected
     assert not training(epochs={}).beats_chance()
 
 
@@ -150,48 +126,43 @@ def test_gap_and_its_error() -> None:
     assert training(epochs={"probe_accuracy": ["nan"], "val_accuracy": [0.4]}).gap() is None
 
 
-def test_ratios_skip_weights_of_zero_and_steps_without_rate() -> None:
+def test_update_ratios_skip_zero_weights_and_zero_rates() -> None:
     rows = {"update": [[1.0, 5.0], [9.0, 9.0], [3.0, 6.0], [2.0, "nan"]], "weight": [[10.0, 0.0]] * 4}
     samples = {"lr": [0.1, 0.0, 0.1, 0.1], "weights": {"name": ["a", "b"], **rows}}
-    found = training(samples=samples)
-    assert found.ratios() == {"a": (0.1, 0.3, 0.2)}
-    assert found.typical_ratios() == {"a": 0.2}
-    assert found.typical_ratios(at_least=4) == {}
-    assert training().ratios() == {}
+    curves = training(samples=samples)
+    assert curves.update_ratios() == {"a": (0.1, 0.3, 0.2)}
+    assert curves.median_update_ratios() == {"a": 0.2}
+    assert curves.median_update_ratios(min_samples=4) == {}
+    assert training().update_ratios() == {}
 
 
-def test_the_way_is_the_sum_of_the_rates() -> None:
-    found = training()
-    assert found.rates() == [0.1] * 5 + [0.01] * 5
-    assert found.smoothed_loss(0.0) == 10.0
-    assert found.smoothed_loss(1.0) == 1.5  # a tenth of the run, two steps wide at least
-    assert found.smoothed_loss(0.5) == 8.5  # of 0.55 half is done at the third step, not at the fifth
+def test_progress_is_the_sum_of_the_rates() -> None:
+    curves = training()
+    assert curves.rates() == [0.1] * 5 + [0.01] * 5
+    assert curves.smoothed_loss(0.0) == 10.0
+    assert curves.smoothed_loss(1.0) == 1.5  # averaged over a tenth of the run, at least two steps
+    assert curves.smoothed_loss(0.5) == 8.5  # half of the summed rates, 0.55, is reached at the third step of ten
     assert training(epochs={}).smoothed_loss(0.5) == 6.5
 
 
 def test_rates_of_entries_that_stand_for_several_steps() -> None:
-    found = training(steps_per_entry=5, losses=[3.0, 2.0, 1.0])  # the third epoch was broken off
-    assert found.steps == 15
-    assert found.entry_examples == 50
-    assert found.rates() == [0.1, 0.01, 0.01]
+    curves = training(steps_per_entry=5, losses=[3.0, 2.0, 1.0])  # the third epoch was broken off
+    assert curves.steps == 15
+    assert curves.rates() == [0.1, 0.01, 0.01]
 
 
-def test_an_epochs_mean_and_its_error_come_from_its_steps() -> None:
+def test_mean_and_error_of_an_epoch() -> None:
     (first, error), (second, _) = training().epoch_losses()
     assert (first, second) == (8.0, 3.0)
     assert error == pytest.approx(math.sqrt(2.5 / 5))  # variance of 6..10 over five steps
 
 
-def test_accuracy_at_the_end() -> None:
-    assert training().accuracy_at_the_end() == 0.7
-    assert math.isnan(training(accuracies=[]).accuracy_at_the_end())
+def test_late_accuracy() -> None:
+    assert training().late_accuracy() == 0.7
+    assert math.isnan(training(accuracies=[]).late_accuracy())
 
 
-@pytest.mark.parametrize(("check", "field"), THRESHOLDS)
-@pytest.mark.parametrize("wrong", [-1, "0.1", math.nan, True])
-def test_every_threshold_is_validated_by_name(check: str, field: str, wrong: object) -> None:
-    node = {key: value for key, value in MENU[check].items() if key != "_target_"} | {field: wrong}
-    rule = resolve_name(MENU[check]["_target_"])
-    with pytest.raises(UserError) as error:
-        rule(**node)
-    assert error.value.field == field
+def test_augmentation_is_read_off_its_class() -> None:
+    assert not is_augmented({})
+    assert not is_augmented({"augmentation": "NoAugmentation"})
+    assert is_augmented({"augmentation": "Flip"})

@@ -1,3 +1,5 @@
+"""Every preprocessing against its formula or its properties, and what they all promise."""
+
 from __future__ import annotations
 
 import io
@@ -22,7 +24,7 @@ FITS: dict[str, Callable[..., Preprocessing]] = {
     "pca_5": partial(preprocessing.pca, components=5),
     "whiten": partial(preprocessing.whiten, epsilon=1e-5),
 }
-EVERY = pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
+each_fit = pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def pixels() -> Tensor:
 
 
 def oracle(name: str, x: Tensor) -> Tensor:
-    """What each choice computes, x in float64 and [0, 1]; PCA and whitening have properties instead."""
+    """Return what each option computes, for x in float64 and [0, 1]; PCA and whitening have properties instead."""
     mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True, correction=0)
     return {
         "none": x,
@@ -51,7 +53,7 @@ def test_formula(name: str, dtype: torch.dtype, pixels: Tensor) -> None:
     torch.testing.assert_close(result.double(), oracle(name, pixels.double() * SCALE), rtol=1e-6, atol=2e-6)
 
 
-def test_pca_rotates_onto_axes_of_falling_variance(pixels: Tensor) -> None:
+def test_pca(pixels: Tensor) -> None:
     x = pixels.double().flatten(1) * SCALE
     result = FITS["pca"](pixels, scale=SCALE)(pixels).double().flatten(1)
     covariance = result.T @ result / len(result)
@@ -61,15 +63,15 @@ def test_pca_rotates_onto_axes_of_falling_variance(pixels: Tensor) -> None:
     assert result.mean(0).abs().max() < 1e-6
 
 
-def test_pca_components_are_the_first_of_all_with_a_fixed_sign(pixels: Tensor) -> None:
-    few, every = (FITS[name](pixels, scale=SCALE) for name in ("pca_5", "pca"))
+def test_pca_components(pixels: Tensor) -> None:
+    few, all_ = (FITS[name](pixels, scale=SCALE) for name in ("pca_5", "pca"))
     assert few.output_shape == (5, 1, 1)
-    torch.testing.assert_close(few(pixels).flatten(1), every(pixels).flatten(1)[:, :5])
-    matrix = every.matrix.flatten(1)
+    torch.testing.assert_close(few(pixels).flatten(1), all_(pixels).flatten(1)[:, :5])
+    matrix = all_.matrix.flatten(1)
     assert (matrix.gather(0, matrix.abs().argmax(0, keepdim=True)) > 0).all()
 
 
-def test_whitening_makes_the_covariance_the_identity_and_keeps_images_in_place(pixels: Tensor) -> None:
+def test_whitening(pixels: Tensor) -> None:
     whitening = preprocessing.whiten(pixels, scale=SCALE, epsilon=1e-9)
     result = whitening(pixels).double().flatten(1)
     identity = torch.eye(result.shape[1], dtype=torch.float64)
@@ -78,7 +80,7 @@ def test_whitening_makes_the_covariance_the_identity_and_keeps_images_in_place(p
     torch.testing.assert_close(matrix, matrix.T, rtol=1e-4, atol=1e-5)  # ZCA: symmetric, no rotation
 
 
-def test_whitening_with_epsilon_shrinks_each_axis_by_its_formula(pixels: Tensor) -> None:
+def test_whitening_with_epsilon(pixels: Tensor) -> None:
     epsilon = 1e-2
     result = preprocessing.whiten(pixels, scale=SCALE, epsilon=epsilon)(pixels).double().flatten(1)
     variances = torch.linalg.eigvalsh(torch.cov(pixels.double().flatten(1).T * SCALE, correction=0))
@@ -86,33 +88,31 @@ def test_whitening_with_epsilon_shrinks_each_axis_by_its_formula(pixels: Tensor)
     torch.testing.assert_close(shrunk, variances / (variances + epsilon), rtol=1e-4, atol=1e-5)
 
 
-def test_constant_and_linearly_dependent_pixels_stay_finite(pixels: Tensor) -> None:
+def test_degenerate_pixels_stay_finite(pixels: Tensor) -> None:
     pixels[:, 1] = 7
     for name, fit in FITS.items():
         result = fit(pixels, scale=SCALE)(pixels)
         assert result.isfinite().all(), name
-    tiny = preprocessing.whiten(
-        pixels[:10], scale=SCALE, epsilon=1e-25
-    )  # smaller than the eigenvalues' rounding errors
+    # an epsilon that is smaller than the rounding errors of the eigenvalues
+    tiny = preprocessing.whiten(pixels[:10], scale=SCALE, epsilon=1e-25)
     assert tiny.matrix.isfinite().all()
     assert FITS["standardize"](pixels, scale=SCALE)(pixels)[:, 1].abs().max() < 1e-6
 
 
-@EVERY
-def test_output_is_float32_of_the_stated_shape_and_the_input_stays(
-    fit: Callable[..., Preprocessing], pixels: Tensor
-) -> None:
+@each_fit
+def test_output_and_input(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
+    """The output is float32 of the stated shape; the input is not changed."""
     fitted = fit(pixels, scale=SCALE)
     for dtype in (torch.uint8, torch.int32, torch.float32):
-        given = pixels.to(dtype)
-        result = fitted(given)
+        images = pixels.to(dtype)
+        result = fitted(images)
         assert result.dtype == torch.float32
         assert result.shape == (300, *fitted.output_shape)
-        assert torch.equal(given, pixels.to(dtype))
+        assert torch.equal(images, pixels.to(dtype))
 
 
-@EVERY
-def test_a_checkpoint_restores_it_fully(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
+@each_fit
+def test_checkpoint(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
     fitted = fit(pixels, scale=SCALE)
     file = io.BytesIO()
     torch.save(fitted.state_dict(), file)
@@ -126,7 +126,7 @@ def test_a_checkpoint_restores_it_fully(fit: Callable[..., Preprocessing], pixel
         assert restored.output_shape == fitted.output_shape
 
 
-def test_elementwise_kinds_share_one_blank(pixels: Tensor) -> None:
+def test_affine_state_dicts(pixels: Tensor) -> None:
     blank = Affine(torch.zeros(2, 4, 3), torch.zeros(2, 4, 3))
     for name in ("none", "mean_image", "channel_mean", "standardize"):
         fitted = FITS[name](pixels, scale=SCALE)
@@ -134,8 +134,8 @@ def test_elementwise_kinds_share_one_blank(pixels: Tensor) -> None:
         assert torch.equal(blank(pixels), fitted(pixels))
 
 
-@EVERY
-def test_nothing_is_trained_and_autocast_changes_nothing(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
+@each_fit
+def test_no_parameters_and_no_autocast(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
     fitted = fit(pixels, scale=SCALE)
     assert not list(fitted.parameters())
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -144,9 +144,9 @@ def test_nothing_is_trained_and_autocast_changes_nothing(fit: Callable[..., Prep
     assert torch.equal(result, fitted(pixels))
 
 
-@EVERY
-def test_validation_and_test_images_never_reach_a_fit(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
-    """Change every held-out pixel; the buffers keep every bit."""
+@each_fit
+def test_only_training_images_are_fitted(fit: Callable[..., Preprocessing], pixels: Tensor) -> None:
+    """When every held-out pixel is changed, every bit of the buffers stays."""
     labels = torch.arange(300) % 3
     options = {"validation": 0.2, "test": 0.2, "seed": 1, "limit": None}
     source = Source(name="s", train=Images(pixels, labels), test=None, classes=("a", "b", "c"), scale=SCALE)
@@ -164,27 +164,27 @@ def test_validation_and_test_images_never_reach_a_fit(fit: Callable[..., Preproc
 
 
 @pytest.mark.parametrize("components", [0, 25, -1, 2.5])
-def test_components_outside_the_dimensions_are_refused(components: int, pixels: Tensor) -> None:
-    with pytest.raises(UserError) as refused:
+def test_invalid_components(components: int, pixels: Tensor) -> None:
+    with pytest.raises(UserError) as error:
         preprocessing.pca(pixels, scale=SCALE, components=components)
-    assert refused.value.field == "components"
+    assert error.value.field == "components"
 
 
 @pytest.mark.parametrize("epsilon", [0, -1.0, float("nan")])
-def test_an_epsilon_not_above_zero_is_refused(epsilon: float, pixels: Tensor) -> None:
-    with pytest.raises(UserError) as refused:
+def test_invalid_epsilon(epsilon: float, pixels: Tensor) -> None:
+    with pytest.raises(UserError) as error:
         preprocessing.whiten(pixels, scale=SCALE, epsilon=epsilon)
-    assert refused.value.field == "epsilon"
+    assert error.value.field == "epsilon"
 
 
 @pytest.mark.parametrize("name", ["pca", "whiten"])
-def test_images_too_large_for_a_covariance_are_refused(name: str) -> None:
+def test_images_too_large(name: str) -> None:
     with pytest.raises(UserError, match="150528"):
         FITS[name](torch.zeros((2, 3, 224, 224), dtype=torch.uint8), scale=SCALE)
 
 
-@EVERY
-def test_another_device_gets_a_copy(fit: Callable[..., Preprocessing]) -> None:
+@each_fit
+def test_other_device(fit: Callable[..., Preprocessing]) -> None:
     fitted = fit(torch.arange(108.0).reshape(9, 3, 2, 2), scale=1.0)
     moved = fitted.on("meta")
     assert {buffer.device.type for buffer in moved.buffers()} == {"meta"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.workflow.sequence import RunResult
+from pipeline.workflow.result import RunResult
 
 SMALL = ("data=digits", "model=mlp", "model.width=16", "optimizer.lr=0.02", "stages.train.epochs=3", "trainer=cpu")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.workflow.sequence import RunResult
+from pipeline.workflow.result import RunResult
 
 from .wandb_file import records
 

@@ -22,7 +22,7 @@ from pipeline.config.compose import compose_config
 from pipeline.errors import Interrupted, UserError
 from pipeline.loggers import LoggedRun, MultiLogger, Writer, open_loggers
 from pipeline.workflow.build import build_components
-from pipeline.workflow.sequence import RunResult
+from pipeline.workflow.result import RunResult
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., RunResult]
@@ -172,17 +172,17 @@ def test_a_failed_run_says_so_in_its_logs(run_in: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Ask for an end as Ctrl-C does, in the middle of an epoch."""
-    from pipeline.training.divergence import DivergenceGuard
+    from pipeline.training.checkpoints import CheckpointCallback
 
     def stop(step: int) -> None:
-        whole = DivergenceGuard.on_train_batch_end
+        original = CheckpointCallback.on_train_batch_end
 
-        def cut(self: Any, trainer: Any, *rest: Any) -> None:
-            whole(self, trainer, *rest)
-            if trainer.global_step >= step and self.parts.stopper.pending_signal is None:
-                self.parts.stopper.pending_signal = 2
+        def interrupt(self: Any, trainer: Any, *rest: Any) -> None:
+            if trainer.global_step >= step and self.interrupt_handler.pending_signal is None:
+                self.interrupt_handler.pending_signal = 2
+            original(self, trainer, *rest)
 
-        monkeypatch.setattr(DivergenceGuard, "on_train_batch_end", cut)
+        monkeypatch.setattr(CheckpointCallback, "on_train_batch_end", interrupt)
 
     return stop
 
@@ -318,8 +318,8 @@ def test_runs_that_start_together_share_a_new_store(tmp_path: Path) -> None:
 
 
 def test_logs_do_not_decide_what_is_computed() -> None:
-    from pipeline.workflow.build import to_dict
-    from pipeline.workflow.sequence import config_hash
+    from pipeline.config.to_dict import to_dict
+    from pipeline.runs.json_files import config_hash
 
     plain = [to_dict(compose_config(["data=digits", f"logger={option}"])) for option in ("none", "[csv,wandb]")]
     assert config_hash(plain[0]) == config_hash(plain[1])

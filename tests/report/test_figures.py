@@ -80,18 +80,18 @@ def test_what_was_not_measured_is_no_chart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "colour"), [("good", "var(--green)"), ("still_improving", "var(--green)"), ("plateau", "var(--red)")]
+    ("shape", "colour"), [("good", "var(--green)"), ("still falling", "var(--green)"), ("plateau", "var(--red)")]
 )
 def test_the_shape_stands_on_the_curve_with_its_evidence(shape: str, colour: str) -> None:
     chart = curves.loss(train([3.0, 2.0, 1.0, 1.0]), shape=shape, at=[2, 4])
     [word] = chart.figure["layout"]["annotations"]
-    assert word["text"] == shape.replace("_", " ")
+    assert word["text"] == shape
     assert word["font"]["color"] == colour
     assert (named(chart)["evidence"]["x"], named(chart)["evidence"]["y"]) == ([2, 4], [2.0, 1.0])
 
 
 def test_evidence_of_a_loss_that_is_not_finite_stands_at_the_top() -> None:
-    chart = curves.loss(train([1.0, 5.0, math.nan]), shape="nonfinite", at=[3])
+    chart = curves.loss(train([1.0, 5.0, math.nan]), shape="not finite", at=[3])
     assert named(chart)["evidence"]["y"] == [5.0]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.checks import Finding
 from pipeline.workflow.attempt import FixAttempt, StageSummary
-from pipeline.workflow.components import Outcome
-from pipeline.workflow.sequence import RunResult
+from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.result import RunResult
 
 EVIL = "<script>alert('x')</script>"
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from pipeline.checks import Finding
 from pipeline.report.terminal import NARROW, Terminal
 from pipeline.workflow.attempt import FixAttempt, StageSummary
-from pipeline.workflow.components import Outcome
-from pipeline.workflow.sequence import RunResult
+from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.result import RunResult
 
 
 def finding(check: str, severity: Any = "failure", remedy: tuple[str, ...] = ("init=he",), **more: Any) -> Finding:
@@ -91,13 +91,13 @@ def test_verbose_0_tells_verdicts_only() -> None:
     assert str(screen) == ""
     screen.terminal.on_stage_end(outcome(finding("dead_units"), passed=False))
     assert "dead_units is too much." in str(screen)
-    screen.terminal.run_ends(result(finding("a"), finding("b")))
+    screen.terminal.on_run_end(result(finding("a"), finding("b")))
     assert "findings" not in str(screen)
 
 
 def test_several_findings_are_listed_at_the_end_in_the_order_of_the_diagnosis() -> None:
     screen = Screen()
-    screen.terminal.run_ends(result(finding("cause", "warning"), finding("effect", remedy=()), finding("c", "info")))
+    screen.terminal.on_run_end(result(finding("cause", "warning"), finding("effect", remedy=()), finding("c", "info")))
     lines = [line.rstrip() for line in str(screen).splitlines()]
     assert lines[:-1] == [
         "3 findings, the first to mend first:",
@@ -111,7 +111,7 @@ def test_several_findings_are_listed_at_the_end_in_the_order_of_the_diagnosis() 
 @pytest.mark.parametrize("findings", [(), (finding("one"),)])
 def test_one_finding_needs_no_list(findings: tuple[Finding, ...]) -> None:
     screen = Screen()
-    screen.terminal.run_ends(result(*findings))
+    screen.terminal.on_run_end(result(*findings))
     assert len(str(screen).splitlines()) == 1
 
 

@@ -18,7 +18,14 @@ from typing import BinaryIO
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.runs.paths import check_name, check_writable, new_run_id, update_latest_link, write_atomic, write_text
+from pipeline.runs.paths import (
+    validate_name,
+    validate_writable,
+    new_run_id,
+    update_latest_link,
+    write_atomic,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,7 +230,7 @@ def test_where_links_cannot_be_made_the_run_goes_on(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", ["run", "a", "9", "_x", "mnist-v1.2+b", "größe", 3, 1.5, "x" * 100])
 def test_names_of_folders(name: object) -> None:
-    check_name(name)
+    validate_name(name)
 
 
 @pytest.mark.parametrize(
@@ -231,16 +238,16 @@ def test_names_of_folders(name: object) -> None:
 )
 def test_names_that_are_no_folder(name: object) -> None:
     with pytest.raises(UserError) as error:
-        check_name(name)
+        validate_name(name)
     assert error.value.field == "name"
 
 
 @pytest.mark.parametrize("below", ["", "new", "new/deep/deeper"])
 def test_a_writable_folder_is_left_as_it_was(below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").write_text("x")
-    check_writable(tmp_path / below)
+    validate_writable(tmp_path / below)
     monkeypatch.chdir(tmp_path)
-    check_writable(Path(below))
+    validate_writable(Path(below))
     assert entries(tmp_path) == ["mine"]
 
 
@@ -248,7 +255,7 @@ def test_a_writable_folder_is_left_as_it_was(below: str, tmp_path: Path, monkeyp
 def test_an_unwritable_folder(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write to the folder") as error:
-        check_writable(tmp_path / below)
+        validate_writable(tmp_path / below)
     assert error.value.field == "outputs"
     assert below in error.value.message
     assert entries(tmp_path) == ["file"]
@@ -256,7 +263,7 @@ def test_an_unwritable_folder(below: str, tmp_path: Path) -> None:
 
 def test_a_folder_that_can_be_made_in_part_is_taken_away_again(tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        check_writable(tmp_path / "new" / ("x" * 300))
+        validate_writable(tmp_path / "new" / ("x" * 300))
     assert entries(tmp_path) == []
 
 
@@ -268,7 +275,7 @@ def test_runs_that_start_together_do_not_disturb_each_other(tmp_path: Path) -> N
         start.wait()
         for i in range(40):
             try:
-                check_writable(tmp_path / str(i) / "outputs")
+                validate_writable(tmp_path / str(i) / "outputs")
             except UserError as error:
                 failures.append(error)
 

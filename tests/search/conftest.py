@@ -1,4 +1,4 @@
-"""Searches whose truth is known: scores are a function of the parameters, written down here."""
+"""Searches whose truth is known: the score is a function of the parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIVATION = Parameter(key="activation", kind="choice", choices=("relu", "elu", 
 
 
 def score_of(params: dict[str, Any]) -> float | None:
-    """The rate decides; above 0.3 the training breaks; the activation matters a little; nothing else does."""
+    """Return the score: the rate decides, above 0.3 the training breaks, and the activation matters a little."""
     lr = params["optimizer.lr"]
     if lr > 0.3:
         return None
@@ -31,12 +31,12 @@ def draw(parameter: Parameter, rng: random.Random) -> Any:
     return rng.choice(parameter.choices) if parameter.kind == "choice" else parameter.from_unit(rng.random())
 
 
-def trial_of(number: int, *, round: int, params: dict[str, Any], epochs: int = 3, **changes: Any) -> Trial:
+def trial_of(number: int, *, round_index: int, params: dict[str, Any], epochs: int = 3, **changes: Any) -> Trial:
     score = score_of(params)
-    curve = [] if score is None else [score * (1 - 0.5 ** (epoch + 1)) for epoch in range(epochs - 1)] + [score]
+    scores = [] if score is None else [score * (1 - 0.5 ** (epoch + 1)) for epoch in range(epochs - 1)] + [score]
     fields: dict[str, Any] = {
         "number": number,
-        "round": round,
+        "round": round_index,
         "params": params,
         "overrides": (*(f"{key}={value}" for key, value in params.items()), "stage=[train]", "stages.train.epochs=3"),
         "state": "broken" if score is None else "complete",
@@ -45,7 +45,7 @@ def trial_of(number: int, *, round: int, params: dict[str, Any], epochs: int = 3
         "metrics": {} if score is None else {"val_accuracy": score, "val_loss": 2.3 * (1 - score)},
         "seconds": 0.05,
         "directory": f"trials/{number:04d}",
-        "scores": curve,
+        "scores": scores,
         "worker": f"w{number % 2}",
     }
     return Trial(**fields | changes)
@@ -53,27 +53,27 @@ def trial_of(number: int, *, round: int, params: dict[str, Any], epochs: int = 3
 
 @pytest.fixture
 def search_of(tmp_path: Path) -> Callable[..., Search]:
-    """`search_of(trials=40)`: a coarse round over all, and with `fine=True` one around the good rate."""
+    """Return `search_of(trials=40)`: a search with a coarse round, and with `fine=True` one around the good rate."""
 
     def make(
         *parameters: Parameter, trials: int = 40, fine: bool = False, seed: int = 0, samplers: tuple[str, ...] = ()
     ) -> Search:
         rng = random.Random(seed)
         first = parameters or (LR, L2, ACTIVATION)
-        found = []
+        results = []
         for sampler in samplers or ("random",):
             for _ in range(trials):
                 params = {p.key: draw(p, rng) for p in first}
-                found.append(trial_of(len(found), round=0, params=params, sampler=sampler))
+                results.append(trial_of(len(results), round_index=0, params=params, sampler=sampler))
         rounds = [Round(name="coarse", parameters=first, trials=trials, epochs=3)]
         if fine:
             near = Parameter(key="optimizer.lr", kind="float", low=1e-3, high=0.3, log=True)
             second = tuple(near if p.key == near.key else p for p in first)
-            move = RangeChange(near.key, "narrowed", "", "optimizer.lr narrowed to 0.001 .. 0.3")
-            rounds.append(Round(name="fine", parameters=second, trials=trials // 2, epochs=6, moves=(move,)))
+            change = RangeChange(near.key, "narrowed", "", "optimizer.lr: narrowed")
+            rounds.append(Round(name="fine", parameters=second, trials=trials // 2, epochs=6, moves=(change,)))
             for _ in range(trials // 2):
                 params = {p.key: draw(p, rng) for p in second}
-                found.append(trial_of(len(found), round=1, params=params, epochs=6))
+                results.append(trial_of(len(results), round_index=1, params=params, epochs=6))
         return Search(
             name="run",
             directory=str(tmp_path / "search"),
@@ -85,7 +85,7 @@ def search_of(tmp_path: Path) -> Callable[..., Search]:
             seed=seed,
             storage="journal",
             rounds=tuple(rounds),
-            trials=tuple(found),
+            trials=tuple(results),
             finished=True,
         )
 

@@ -1,4 +1,4 @@
-"""Gaps, edges, samplers: against slow counts, and where the truth is known."""
+"""Gaps, edges and samplers, on trials whose truth is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.search.records import Parameter, Round, Search, Trial
-from pipeline.search.results.analysis import best_so_far, edges, gaps, sampler_stats, untried_choices
+from pipeline.search.results.analysis import best_so_far, find_edges, find_gaps, sampler_stats, untried_choices
 
 SearchOf = Callable[..., Search]
 LR = Parameter(key="optimizer.lr", kind="float", low=1e-4, high=1.0, log=True)
@@ -24,37 +24,39 @@ def with_rates(search: Search, *rates: float, parameter: Parameter = LR) -> Sear
     return replace(search, rounds=(Round("coarse", (parameter,), len(rates), 1),), trials=trials)
 
 
-def test_a_gap_is_measured_in_log_space_and_the_ends_belong_to_it(search_of: SearchOf) -> None:
-    (gap,) = gaps(with_rates(search_of(), 1e-3, 1e-2))
+def test_gap_in_log_space(search_of: SearchOf) -> None:
+    (gap,) = find_gaps(with_rates(search_of(), 1e-3, 1e-2))
     assert (gap.low, gap.high) == (1e-2, 1.0)
     assert gap.share == pytest.approx(0.5)
     assert gap.decades == pytest.approx(2)
-    (gap,) = gaps(with_rates(search_of(), 1e-2, 1e-1, 1.0))
+    (gap,) = find_gaps(with_rates(search_of(), 1e-2, 1e-1, 1.0))
     assert (gap.low, gap.high) == (1e-4, 1e-2)
     linear = replace(LR, log=False, low=0.0)
-    (gap,) = gaps(with_rates(search_of(), 0.25, 0.5, 0.75, 0.9, parameter=linear))
+    (gap,) = find_gaps(with_rates(search_of(), 0.25, 0.5, 0.75, 0.9, parameter=linear))
     assert (gap.low, gap.high, gap.decades) == (0.0, 0.25, None)
 
 
-def test_chance_is_what_random_trials_leave_on_average(search_of: SearchOf) -> None:
+def test_gap_by_chance(search_of: SearchOf) -> None:
     rng = random.Random(0)
-    shares = [gaps(with_rates(search_of(), *(LR.from_unit(rng.random()) for _ in range(9))))[0] for _ in range(600)]
+    shares = [
+        find_gaps(with_rates(search_of(), *(LR.from_unit(rng.random()) for _ in range(9))))[0] for _ in range(300)
+    ]
     mean = sum(gap.share for gap in shares) / len(shares)
-    assert mean == pytest.approx(shares[0].chance, rel=0.05)
+    assert mean == pytest.approx(shares[0].chance, rel=0.07)
 
 
-def test_trials_that_said_nothing_explored_nothing(search_of: SearchOf) -> None:
+def test_only_informative_trials_count(search_of: SearchOf) -> None:
     search = with_rates(search_of(), 1e-3, 1e-2, 1e-1)
     for state in ("waiting", "running", "crashed", "killed"):
         trials = (*search.trials[:2], replace(search.trials[2], state=state))
-        assert gaps(replace(search, trials=trials))[0].high == 1.0
+        assert find_gaps(replace(search, trials=trials))[0].high == 1.0
     broken = replace(search, trials=(*search.trials[:2], replace(search.trials[2], state="broken", score=None)))
-    assert gaps(broken) == gaps(search)
+    assert find_gaps(broken) == find_gaps(search)
 
 
-def test_each_round_has_its_own_gaps_and_choices_have_none(search_of: SearchOf) -> None:
+def test_gaps_of_each_round(search_of: SearchOf) -> None:
     search = search_of(fine=True)
-    assert [(gap.key, gap.round) for gap in gaps(search)] == [
+    assert [(gap.key, gap.round) for gap in find_gaps(search)] == [
         ("optimizer.lr", 0),
         ("regularization.l2", 0),
         ("optimizer.lr", 1),
@@ -62,7 +64,7 @@ def test_each_round_has_its_own_gaps_and_choices_have_none(search_of: SearchOf) 
     ]
 
 
-def test_choices_that_were_not_tried_are_told(search_of: SearchOf) -> None:
+def test_untried_choices(search_of: SearchOf) -> None:
     search = search_of(trials=30)
     assert untried_choices(search) == {}
     trials = tuple(t for t in search.trials if t.params["activation"] != "elu")
@@ -70,22 +72,22 @@ def test_choices_that_were_not_tried_are_told(search_of: SearchOf) -> None:
 
 
 @pytest.mark.parametrize(("rate", "end"), [(1.2e-4, "low"), (0.9, "high"), (0.01, None)])
-def test_the_best_at_an_edge(search_of: SearchOf, rate: float, end: str | None) -> None:
+def test_best_at_an_edge(search_of: SearchOf, rate: float, end: str | None) -> None:
     search = with_rates(search_of(), rate, 0.02)
     search = replace(search, trials=(replace(search.trials[0], score=1.0), search.trials[1]))
-    assert [edge.end for edge in edges(search)] == ([] if end is None else [end])
+    assert [edge.end for edge in find_edges(search)] == ([] if end is None else [end])
 
 
-def test_the_edges_are_those_of_the_best_trials_own_round(search_of: SearchOf) -> None:
+def test_edges_of_the_best_trials_round(search_of: SearchOf) -> None:
     search = search_of(fine=True)
     best = search.ranking()[0]
     wide = replace(search.rounds[1], parameters=(replace(LR, low=best.params["optimizer.lr"]),))  # type: ignore[arg-type]
     assert best.round == 1
-    assert [edge.end for edge in edges(replace(search, rounds=(search.rounds[0], wide)))] == ["low"]
-    assert edges(replace(search, trials=())) == []
+    assert [edge.end for edge in find_edges(replace(search, rounds=(search.rounds[0], wide)))] == ["low"]
+    assert find_edges(replace(search, trials=())) == []
 
 
-def test_samplers_are_told_apart(search_of: SearchOf) -> None:
+def test_sampler_stats(search_of: SearchOf) -> None:
     search = search_of(trials=9, samplers=("random", "grid"))
     grid = [{**t.params, "optimizer.lr": (1e-4, 1e-2, 0.1)[i % 3]} for i, t in enumerate(search.trials[9:])]
     trials = [replace(t, params=params) for t, params in zip(search.trials[9:], grid, strict=True)]
@@ -97,31 +99,31 @@ def test_samplers_are_told_apart(search_of: SearchOf) -> None:
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_the_best_so_far_never_gets_worse(search_of: SearchOf, direction: str) -> None:
+def test_best_so_far(search_of: SearchOf, direction: str) -> None:
     search = replace(search_of(trials=30), direction=direction)
-    line = best_so_far(search, search.trials)
+    best_scores = best_so_far(search, search.trials)
     better = (lambda a, b: b >= a) if direction == "maximize" else (lambda a, b: b <= a)
-    assert all(better(a, b) for a, b in pairwise(line))
+    assert all(better(a, b) for a, b in pairwise(best_scores))
     scores = [t.score for t in search.trials if t.score is not None]
-    assert line[-1] == (max if direction == "maximize" else min)(scores)
+    assert best_scores[-1] == (max if direction == "maximize" else min)(scores)
 
 
-def test_a_parameter_that_some_trials_have_is_measured_by_those(search_of: SearchOf) -> None:
+def test_conditional_parameter(search_of: SearchOf) -> None:
     search = with_rates(search_of(), 1e-3, 1e-2)
     other = replace(search.trials[0], number=2, params={})
-    assert gaps(replace(search, trials=(*search.trials, other))) == gaps(search)
-    assert gaps(replace(search, trials=(other,))) == []
+    assert find_gaps(replace(search, trials=(*search.trials, other))) == find_gaps(search)
+    assert find_gaps(replace(search, trials=(other,))) == []
     (sampled,) = sampler_stats(replace(search, trials=(*search.trials, other)))
     assert sampled.distinct == {"optimizer.lr": 2}
 
 
-def test_neighbouring_whole_numbers_and_steps_have_no_gap_between(search_of: SearchOf) -> None:
+def test_neighbours_have_no_gap(search_of: SearchOf) -> None:
     depth = Parameter(key="model.depth", kind="int", low=1, high=3, step=1)
-    assert gaps(with_rates(search_of(), 1, 2, 3, parameter=depth)) == []
-    assert gaps(with_rates(search_of(), 1, 2, 3, parameter=replace(depth, step=None))) == []
-    (untried_end,) = gaps(with_rates(search_of(), 2, 3, parameter=depth))
+    assert find_gaps(with_rates(search_of(), 1, 2, 3, parameter=depth)) == []
+    assert find_gaps(with_rates(search_of(), 1, 2, 3, parameter=replace(depth, step=None))) == []
+    (untried_end,) = find_gaps(with_rates(search_of(), 2, 3, parameter=depth))
     assert (untried_end.low, untried_end.high) == (1, 2)
     steps = Parameter(key="dropout", kind="float", low=0.1, high=0.3, step=0.1)
-    assert gaps(with_rates(search_of(), 0.1, 0.2, 0.3, parameter=steps)) == []
-    (hole,) = gaps(with_rates(search_of(), 0.1, 0.3, parameter=steps))
+    assert find_gaps(with_rates(search_of(), 0.1, 0.2, 0.3, parameter=steps)) == []
+    (hole,) = find_gaps(with_rates(search_of(), 0.1, 0.3, parameter=steps))
     assert (hole.low, hole.high) == (0.1, 0.3)

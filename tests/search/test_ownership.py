@@ -1,4 +1,4 @@
-"""Who makes a study, who goes on with it, and who is refused."""
+"""Who creates a study, who continues it, and who is refused."""
 
 from __future__ import annotations
 
@@ -8,76 +8,82 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.search.plan import SearchPlan
-from pipeline.search.settings import SearchSettings
+from pipeline.search.plan import JOURNAL, SearchPlan, SearchRequest
+from pipeline.search.space.trial_configs import TrialConfigs
 from pipeline.search.study.heartbeat import WorkerIdentity
 from pipeline.search.study.ownership import delete_study, open_or_join_study
 from pipeline.search.study.round_study import RoundStudy
-from pipeline.search.study.storage import open_storage
-from tests.search.test_refine import SETTINGS
-from tests.search.test_round_study import ROUND, FakeWorker
+from tests.search.studies import ROUND, SETTINGS, FakeWorker, journal_in
 
-PLAN = SearchPlan(("search=coarse",), ("optimizer.lr=interval(0.1,1)",), None, "/outputs/run/search_1", "1")
-JOINING = dataclasses.replace(SETTINGS, join=True)
+REQUEST = SearchRequest(("search=coarse",), ("optimizer.lr=interval(0.1,1)",), None, "/outputs/run/search_1", "1")
 
 
-def join(
-    folder: Path, plan: SearchPlan = PLAN, *, me: WorkerIdentity | None = None, settings: SearchSettings = SETTINGS
-) -> int:
-    return open_or_join_study(
-        open_storage(None, folder), "s", ROUND, plan, settings=settings, me=me or WorkerIdentity()
-    )
+def plan_in(storage_dir: Path, *, join: bool = False, **changes: str) -> SearchPlan:
+    """Return a plan with its journal in `storage_dir`; `changes` are those of the request."""
+    request = dataclasses.replace(REQUEST, **changes)
+    settings = dataclasses.replace(SETTINGS, storage=str(storage_dir / JOURNAL), join=join)
+    return SearchPlan(request, settings, TrialConfigs((), ROUND.parameters), ROUND, "s", request.command())
 
 
-def working(folder: Path, me: WorkerIdentity) -> None:
-    """`me` gives a sign of life in the first round."""
-    storage = open_storage(None, folder)
-    RoundStudy(storage, "s.0", 0, round=ROUND, me=me, settings=SETTINGS, offset=0).signs.send(now=True)
+def send_heartbeat(directory: Path, identity: WorkerIdentity) -> None:
+    storage = journal_in(directory)
+    study = RoundStudy(storage, "s.0", 0, search_round=ROUND, identity=identity, settings=SETTINGS, offset=0)
+    study.heartbeats.send(now=True)
 
 
-def test_the_first_to_come_makes_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    made = join(tmp_path)
-    assert open_storage(None, tmp_path).get_study_user_attrs(made)["plan"]["fingerprint"] == "1"
-    working(tmp_path, FakeWorker(alive=False))
-    assert join(tmp_path) == made
+def test_first_creates_and_same_command_continues(tmp_path: Path) -> None:
+    open_or_join_study(plan_in(tmp_path), WorkerIdentity())
+    storage = journal_in(tmp_path)
+    assert storage.get_study_user_attrs(0)["plan"]["fingerprint"] == "1"
+    send_heartbeat(tmp_path, FakeWorker(alive=False))
+    open_or_join_study(plan_in(tmp_path), WorkerIdentity())
+    assert len(journal_in(tmp_path).get_all_studies()) == 1
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, JOINING], ids=["alone", "joining"])
-def test_another_search_is_refused_and_its_command_told(settings: SearchSettings, tmp_path: Path) -> None:
-    join(tmp_path)
-    with pytest.raises(UserError, match="python -m pipeline search=coarse") as error:
-        join(tmp_path, dataclasses.replace(PLAN, fingerprint="2"), settings=settings)
+@pytest.mark.parametrize("join", [False, True])
+def test_another_search(join: bool, tmp_path: Path) -> None:
+    """It is refused, and the error names the command of the search that the study belongs to."""
+    open_or_join_study(plan_in(tmp_path), WorkerIdentity())
+    with pytest.raises(UserError) as error:
+        open_or_join_study(plan_in(tmp_path, fingerprint="2", join=join), WorkerIdentity())
     assert error.value.field == "search.study"
+    assert REQUEST.command() in error.value.message
 
 
 @pytest.mark.parametrize(
-    ("plan", "me"),
-    [(dataclasses.replace(PLAN, directory="/elsewhere"), WorkerIdentity()), (PLAN, FakeWorker(host="another"))],
-    ids=["another directory", "another machine"],
+    ("changes", "identity"),
+    [({"directory": "/elsewhere"}, WorkerIdentity()), ({}, FakeWorker(host="another"))],
+    ids=["another directory", "another host"],
 )
-def test_a_second_directory_is_refused_unless_it_joins(plan: SearchPlan, me: WorkerIdentity, tmp_path: Path) -> None:
-    made = join(tmp_path)
-    with pytest.raises(UserError, match="/outputs/run/search_1") as error:
-        join(tmp_path, plan, me=me)
+def test_another_place(changes: dict[str, str], identity: WorkerIdentity, tmp_path: Path) -> None:
+    """A process of another directory or host takes part only with `search.join`."""
+    open_or_join_study(plan_in(tmp_path), WorkerIdentity())
+    with pytest.raises(UserError) as error:
+        open_or_join_study(plan_in(tmp_path, **changes), identity)
     assert error.value.field == "search.storage"
-    assert join(tmp_path, plan, me=me, settings=JOINING) == made
+    assert "/outputs/run/search_1" in error.value.message
+    open_or_join_study(plan_in(tmp_path, join=True, **changes), identity)
 
 
-def test_while_another_works_on_it_nobody_joins_by_chance(tmp_path: Path) -> None:
-    made, other = join(tmp_path), FakeWorker()
-    working(tmp_path, other)
-    with pytest.raises(UserError, match=f"process {other.heartbeat_text()['pid']}") as error:
-        join(tmp_path)
+def test_second_process(tmp_path: Path) -> None:
+    """While another process works on the search, it takes part only with `search.join`."""
+    open_or_join_study(plan_in(tmp_path), WorkerIdentity())
+    other = FakeWorker()
+    send_heartbeat(tmp_path, other)
+    with pytest.raises(UserError) as error:
+        open_or_join_study(plan_in(tmp_path), WorkerIdentity())
     assert error.value.field == "search.join"
-    assert join(tmp_path, settings=JOINING) == made
+    assert str(other.pid) in error.value.message
+    open_or_join_study(plan_in(tmp_path, join=True), WorkerIdentity())
 
 
-def test_what_could_not_begin_is_forgotten_with_its_empty_folders(tmp_path: Path) -> None:
-    made, storage = join(tmp_path), open_storage(None, tmp_path)
-    folder = tmp_path / "outputs" / "run" / "search_1"
-    folder.mkdir(parents=True)
-    (folder / "journal.log").write_text("")
-    (tmp_path / "outputs" / "kept").write_text("")
-    delete_study(storage, made, folder)
-    assert not storage.get_all_studies()
-    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["kept"]
+def test_delete_study(tmp_path: Path) -> None:
+    """Nothing is left of the search but directories that hold something else."""
+    directory = tmp_path / "outputs" / "run" / "search_1"
+    directory.mkdir(parents=True)
+    (directory / "report.html").write_text("")
+    (tmp_path / "outputs" / "other").write_text("")
+    plan = plan_in(tmp_path, directory=str(directory))
+    delete_study(open_or_join_study(plan, WorkerIdentity()), plan)
+    assert not journal_in(tmp_path).get_all_studies()
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["other"]

@@ -8,82 +8,68 @@ import random
 import pytest
 
 from pipeline.config.compose import compose_config
-from pipeline.config.plain import to_dict
+from pipeline.config.overrides import parse_overrides
+from pipeline.config.to_dict import to_dict
 from pipeline.errors import UserError
-from pipeline.search.plan import parse_overrides
 from pipeline.search.records import Parameter, Round
-from pipeline.search.space import trial_configs as module
-from pipeline.search.space.sampling import presample
-from pipeline.search.space.space import parameters
+from pipeline.search.space import trial_configs
+from pipeline.search.space.space import parse_space
 from pipeline.search.space.trial_configs import TrialConfigs
+from pipeline.search.study.samplers import presample
 from tests.search.shell import TINY
 
-OPTIMIZER = "optimizer=choice(sgd,momentum,adam)"
+OPTIMIZER = "optimizer=choice(sgd,momentum)"
 MOMENTUM = "optimizer.momentum=interval(0.5,0.99)"
 RATE = "optimizer.lr=tag(log,interval(1e-4,1))"
 
 
-def space(*words: str) -> tuple[Parameter, ...]:
-    return parameters(parse_overrides(words))
+def space(*overrides: str) -> tuple[Parameter, ...]:
+    return parse_space(parse_overrides(overrides))
 
 
-def test_a_trial_has_what_its_overrides_compose_whatever_came_before() -> None:
-    both = space(RATE, OPTIMIZER, MOMENTUM, "activation=choice(relu,maxout)", "activation.pieces=range(2,4)")
-    trials = TrialConfigs(TINY, both)
-    first = Round("coarse", both, 12, 3)
-    planned = presample("random", both, 12, seed=1, round=0, applying=trials.active_parameters)
-    assert planned is not None
-    without = Round("fine", tuple(p for p in both if p.key != "optimizer.momentum"), 12, 3)  # dropped on the way
-    jobs = [(first, params) for params in planned]
-    jobs += [(without, {k: v for k, v in params.items() if k != "optimizer.momentum"}) for params in planned]
-    random.Random(0).shuffle(jobs)
-    assert {p["optimizer"] for p in planned} == {"sgd", "momentum", "adam"}
-    seen = {}
-    for round, params in jobs:
-        words = trials.overrides(round, params)
-        plain = copy.deepcopy(trials.for_trial(round, params))
-        if tuple(words) not in seen:
-            seen[tuple(words)] = to_dict(compose_config([*TINY, *words]))
-        assert plain == seen[tuple(words)]
+def test_config_is_what_hydra_composes() -> None:
+    """Whatever trials came before, in two rounds of which the second lacks a parameter."""
+    parameters = space(RATE, OPTIMIZER, MOMENTUM, "activation=choice(relu,maxout)", "activation.pieces=range(2,4)")
+    configs = TrialConfigs(TINY, parameters)
+    coarse = Round("coarse", parameters, 5, 3)
+    fine = Round("fine", tuple(p for p in parameters if p.key != "optimizer.momentum"), 5, 3)
+    points = presample("random", parameters, 5, seed=1, round_index=0, active=configs.active_parameters)
+    assert points is not None
+    assert {params["optimizer"] for params in points} == {"sgd", "momentum"}
+    trials = [(coarse, params) for params in points]
+    trials += [(fine, {k: v for k, v in params.items() if k != "optimizer.momentum"}) for params in points[:2]]
+    random.Random(0).shuffle(trials)
+    for search_round, params in trials:
+        config = copy.deepcopy(configs.for_trial(search_round, params))
+        assert config == to_dict(compose_config([*TINY, *configs.overrides(search_round, params)]))
 
 
-def test_a_parameter_belongs_to_the_trials_whose_options_have_its_key() -> None:
-    both = space(MOMENTUM, OPTIMIZER, RATE)
-    trials = TrialConfigs(TINY, both)
-    by_key = {p.key: p for p in both}
-    assert trials.active_parameters(both, {}) == (by_key["optimizer"],)  # still open: nothing depends on the others
-    assert trials.active_parameters(both, {"optimizer": "momentum"}) == both
-    assert trials.active_parameters(both, {"optimizer": "sgd"}) == (by_key["optimizer"], by_key["optimizer.lr"])
+def test_active_parameters() -> None:
+    parameters = space(MOMENTUM, OPTIMIZER, RATE)
+    configs = TrialConfigs(TINY, parameters)
+    by_key = {p.key: p for p in parameters}
+    assert configs.active_parameters(parameters, {}) == (by_key["optimizer"],)  # the option is not chosen yet
+    assert configs.active_parameters(parameters, {"optimizer": "momentum"}) == parameters
+    assert configs.active_parameters(parameters, {"optimizer": "sgd"}) == (by_key["optimizer"], by_key["optimizer.lr"])
 
 
-def test_others_are_drawn_as_if_it_were_not_there() -> None:
-    both = space(RATE, OPTIMIZER, MOMENTUM)
-    trials = TrialConfigs(TINY, both)
-    all_, some = (
-        presample("random", both, 20, seed=0, round=0, **how) for how in ({}, {"applying": trials.active_parameters})
-    )
-    assert all_ is not None
-    assert some is not None
-    for whole, kept in zip(all_, some, strict=True):
-        assert kept.items() <= whole.items()
-        assert ("optimizer.momentum" in kept) == (kept["optimizer"] == "momentum")
+def test_conditional_parameter_changes_no_other() -> None:
+    parameters = space(RATE, OPTIMIZER, MOMENTUM)
+    configs = TrialConfigs(TINY, parameters)
+    unconditional = presample("random", parameters, 20, seed=0, round_index=0)
+    conditional = presample("random", parameters, 20, seed=0, round_index=0, active=configs.active_parameters)
+    assert unconditional is not None
+    assert conditional is not None
+    for all_params, params in zip(unconditional, conditional, strict=True):
+        assert params.items() <= all_params.items()
+        assert ("optimizer.momentum" in params) == (params["optimizer"] == "momentum")
 
 
-def test_a_grid_has_each_point_once() -> None:
-    both = space("optimizer=choice(sgd,momentum)", "optimizer.momentum=choice(0.5,0.9,0.99)")
-    points = presample("grid", both, 20, seed=0, round=0, applying=TrialConfigs(TINY, both).active_parameters)
-    momentums = [{"optimizer": "momentum", "optimizer.momentum": value} for value in (0.5, 0.9, 0.99)]
-    assert points == [{"optimizer": "sgd"}, *momentums]
-
-
-@pytest.mark.parametrize("most", [module.MOST_COMBINATIONS, 1])
-def test_a_key_that_no_option_has_is_refused_and_one_that_any_has_is_not(
-    most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MOST_COMBINATIONS", most)
-    last = "optimizer=choice(sgd,adam,momentum)"
-    TrialConfigs(TINY, space(last, "activation=choice(relu,elu)", MOMENTUM)).validate()
-    with pytest.raises(UserError, match=r"optimizer\.momentm: there is no such key"):
-        TrialConfigs(TINY, space(last, "optimizer.momentm=interval(0,1)")).validate()
-    with pytest.raises(UserError, match=r"optimizer\.momentum: there is no such key"):
+@pytest.mark.parametrize("max_combinations", [trial_configs.MAX_COMBINATIONS, 1])
+def test_key_that_no_option_has(max_combinations: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused. A key that any of the options has is valid, the last one included."""
+    monkeypatch.setattr(trial_configs, "MAX_COMBINATIONS", max_combinations)
+    TrialConfigs(TINY, space(OPTIMIZER, "activation=choice(relu,elu)", MOMENTUM)).validate()
+    with pytest.raises(UserError) as error:
         TrialConfigs(TINY, space("optimizer=choice(sgd,adam)", MOMENTUM)).validate()
+    assert error.value.field == "optimizer.momentum"

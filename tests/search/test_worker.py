@@ -1,63 +1,137 @@
-"""A trial as a worker runs it."""
+"""Tasks as a worker runs them, with real trainings."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.config.compose import compose_config
+from pipeline.config.to_dict import to_dict
 from pipeline.data import Images, Splits
-from pipeline.search.records import COMPLETE, PRUNED, Parameter, Round
+from pipeline.errors import UserError
+from pipeline.runs.json_files import read_outcome, read_signals
+from pipeline.search.records import BROKEN, COMPLETE, CRASHED, PRUNED, Parameter, Round
 from pipeline.search.space.trial_configs import TrialConfigs
 from pipeline.search.workers.task import Task
 from pipeline.search.workers.worker import TrialRunner
 from pipeline.workflow import build
 from pipeline.workflow.build import load_data
-from pipeline.workflow.runner import silence_library_warnings
 from tests.search.shell import TINY
 
 LR = Parameter("optimizer.lr", "float", low=1e-3, high=1e-1, log=True)
+CONFIGS = TrialConfigs([*TINY, "batchnorm=none"], (LR,))
 
 
-def run(ask: Callable[[int, float], bool], *, epochs: int, report: bool = True) -> dict[str, Any]:
-    round = Round("coarse", (LR,), 1, epochs)
-    config = TrialConfigs(TINY, (LR,)).for_trial(round, {"optimizer.lr": 0.01})
-    task = Task(config=config, overrides=(), directory=None, metric="val_accuracy", report=report)
-    with silence_library_warnings():
-        return TrialRunner(ask).run(task)
+def run_trial(
+    should_prune: Callable[[int, float], bool] = lambda epoch, score: False,
+    *,
+    epochs: int = 2,
+    rate: float = 0.01,
+    asks_pruner: bool = True,
+    directory: Path | None = None,
+) -> dict[str, Any]:
+    config = CONFIGS.for_trial(Round("coarse", (LR,), 1, epochs), {"optimizer.lr": rate})
+    task = Task(
+        config=config, overrides=(f"optimizer.lr={rate}",), directory=directory, metric="val_accuracy",
+        asks_pruner=asks_pruner,
+    )  # fmt: skip
+    return TrialRunner(should_prune).run(task)
 
 
-def test_whether_a_trial_is_hopeless_is_asked_while_something_can_be_saved() -> None:
-    asked: list[int] = []
+def test_pruner_is_asked_while_time_can_be_saved() -> None:
+    """After each epoch but the last."""
+    epochs: list[int] = []
 
-    def ask(epoch: int, score: float) -> bool:
-        asked.append(epoch)
+    def record(epoch: int, score: float) -> bool:
+        epochs.append(epoch)
         return False
 
-    assert run(ask, epochs=3)["state"] == COMPLETE
-    assert asked == [0, 1]
-    run(ask, epochs=3, report=False)
-    assert asked == [0, 1]
+    assert run_trial(record, epochs=3)["state"] == COMPLETE
+    assert epochs == [0, 1]
+    run_trial(record, epochs=3, asks_pruner=False)
+    assert epochs == [0, 1]
 
 
-def test_a_hopeless_trial_is_stopped() -> None:
-    result = run(lambda epoch, score: epoch == 1, epochs=5)
-    assert result["state"] == PRUNED
-    assert len(result["scores"]) == 2
-    assert result["reason"].startswith("hopeless after 2 epochs")
+def test_pruned_trial() -> None:
+    result = run_trial(lambda epoch, score: epoch == 1, epochs=5)
+    assert (result["state"], len(result["scores"])) == (PRUNED, 2)
+    assert result["score"] == result["scores"][-1]
 
 
-def test_a_trial_does_not_know_the_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_another(node: Mapping[str, Any]) -> Splits:
+@pytest.mark.parametrize(("rate", "state"), [(1e6, BROKEN), (-1.0, CRASHED)])
+def test_bad_rate(rate: float, state: str, tmp_path: Path) -> None:
+    result = run_trial(rate=rate, directory=tmp_path / "0000")
+    assert result["state"] == state
+    assert result["reason"]
+    assert (tmp_path / "0000").exists() == (state == BROKEN)
+
+
+def test_error_in_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It becomes the state of the trial, with the place where it was raised."""
+
+    def fail(node: Mapping[str, Any]) -> Splits:
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr(build, "load_data", fail)
+    result = run_trial()
+    assert result["state"] == CRASHED
+    assert "OSError: disk on fire (test_worker.py:" in result["reason"]
+
+
+def test_record_of_a_trial(tmp_path: Path) -> None:
+    """It is that of a run, and replaces the record of a worker that was killed."""
+    directory = tmp_path / "trials" / "0003"
+    directory.mkdir(parents=True)
+    (directory / "half").write_text("")
+    result = run_trial(directory=directory)
+    assert result["directory"] == "trials/0003"
+    assert sorted(path.name for path in directory.iterdir()) == [".hydra", "outcome.json", "signals.json"]
+    record = read_outcome(directory)
+    assert record is not None
+    assert [stage["name"] for stage in record["stages"]] == ["train"]
+    assert record["command"] == "python -m pipeline optimizer.lr=0.01"
+    assert read_signals(directory)
+    assert [path.name for path in directory.parent.iterdir()] == ["0003"]
+
+
+def test_test_split_has_no_influence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_another_test_split(node: Mapping[str, Any]) -> Splits:
         data = load_data(node)
         return dataclasses.replace(data, test=Images(255 - data.test.pixels, data.test.labels.flip(0)))
 
-    def learned() -> dict[str, Any]:
-        result = run(lambda epoch, score: False, epochs=2)
+    def learn() -> dict[str, Any]:
+        result = run_trial()
         return {key: result[key] for key in ("state", "score", "scores", "metrics")}
 
-    before = learned()
-    monkeypatch.setattr(build, "load_data", with_another)
-    assert learned() == before
+    expected = learn()
+    monkeypatch.setattr(build, "load_data", with_another_test_split)
+    assert learn() == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "status"),
+    [
+        (["stage=[sanity,train]"], "passed"),
+        (["stage=[sanity,train]", "init=zeros"], "failed"),
+        (["stage=[train]"], None),
+    ],
+)
+def test_sanity_check(overrides: list[str], status: str | None, tmp_path: Path) -> None:
+    config = to_dict(compose_config([*TINY, *overrides]))
+    task = Task(config=config, overrides=(), directory=tmp_path, metric="val_accuracy", is_sanity_check=True)
+    result = TrialRunner(lambda epoch, score: False).run(task)
+    assert result["examples"] == 180
+    assert (result["stage"] and result["stage"]["status"]) == status
+    assert (tmp_path / "outcome.json").exists() == (status is not None)
+
+
+def test_wrong_configuration(tmp_path: Path) -> None:
+    config = to_dict(compose_config([*TINY, "data.validation=2"]))
+    task = Task(config=config, overrides=(), directory=tmp_path, metric="val_accuracy", is_sanity_check=True)
+    error = TrialRunner(lambda epoch, score: False).run(task)
+    assert isinstance(error, UserError)
+    assert error.field == "data.validation"

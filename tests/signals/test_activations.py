@@ -1,10 +1,11 @@
-"""Numbers of the activations, against the slow and obvious computation."""
+"""Statistics of activations, against the slow and obvious computation; hooks against traced operations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,18 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.model import Maxout
-from pipeline.signals.activations import STATISTICS, Activations
+from pipeline.signals.activation_statistics import STATISTICS
+from pipeline.signals.activations import Activations
 
 
 def columns(
     network: nn.Module, *batches: Tensor, limit: int | None = None, silent_only: bool = False
-) -> dict[str, list]:
-    watch = Activations(limit=limit, silent_only=silent_only)
-    with torch.no_grad(), watch.trace(network):
+) -> dict[str, list[Any]]:
+    activations = Activations(limit=limit, silent_only=silent_only)
+    with torch.no_grad(), activations.trace(network):
         for batch in batches:
-            watch.next_batch()
+            activations.next_batch()
             network(batch)
-    return watch.columns()
+    return activations.columns()
 
 
 @pytest.mark.parametrize(
@@ -34,15 +36,15 @@ def columns(
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [(50, 6), (20, 6, 4, 5)])
-def test_against_the_obvious_computation(activation: nn.Module, kind: str, shape: tuple[int, ...]) -> None:
+def test_statistics(activation: nn.Module, kind: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     x = 2 * torch.randn(shape) + 0.5
     with torch.no_grad():
         a = activation(x.clone())
-    found = columns(nn.Sequential(activation), x.clone())
-    assert (found["name"], found["kind"]) == (["0"], [kind])
+    measured = columns(nn.Sequential(activation), x.clone())
+    assert (measured["name"], measured["kind"]) == (["0"], [kind])
     units = a.transpose(0, 1).flatten(1)
-    assert found["units"] == [len(units)]
+    assert measured["units"] == [len(units)]
     expected = {
         "mean": a.mean(),
         "std": a.std(correction=0),
@@ -51,10 +53,10 @@ def test_against_the_obvious_computation(activation: nn.Module, kind: str, shape
         "positive": (a > 0).float().mean(),
     }
     for key, value in expected.items():
-        assert found[key][0] == pytest.approx(float(value), rel=1e-4, abs=1e-6), key
+        assert measured[key][0] == pytest.approx(float(value), rel=1e-4, abs=1e-6), key
 
 
-def test_saturated_is_the_share_near_a_bound() -> None:
+def test_saturated() -> None:
     x = torch.tensor([[-10.0, 0.0, 1.0, 10.0]])
     assert columns(nn.Tanh(), x)["saturated"] == [0.5]
     assert columns(nn.Sigmoid(), x)["saturated"] == [0.5]
@@ -63,7 +65,7 @@ def test_saturated_is_the_share_near_a_bound() -> None:
     assert columns(nn.ReLU(), x)["saturated"] == [None]
 
 
-def test_a_unit_is_dead_when_it_was_never_active_over_all_batches() -> None:
+def test_dead_over_several_batches() -> None:
     x = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]])
     y = torch.tensor([[-1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]])
     assert columns(nn.ReLU(), x)["dead"] == [pytest.approx(2 / 3)]
@@ -74,9 +76,8 @@ def test_a_unit_is_dead_when_it_was_never_active_over_all_batches() -> None:
 @pytest.mark.parametrize("shape", [(30, 6), (30, 5, 6), (30, 6, 4, 5)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_silent_is_the_same_where_nothing_else_is_told(
-    shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype
-) -> None:
+def test_silent_only(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype) -> None:
+    """`dead` and `saturated` are the same when nothing else is measured."""
     torch.manual_seed(0)
     x = 3 * torch.randn(shape)
     units = x.movedim(-1 if x.ndim == 3 else 1, 0)  # a view
@@ -85,26 +86,25 @@ def test_what_is_silent_is_the_same_where_nothing_else_is_told(
     if x.ndim == 4:
         x = x.to(memory_format=layout)
     network = nn.Sequential(nn.ReLU(), nn.Tanh())
-    whole, silent = (columns(network, x.to(dtype), silent_only=only) for only in (False, True))
+    full, silent = (columns(network, x.to(dtype), silent_only=only) for only in (False, True))
     for key in ("name", "kind", "units", "dead", "saturated"):
-        assert silent[key] == whole[key], key
+        assert silent[key] == full[key], key
     assert silent["dead"][0] == pytest.approx(1 / 6)
     assert silent["saturated"][1] > 0
     assert all(math.isnan(value) for value in silent["mean"])
 
 
-def test_functions_in_forward_are_seen_under_the_name_of_their_module() -> None:
+def test_functions_have_the_name_of_their_module() -> None:
     class Block(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return F.relu(torch.tanh(x))
 
-    network = nn.Sequential(Block(), Block())
-    found = columns(network, torch.randn(5, 3))
-    assert found["kind"] == ["tanh", "relu", "tanh", "relu"]
-    assert found["name"] == ["0", "0#2", "1", "1#2"]
+    measured = columns(nn.Sequential(Block(), Block()), torch.randn(5, 3))
+    assert measured["kind"] == ["tanh", "relu", "tanh", "relu"]
+    assert measured["name"] == ["0", "0#2", "1", "1#2"]
 
 
-def test_a_clamp_that_is_no_relu_is_left_out() -> None:
+def test_other_clamps_are_left_out() -> None:
     class Clamp(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.clamp(min=-1)
@@ -112,96 +112,96 @@ def test_a_clamp_that_is_no_relu_is_left_out() -> None:
     assert columns(Clamp(), torch.randn(5, 3))["name"] == []
 
 
-def test_a_limit_looks_at_fewer_examples() -> None:
+def test_limit() -> None:
     x = torch.cat([torch.ones(8, 4), -torch.ones(92, 4)])
     assert columns(nn.ReLU(), x, limit=32)["zero"] == [0.0]
     assert columns(nn.ReLU(), x)["zero"] == [pytest.approx(0.92)]
 
 
-def test_an_empty_watch_has_empty_columns() -> None:
-    found = columns(nn.Linear(3, 3), torch.randn(2, 3))
-    assert set(found) == {"name", "kind", "units", *STATISTICS, "dead"}
-    assert all(values == [] for values in found.values())
+def test_no_activations() -> None:
+    measured = columns(nn.Linear(3, 3), torch.randn(2, 3))
+    assert set(measured) == {"name", "kind", "units", *STATISTICS, "dead"}
+    assert all(values == [] for values in measured.values())
 
 
-def test_gradients_pass_as_if_nobody_watched() -> None:
+def test_gradients_are_not_changed() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
     x = torch.randn(3, 5)
     network(x).square().sum().backward()
-    alone = [p.grad.clone() for p in network.parameters()]
+    untraced = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
-    watch = Activations()
-    with watch.trace(network):
+    activations = Activations()
+    with activations.trace(network):
         y = network(x)
     y.square().sum().backward()
-    assert all(torch.equal(a, p.grad) for a, p in zip(alone, network.parameters(), strict=True))
-    assert math.isfinite(watch.columns()["std"][0])
+    assert all(torch.equal(a, p.grad) for a, p in zip(untraced, network.parameters(), strict=True))
+    assert math.isfinite(activations.columns()["std"][0])
 
 
-ALL = [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.PReLU, nn.SELU, partial(nn.Softmax, 1),
-       nn.Hardtanh, nn.Softplus]  # fmt: skip
+# ------------------------------------------------------------------------------------------ hooks
+
+KINDS = [nn.ReLU, nn.Sigmoid, nn.Tanh, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.PReLU, nn.SELU,
+         partial(nn.Softmax, 1), nn.Hardtanh, nn.Softplus]  # fmt: skip
 
 
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_hooks_tell_what_watching_every_operation_tells(inplace: bool, training: bool) -> None:
+def test_hooks_agree_with_operations(inplace: bool, training: bool) -> None:
     """All kinds in one network, one module used twice, behind batch norm and before dropout that may work in place."""
     torch.manual_seed(0)
     relu = nn.ReLU(inplace)
-    blocks = [[nn.Linear(7, 7), nn.BatchNorm1d(7), make(), nn.Dropout(0.5)] for make in ALL]
+    blocks = [[nn.Linear(7, 7), nn.BatchNorm1d(7), make(), nn.Dropout(0.5)] for make in KINDS]
     maxout = nn.Sequential(nn.Linear(7, 14), Maxout(2))
-    network = nn.Sequential(maxout, relu, *[m for block in blocks for m in block], nn.Linear(7, 7), relu).train(
-        training
-    )
+    network = nn.Sequential(maxout, relu, *[m for block in blocks for m in block], nn.Linear(7, 7), relu)
     x = torch.randn(30, 7)
-    first = Activations()
-    with torch.random.fork_rng(), first.trace(network):
-        network(x)
-    known = first.activation_modules()
-    assert known is not None
-    second = Activations(known=known)
+    traced = Activations()
     network.train(training)
-    with torch.random.fork_rng(), second.trace(network):
+    with torch.random.fork_rng(), traced.trace(network):
         network(x)
-    assert second.columns()["name"] == first.columns()["name"]
-    assert len(first.columns()["name"]) == len(ALL) + 3
-    assert repr(second.columns()) == repr(first.columns())
+    modules = traced.activation_modules()
+    assert modules is not None
+    hooked = Activations(modules=modules)
+    with torch.random.fork_rng(), hooked.trace(network):
+        network(x)
+    assert len(traced.columns()["name"]) == len(KINDS) + 3
+    assert repr(hooked.columns()) == repr(traced.columns())  # NaN is not equal to itself
     assert not any(module._forward_hooks for module in network.modules())
 
 
 class Functional(nn.Module):
-    def __init__(self, forward: Callable[[Tensor], Tensor]):
+    def __init__(self, function: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.function = forward
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
 
 
 class Wrapped(nn.Module):
-    """A function around a module, or behind it."""
+    """A function before a module, or after it."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], inner: nn.Module, *, behind: bool = False):
+    def __init__(self, function: Callable[[Tensor], Tensor], inner: nn.Module, *, after: bool = False):
         super().__init__()
-        self.function, self.inner, self.behind = function, inner, behind
+        self.function, self.inner, self.after = function, inner, after
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.inner(x)) if self.behind else self.inner(self.function(x))
+        return self.function(self.inner(x)) if self.after else self.inner(self.function(x))
 
 
-def test_a_function_at_the_end_of_a_module_is_what_the_module_gives() -> None:
+def test_hooks_for_functions_at_the_end() -> None:
+    """A function whose result a module returns can be hooked at that module."""
     torch.manual_seed(0)
-    network = Wrapped(F.tanh, Wrapped(F.relu, nn.Linear(3, 3), behind=True), behind=True)
-    first = Activations()
-    with first.trace(network):
+    network = Wrapped(F.tanh, Wrapped(F.relu, nn.Linear(3, 3), after=True), after=True)
+    traced = Activations()
+    with traced.trace(network):
         network(x := torch.randn(4, 3))
-    second = Activations(known=first.activation_modules())
-    with second.trace(network):
+    hooked = Activations(modules=traced.activation_modules())
+    with hooked.trace(network):
         network(x)
-    assert first.columns()["name"] == ["inner", "tanh"]
-    assert repr(second.columns()) == repr(first.columns())
-    assert not any(layer.numbers.requires_grad for layer in second.layers.values())
+    assert traced.columns()["name"] == ["inner", "tanh"]
+    assert repr(hooked.columns()) == repr(traced.columns())
+    assert not any(layer.statistics.requires_grad for layer in hooked.layers.values())
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,12 @@ def test_a_function_at_the_end_of_a_module_is_what_the_module_gives() -> None:
         Functional(lambda x: (F.relu(x), x)[1]),
         Wrapped(F.relu, nn.Identity()),
     ],
-    ids=["beside", "in place", "two", "residual", "left behind", "outside"],
+    ids=["beside", "in place", "two", "residual", "unused", "outside"],
 )
-def test_activations_that_are_no_modules_of_their_own_are_never_left_to_hooks(network: nn.Module) -> None:
-    watch = Activations()
-    with watch.trace(network):
+def test_no_hooks_for_inner_functions(network: nn.Module) -> None:
+    """An activation that is not the output of a module has to be traced in every pass."""
+    activations = Activations()
+    with activations.trace(network):
         network(torch.randn(4, 3))
-    assert watch.columns()["name"]
-    assert watch.activation_modules() is None
+    assert activations.columns()["name"]
+    assert activations.activation_modules() is None

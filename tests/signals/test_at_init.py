@@ -1,4 +1,4 @@
-"""A network before training: measurements with closed forms, and what they leave as it was."""
+"""A network before training: measurements with closed forms, and state that they do not change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 
 
 class Fixed(nn.Module):
-    """Whatever comes in, these logits come out."""
+    """Returns the same logits for all inputs."""
 
     def __init__(self, logits: Tensor):
         super().__init__()
@@ -25,7 +25,7 @@ class Fixed(nn.Module):
         return self.logits + 0 * x.sum()
 
 
-def test_first_loss_mean_and_spread_have_their_closed_forms() -> None:
+def test_first_loss() -> None:
     logits = torch.tensor([[4.0, 2.0], [7.0, 5.0]])  # about their mean: +1 and -1
     measured = first_loss(Fixed(logits), CROSS_ENTROPY, torch.zeros(2, 1), torch.tensor([0, 0]))
     assert measured["first_loss"] == pytest.approx(math.log(1 + math.exp(-2)))
@@ -34,13 +34,14 @@ def test_first_loss_mean_and_spread_have_their_closed_forms() -> None:
     assert measured["nonfinite"] == []
 
 
-def test_the_expected_excess_of_spread_logits_is_half_their_variance() -> None:
+def test_loss_and_logit_std() -> None:
+    """The expected excess of the loss over ln C is half the variance of the logits."""
     logits = torch.randn(4000, 100, generator=torch.Generator().manual_seed(0)) * 0.8
     measured = first_loss(Fixed(logits), CROSS_ENTROPY, torch.zeros(1), torch.zeros(4000, dtype=torch.long))
     assert measured["first_loss"] - math.log(100) == pytest.approx(measured["logit_std"] ** 2 / 2, abs=0.02)
 
 
-def test_gradients_name_what_gets_none_and_what_is_alike() -> None:
+def test_gradient_signals() -> None:
     first, second = nn.Linear(2, 3), nn.Linear(3, 2)
     with torch.no_grad():
         first.weight.fill_(0.5)
@@ -59,9 +60,9 @@ def test_gradients_name_what_gets_none_and_what_is_alike() -> None:
     assert gradient_signals(frozen, CROSS_ENTROPY, inputs, labels)["trainable_parameters"] == 2
 
 
-def test_a_gradient_that_is_not_finite_is_named() -> None:
+def test_nonfinite_gradient() -> None:
     class Root(nn.Module):
-        """d sqrt(w) / dw is infinite at 0, where the value is fine."""
+        """d sqrt(w) / dw is infinite at 0, where the value is finite."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -74,9 +75,9 @@ def test_a_gradient_that_is_not_finite_is_named() -> None:
     assert measured["nonfinite"] == ["gradient of weight"]
 
 
-def test_a_leak_is_counted_by_example() -> None:
+def test_batch_leak() -> None:
     class Neighbour(nn.Module):
-        """Each example also sees the one before it."""
+        """Adds the previous example to each."""
 
         def forward(self, x: Tensor) -> Tensor:
             return x + x.roll(1, 0)
@@ -88,7 +89,7 @@ def test_a_leak_is_counted_by_example() -> None:
     assert batch_leak(nn.Identity(), CROSS_ENTROPY.per_example, inputs, labels)["leaking_examples"] == 0
 
 
-def test_looking_for_a_leak_restores_the_mode_and_leaves_the_running_statistics() -> None:
+def test_batch_leak_restores_the_network() -> None:
     for training in (True, False):
         network = nn.Sequential(nn.BatchNorm1d(3)).train(training)
         batch_leak(network, CROSS_ENTROPY.per_example, torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
@@ -96,20 +97,21 @@ def test_looking_for_a_leak_restores_the_mode_and_leaves_the_running_statistics(
         assert network[0].num_batches_tracked == 0
 
 
-def test_the_short_fit_is_adam_on_one_batch_and_tells_the_loss_after_every_few_steps() -> None:
+def test_short_fit() -> None:
+    """It is Adam on one batch, and yields after every `steps` steps."""
     torch.manual_seed(0)
-    ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
-    theirs.load_state_dict(ours.state_dict())
+    network, reference = nn.Linear(4, 3), nn.Linear(4, 3)
+    reference.load_state_dict(network.state_dict())
     inputs, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-    optimizer = torch.optim.Adam(theirs.parameters(), lr=0.01)
-    fit = short_fit(ours, CROSS_ENTROPY, inputs, labels, steps=7, lr=0.01, seed=lambda step: step)
-    at_first = next(fit)
-    assert at_first[0] == pytest.approx(float(CROSS_ENTROPY(theirs(inputs), labels).detach()))
+    optimizer = torch.optim.Adam(reference.parameters(), lr=0.01)
+    fit = short_fit(network, CROSS_ENTROPY, inputs, labels, steps=7, lr=0.01, seed=lambda step: step)
+    loss, _ = next(fit)
+    assert loss == pytest.approx(float(CROSS_ENTROPY(reference(inputs), labels).detach()))
     for _ in range(3):
         for _ in range(7):
             optimizer.zero_grad()
-            CROSS_ENTROPY(theirs(inputs), labels).backward()
+            CROSS_ENTROPY(reference(inputs), labels).backward()
             optimizer.step()
-        logits = theirs(inputs).detach()
-        right = float((logits.argmax(1) == labels).float().mean())
-        assert next(fit) == pytest.approx((float(CROSS_ENTROPY(logits, labels)), right))
+        logits = reference(inputs).detach()
+        accuracy = float((logits.argmax(1) == labels).float().mean())
+        assert next(fit) == pytest.approx((float(CROSS_ENTROPY(logits, labels)), accuracy))

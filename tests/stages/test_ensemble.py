@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,154 +13,163 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.data import Flip
 from pipeline.errors import UserError
-from pipeline.stages.ensemble import Ensemble, _measured
+from pipeline.stages.ensemble import Ensemble, _ensemble_signals
 from pipeline.stages.evaluate import Evaluate
 from pipeline.stages.train import Train
-from pipeline.training.ensemble_members import load_member
+from pipeline.training.ensemble_members import EnsembleMember, load_member
 from pipeline.workflow.build import build_components
-from pipeline.workflow.components import Components, Outcome
+from pipeline.workflow.components import Components, RunContext, Stage
+from pipeline.workflow.outcome import Outcome
+from tests.small_run import SmallRun
 
-PartsOf = Callable[..., Components]
+PartsOf = Callable[..., SmallRun]
 TRAIN = Train(epochs=2, break_factor=100.0, patience=None, monitor="val_accuracy")
 
 
-def together(parts: Components, *, members: int = 3, checkpoints: tuple[str, ...] = ()) -> Outcome:
-    return Ensemble(members=members, checkpoints=checkpoints)(parts, [TRAIN(parts, [])])
+def together(small: SmallRun, *, members: int = 3, checkpoints: tuple[str, ...] = ()) -> Outcome:
+    return Ensemble(members=members, checkpoints=checkpoints)(*small, [TRAIN(*small, [])])
 
 
-def with_train(parts: Components, **changes: Any) -> Components:
-    return replace(parts, stages={"train": TRAIN}, **changes)
+def member_of(small: SmallRun, path: str) -> EnsembleMember:
+    fingerprint = small.components.data.fingerprint()
+    return load_member(Path(path), fingerprint=fingerprint, device=torch.device("cpu"), field="x")
 
 
-def test_it_answers_with_the_mean_of_the_probabilities(parts_of: PartsOf) -> None:
-    parts = with_train(parts_of("optimizer.lr=0.05"), augmentation=Flip(p=0.5, average=True))
-    outcome = together(parts)
-    own, joint = [], torch.zeros(len(parts.data.val), 10)
+def with_train(small: SmallRun, **changes: Any) -> SmallRun:
+    return small.replace(stages={"train": TRAIN}, **changes)
+
+
+def test_it_answers_with_the_mean_of_the_probabilities(small_run: PartsOf) -> None:
+    small = with_train(small_run("optimizer.lr=0.05"), augmentation=Flip(p=0.5, average=True))
+    outcome = together(small)
+    own, joint = [], torch.zeros(len(small.components.data.val), 10)
     for path in outcome.metrics["checkpoints"]:
-        member = load_member(Path(path), parts, field="x")
+        member = member_of(small, path)
         with torch.no_grad():
-            pixels = parts.data.val.pixels
+            pixels = small.components.data.val.pixels
             logits = (member(pixels) + member(pixels.flip(-1))) / 2
-        own.append(float((logits.argmax(1) == parts.data.val.labels).float().mean()))
+        own.append(float((logits.argmax(1) == small.components.data.val.labels).float().mean()))
         joint += logits.softmax(1) / 3
     assert outcome.metrics["member_accuracies"] == pytest.approx(own)
-    right = float((joint.argmax(1) == parts.data.val.labels).float().mean())
+    right = float((joint.argmax(1) == small.components.data.val.labels).float().mean())
     assert outcome.metrics["ensemble_accuracy"] == pytest.approx(right)
-    loss = float(-joint.gather(1, parts.data.val.labels[:, None]).log().mean())
+    loss = float(-joint.gather(1, small.components.data.val.labels[:, None]).log().mean())
     assert outcome.metrics["ensemble_log_loss"] == pytest.approx(loss, rel=1e-4)
     assert outcome.passed
     assert f"validation accuracy {right:.4f}, 3 members" in outcome.headline
 
 
-def test_members_differ_in_their_seed_and_the_first_is_the_run_itself(parts_of: PartsOf) -> None:
-    parts = with_train(parts_of())
-    paths = [Path(path) for path in together(parts).metrics["checkpoints"]]
-    assert [path.relative_to(parts.directory).as_posix() for path in paths] == [
+def test_members_differ_in_their_seed_and_the_first_is_the_run_itself(small_run: PartsOf) -> None:
+    small = with_train(small_run())
+    paths = [Path(path) for path in together(small).metrics["checkpoints"]]
+    assert [path.relative_to(small.context.directory).as_posix() for path in paths] == [
         "checkpoints/best.ckpt",
         "members/seed_1/checkpoints/best.ckpt",
         "members/seed_2/checkpoints/best.ckpt",
     ]
-    other = parts_of(seed=1, make_network=lambda: parts.make_network(1))
-    TRAIN(other, [])
+    other = small_run(seed=1, make_network=lambda: small.components.make_network(1))
+    TRAIN(*other, [])
     states = [
         torch.load(path, weights_only=True)["state_dict"]
-        for path in (*paths, other.directory / "checkpoints" / "best.ckpt")
+        for path in (*paths, other.context.directory / "checkpoints" / "best.ckpt")
     ]
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(torch.equal(states[1][name], states[3][name]) for name in states[1])  # as a run with that seed
     assert torch.load(paths[1], weights_only=True)["pipeline"]["config"]["seed"] == 1
 
 
-def test_the_test_split_is_not_touched(parts_of: PartsOf) -> None:
-    parts = with_train(parts_of())
-    first = together(parts).metrics
-    blind = replace(parts.data.test, pixels=torch.zeros_like(parts.data.test.pixels))
-    hidden = replace(with_train(parts_of()), data=replace(parts.data, test=blind))
+def test_the_test_split_is_not_touched(small_run: PartsOf) -> None:
+    small = with_train(small_run())
+    first = together(small).metrics
+    blind = replace(small.components.data.test, pixels=torch.zeros_like(small.components.data.test.pixels))
+    hidden = with_train(small_run(), data=replace(small.components.data, test=blind))
     assert together(hidden).metrics["ensemble_accuracy"] == first["ensemble_accuracy"]
 
 
-def test_trained_runs_by_path_of_any_architecture(parts_of: PartsOf) -> None:
-    runs = [parts_of(), parts_of("model.width=24", "preprocessing=standardize")]
+def test_trained_runs_by_path_of_any_architecture(small_run: PartsOf) -> None:
+    runs = [small_run(), small_run("model.width=24", "preprocessing=standardize")]
     for run in runs:
-        TRAIN(run, [])
-    parts = parts_of()
-    paths = (str(runs[0].directory), str(runs[1].directory / "checkpoints" / "last.ckpt"))
-    outcome = Ensemble(members=3, checkpoints=paths)(parts, [])
+        TRAIN(*run, [])
+    small = small_run()
+    paths = (str(runs[0].context.directory), str(runs[1].context.directory / "checkpoints" / "last.ckpt"))
+    outcome = Ensemble(members=3, checkpoints=paths)(*small, [])
     assert len(outcome.metrics["member_accuracies"]) == 2
-    assert not parts.directory.exists()
+    assert not small.context.directory.exists()
 
 
-def test_copies_of_one_network_are_no_ensemble(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    TRAIN(parts, [])
-    outcome = Ensemble(members=2, checkpoints=(str(parts.directory),) * 2)(parts, [])
+def test_copies_of_one_network_are_no_ensemble(small_run: PartsOf) -> None:
+    small = small_run()
+    TRAIN(*small, [])
+    outcome = Ensemble(members=2, checkpoints=(str(small.context.directory),) * 2)(*small, [])
     assert outcome.metrics["disagreement"] == 0
     assert [finding.check for finding in outcome.findings] == ["ensemble_no_better"]
     assert outcome.findings[0].severity == "warning"
 
 
-def test_members_that_were_trained_on_other_data_are_refused(parts_of: PartsOf) -> None:
-    other = parts_of("data.split_seed=7")
-    TRAIN(other, [])
+def test_members_that_were_trained_on_other_data_are_refused(small_run: PartsOf) -> None:
+    other = small_run("data.split_seed=7")
+    TRAIN(*other, [])
     with pytest.raises(UserError, match="another split") as caught:
-        Ensemble(members=2, checkpoints=(str(other.directory),) * 2)(parts_of(), [])
+        Ensemble(members=2, checkpoints=(str(other.context.directory),) * 2)(*small_run(), [])
     assert caught.value.field == "stages.ensemble.checkpoints"
 
 
-def test_what_is_no_checkpoint_is_refused(parts_of: PartsOf, tmp_path: Path) -> None:
+def test_what_is_no_checkpoint_is_refused(small_run: PartsOf, tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.ckpt")
     for name in ("other.ckpt", "missing.ckpt"):
         with pytest.raises(UserError) as caught:
-            Ensemble(members=2, checkpoints=(str(tmp_path / name),) * 2)(parts_of(), [])
+            Ensemble(members=2, checkpoints=(str(tmp_path / name),) * 2)(*small_run(), [])
         assert caught.value.field == "stages.ensemble.checkpoints"
 
 
-class Breaks:
+class Breaks(Stage):
     """A training that fails with some seeds."""
 
     def __init__(self, broken: set[int]):
         self.broken = broken
 
-    def __call__(self, parts: Components, earlier: object) -> Outcome:
-        return replace(TRAIN(parts, []), passed=parts.seed not in self.broken)
+    def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
+        return replace(TRAIN(components, context, []), passed=components.seed not in self.broken)
 
 
 @pytest.mark.parametrize(("broken", "passed"), [({1}, True), ({1, 2}, False)])
-def test_a_member_that_breaks_is_left_out(parts_of: PartsOf, broken: set[int], passed: bool) -> None:
-    parts = replace(parts_of(), stages={"train": Breaks(broken)})
-    outcome = together(parts)
+def test_a_member_that_breaks_is_left_out(small_run: PartsOf, broken: set[int], passed: bool) -> None:
+    small = small_run(stages={"train": Breaks(broken)})
+    outcome = together(small)
     assert outcome.passed == passed
     assert outcome.metrics["members_broken"] == len(broken)
     assert f"trainings that failed: {len(broken)}" in outcome.headline
     assert len(outcome.metrics["checkpoints"]) == 3 - len(broken)
 
 
-def test_an_interrupted_member_goes_on_to_the_same_bits(parts_of: PartsOf) -> None:
-    parts = with_train(parts_of())
-    whole = together(parts)
-    again = with_train(parts_of(), resume=parts.directory / "checkpoints" / "last.ckpt")
-    last = torch.load(parts.directory / "members/seed_1/checkpoints/last.ckpt", weights_only=True)
+def test_an_interrupted_member_goes_on_to_the_same_bits(small_run: PartsOf) -> None:
+    small = with_train(small_run())
+    whole = together(small)
+    again = with_train(small_run(), resume_from=small.context.directory / "checkpoints" / "last.ckpt")
+    last = torch.load(small.context.directory / "members/seed_1/checkpoints/last.ckpt", weights_only=True)
     assert last["epoch"] == 1
     resumed = together(again)
     assert resumed.metrics["member_accuracies"] == whole.metrics["member_accuracies"]
 
 
-def test_evaluate_asks_the_ensemble(parts_of: PartsOf) -> None:
-    parts = with_train(parts_of("optimizer.lr=0.05"))
-    outcome = together(parts)
-    metrics = Evaluate(checkpoint="ensemble")(parts, [outcome]).metrics
-    joint = torch.zeros(len(parts.data.test), 10)
+def test_evaluate_asks_the_ensemble(small_run: PartsOf) -> None:
+    small = with_train(small_run("optimizer.lr=0.05"))
+    outcome = together(small)
+    metrics = Evaluate(checkpoint="ensemble")(*small, [outcome]).metrics
+    joint = torch.zeros(len(small.components.data.test), 10)
     for path in outcome.metrics["checkpoints"]:
         with torch.no_grad():
-            joint += load_member(Path(path), parts, field="x")(parts.data.test.pixels).softmax(1) / 3
-    assert metrics["test_accuracy"] == pytest.approx(float((joint.argmax(1) == parts.data.test.labels).float().mean()))
+            joint += member_of(small, path)(small.components.data.test.pixels).softmax(1) / 3
+    assert metrics["test_accuracy"] == pytest.approx(
+        float((joint.argmax(1) == small.components.data.test.labels).float().mean())
+    )
     assert metrics["checkpoint"] == "ensemble of 3"
 
 
 def test_disagreement_counts_examples_on_which_not_all_are_of_one_mind() -> None:
     labels = torch.tensor([0, 1, 1, 0])
     answers = torch.tensor([[0, 1, 1, 1], [0, 1, 0, 1], [0, 1, 1, 1]])
-    found = _measured(torch.nn.functional.one_hot(answers, 2).float(), labels)
+    found = _ensemble_signals(torch.nn.functional.one_hot(answers, 2).float(), labels)
     assert found["disagreement"] == 0.25
     assert found["member_accuracies"] == [0.75, 0.5, 0.75]
     assert found["ensemble_accuracy"] == 0.75

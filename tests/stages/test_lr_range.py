@@ -13,9 +13,9 @@ from pipeline.data import permutation
 from pipeline.errors import UserError
 from pipeline.stages.lr_range import LrRange
 from pipeline.stages.train import Train
-from pipeline.workflow.components import Components
+from tests.small_run import SmallRun
 
-PartsOf = Callable[..., Components]
+PartsOf = Callable[..., SmallRun]
 SGD = ("optimizer=sgd", "batchnorm=none", "schedule=constant", "regularization=none")
 
 
@@ -28,8 +28,8 @@ def test_rates_grow_by_equal_factors_from_low_to_high() -> None:
     assert rates == pytest.approx([10 ** (-4 + k / 2) for k in range(13)])
 
 
-def test_it_stops_where_the_smoothed_loss_is_four_times_the_best(parts_of: PartsOf) -> None:
-    outcome = lr_range()(parts_of(*SGD), [])
+def test_it_stops_where_the_smoothed_loss_is_four_times_the_best(small_run: PartsOf) -> None:
+    outcome = lr_range()(*small_run(*SGD), [])
     metrics = outcome.metrics
     smoothed = metrics["smoothed"]
     assert len(metrics["losses"]) == len(smoothed) == len(metrics["rates"]) < 60
@@ -39,8 +39,8 @@ def test_it_stops_where_the_smoothed_loss_is_four_times_the_best(parts_of: Parts
     assert metrics["rates"] == lr_range().rates()[: len(smoothed)]
 
 
-def test_the_smoothed_loss_is_the_bias_corrected_average(parts_of: PartsOf) -> None:
-    metrics = lr_range(smoothing=0.8)(parts_of(*SGD), []).metrics
+def test_the_smoothed_loss_is_the_bias_corrected_average(small_run: PartsOf) -> None:
+    metrics = lr_range(smoothing=0.8)(*small_run(*SGD), []).metrics
     for k, smooth in enumerate(metrics["smoothed"]):
         weights = [0.8 ** (k - j) for j in range(k + 1)]
         losses = metrics["losses"][: k + 1]
@@ -48,35 +48,37 @@ def test_the_smoothed_loss_is_the_bias_corrected_average(parts_of: PartsOf) -> N
         assert smooth == pytest.approx(average)
 
 
-def test_a_tenth_of_the_best_rate_is_proposed(parts_of: PartsOf) -> None:
-    metrics = lr_range()(parts_of(*SGD, "optimizer.lr=0.1"), []).metrics
+def test_a_tenth_of_the_best_rate_is_proposed(small_run: PartsOf) -> None:
+    metrics = lr_range()(*small_run(*SGD, "optimizer.lr=0.1"), []).metrics
     best = metrics["smoothed"].index(min(metrics["smoothed"]))
     assert metrics["proposed_lr"] == pytest.approx(metrics["rates"][best] / 10)
     assert metrics["best_loss"] == min(metrics["smoothed"])
     assert metrics["configured_lr"] == 0.1
 
 
-def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
-    parts = parts_of(*SGD)
-    metrics = lr_range()(parts, []).metrics
-    network, train = parts.make_network(), parts.data.train
+def test_a_bare_loop_gives_the_same_losses(small_run: PartsOf) -> None:
+    small = small_run(*SGD)
+    metrics = lr_range()(*small, []).metrics
+    network, train = small.components.make_network(), small.components.data.train
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    batches = [index for epoch in range(20) for index in permutation(parts.seed, epoch, len(train)).split(64)]
+    batches = [
+        index for epoch in range(20) for index in permutation(small.components.seed, epoch, len(train)).split(64)
+    ]
     for index, rate, expected in zip(batches, metrics["rates"], metrics["losses"], strict=False):
         optimizer.param_groups[0]["lr"] = rate
-        loss = parts.loss(network(parts.preprocessing(train.pixels[index])), train.labels[index])
+        loss = small.components.loss(network(small.components.preprocessing(train.pixels[index])), train.labels[index])
         assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
-def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth(parts_of: PartsOf) -> None:
-    proposed = lr_range()(parts_of(*SGD), []).metrics["proposed_lr"]
+def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth(small_run: PartsOf) -> None:
+    proposed = lr_range()(*small_run(*SGD), []).metrics["proposed_lr"]
 
     def trained(rate: float) -> float:
         stage = Train(epochs=5, break_factor=1e9, patience=None, monitor="val_accuracy")
-        outcome = stage(parts_of(*SGD, f"optimizer.lr={rate}", "checks.fail_on=never"), [])
+        outcome = stage(*small_run(*SGD, f"optimizer.lr={rate}", "checks.fail_on=never"), [])
         loss = outcome.metrics["history"][-1]["loss"]
         return loss if math.isfinite(loss) else math.inf
 
@@ -85,21 +87,21 @@ def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth
     assert losses[1] < losses[2] - 0.2
 
 
-def test_the_networks_bits_are_those_from_before(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    before = parts.make_network().state_dict()
-    lr_range()(parts, [])
-    after = parts.make_network().state_dict()
+def test_the_networks_bits_are_those_from_before(small_run: PartsOf) -> None:
+    small = small_run()
+    before = small.components.make_network().state_dict()
+    lr_range()(*small, [])
+    after = small.components.make_network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_schedule_has_no_say(parts_of: PartsOf) -> None:
-    one, other = (lr_range()(parts_of(f"schedule={name}"), []).metrics for name in ("constant", "cosine"))
+def test_the_schedule_has_no_say(small_run: PartsOf) -> None:
+    one, other = (lr_range()(*small_run(f"schedule={name}"), []).metrics for name in ("constant", "cosine"))
     assert one == other
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 10])
-def test_every_step_has_a_rate_of_its_own(parts_of: PartsOf, steps_per_call: int) -> None:
+def test_every_step_has_a_rate_of_its_own(small_run: PartsOf, steps_per_call: int) -> None:
     used: list[float] = []
 
     def optimizer(groups: Any) -> torch.optim.Optimizer:
@@ -107,34 +109,34 @@ def test_every_step_has_a_rate_of_its_own(parts_of: PartsOf, steps_per_call: int
         built.register_step_pre_hook(lambda o, *_: used.append(o.param_groups[-1]["lr"]))
         return built
 
-    parts = parts_of(f"trainer.steps_per_call={steps_per_call}", make_optimizer=optimizer)
-    metrics = lr_range(high=1e-3)(parts, []).metrics
+    small = small_run(f"trainer.steps_per_call={steps_per_call}", make_optimizer=optimizer)
+    metrics = lr_range(high=1e-3)(*small, []).metrics
     assert used == metrics["rates"]
     assert len(used) == 60
     assert all(later / rate == pytest.approx(100 ** (1 / 59)) for rate, later in pairwise(used))
 
 
-def test_when_no_rate_helps_nothing_is_proposed(parts_of: PartsOf) -> None:
+def test_when_no_rate_helps_nothing_is_proposed(small_run: PartsOf) -> None:
     def zeros() -> nn.Module:
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Linear(20, 10, bias=False))
         for parameter in network.parameters():
             nn.init.zeros_(parameter)
         return network
 
-    outcome = lr_range()(parts_of(make_network=zeros), [])
+    outcome = lr_range()(*small_run(make_network=zeros), [])
     assert outcome.metrics["proposed_lr"] is None
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["rate_too_low"]
     assert "no rate" in outcome.headline
 
 
-def test_a_range_that_is_too_low_proposes_nothing(parts_of: PartsOf) -> None:
-    outcome = lr_range(low=1e-12, high=1e-10)(parts_of(), [])
+def test_a_range_that_is_too_low_proposes_nothing(small_run: PartsOf) -> None:
+    outcome = lr_range(low=1e-12, high=1e-10)(*small_run(), [])
     assert not outcome.passed
     assert outcome.metrics["proposed_lr"] is None
 
 
-def test_a_loss_that_is_not_a_number_stops_it_and_is_not_the_best(parts_of: PartsOf) -> None:
+def test_a_loss_that_is_not_a_number_stops_it_and_is_not_the_best(small_run: PartsOf) -> None:
     class Overflow(nn.Module):
         """NaN as soon as the weights have moved far."""
 
@@ -147,7 +149,7 @@ def test_a_loss_that_is_not_a_number_stops_it_and_is_not_the_best(parts_of: Part
             logits = self.last(x.flatten(1))
             return logits * (float("nan") if float(self.last.weight.detach().abs().max()) > 1 else 1.0)
 
-    metrics = lr_range()(parts_of(make_network=Overflow), []).metrics
+    metrics = lr_range()(*small_run(make_network=Overflow), []).metrics
     assert math.isnan(metrics["losses"][-1])
     assert all(map(math.isfinite, metrics["losses"][:-1]))
     assert math.isfinite(metrics["best_loss"])

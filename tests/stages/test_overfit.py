@@ -14,9 +14,9 @@ from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
 from pipeline.stages.overfit import Overfit, _OverfitMonitor
-from pipeline.workflow.components import Components
+from tests.small_run import SmallRun
 
-PartsOf = Callable[..., Components]
+PartsOf = Callable[..., SmallRun]
 EASY = ("optimizer=adam", "optimizer.lr=0.01")
 
 
@@ -24,8 +24,8 @@ def overfit(examples: int = 20, steps: int = 300, target_loss: float = 0.05) -> 
     return Overfit(examples=examples, steps=steps, target_loss=target_loss)
 
 
-def test_a_healthy_network_learns_a_few_examples_by_heart(parts_of: PartsOf) -> None:
-    outcome = overfit()(parts_of(*EASY), [])
+def test_a_healthy_network_learns_a_few_examples_by_heart(small_run: PartsOf) -> None:
+    outcome = overfit()(*small_run(*EASY), [])
     assert outcome.passed
     assert outcome.findings == ()
     metrics = outcome.metrics
@@ -35,23 +35,23 @@ def test_a_healthy_network_learns_a_few_examples_by_heart(parts_of: PartsOf) -> 
     assert metrics["losses"][0] == metrics["overfit_first_loss"] == pytest.approx(math.log(10), rel=0.1)
 
 
-def test_it_stops_at_the_first_step_that_is_good_enough(parts_of: PartsOf) -> None:
-    outcome = overfit()(parts_of(*EASY), [])
+def test_it_stops_at_the_first_step_that_is_good_enough(small_run: PartsOf) -> None:
+    outcome = overfit()(*small_run(*EASY), [])
     losses = outcome.metrics["losses"]
     assert losses[-1] < 0.05 <= min(losses[:-1])
     assert len(losses) == outcome.metrics["overfit_steps"] < 300
 
 
-def test_it_trains_no_further_than_the_lightning_step_in_which_it_was_reached(parts_of: PartsOf) -> None:
+def test_it_trains_no_further_than_the_lightning_step_in_which_it_was_reached(small_run: PartsOf) -> None:
     done: list[float] = []
-    parts = parts_of(*EASY, "trainer.steps_per_call=7", progress=lambda count, *_, **__: done.append(count))
-    outcome = overfit()(parts, [])
+    small = small_run(*EASY, "trainer.steps_per_call=7", progress=lambda count, *_, **__: done.append(count))
+    outcome = overfit()(*small, [])
     assert len(done) == -(-outcome.metrics["overfit_steps"] // 7)
     assert done[:-1] == [7 * k for k in range(1, len(done))]
 
 
-def test_steps_per_call_does_not_change_what_is_found(parts_of: PartsOf) -> None:
-    one, ten = (overfit()(parts_of(*EASY, f"trainer.steps_per_call={k}"), []) for k in (1, 10))
+def test_steps_per_call_does_not_change_what_is_found(small_run: PartsOf) -> None:
+    one, ten = (overfit()(*small_run(*EASY, f"trainer.steps_per_call={k}"), []) for k in (1, 10))
     assert one.metrics == ten.metrics
 
 
@@ -59,79 +59,79 @@ def test_steps_per_call_does_not_change_what_is_found(parts_of: PartsOf) -> None
     "option",
     ["regularization=l2_dropout", "regularization.l2=10", "augmentation=crop_flip", "loss.label_smoothing=0.2"],
 )
-def test_regularization_and_augmentation_are_off(parts_of: PartsOf, option: str) -> None:
-    plain = overfit()(parts_of(*EASY, "regularization=none"), [])
-    assert overfit()(parts_of(*EASY, option), []).metrics["losses"] == plain.metrics["losses"]
+def test_regularization_and_augmentation_are_off(small_run: PartsOf, option: str) -> None:
+    plain = overfit()(*small_run(*EASY, "regularization=none"), [])
+    assert overfit()(*small_run(*EASY, option), []).metrics["losses"] == plain.metrics["losses"]
 
 
-def test_the_schedule_is_off(parts_of: PartsOf) -> None:
-    constant, cosine = (overfit()(parts_of(*EASY, f"schedule={name}"), []) for name in ("constant", "cosine"))
+def test_the_schedule_is_off(small_run: PartsOf) -> None:
+    constant, cosine = (overfit()(*small_run(*EASY, f"schedule={name}"), []) for name in ("constant", "cosine"))
     assert constant.metrics["losses"] == cosine.metrics["losses"]
 
 
-def test_a_bare_loop_gives_the_same_losses(parts_of: PartsOf) -> None:
-    parts = parts_of("optimizer=sgd", "optimizer.lr=0.1", "regularization=none")
-    losses = overfit(examples=10, steps=5)(parts, []).metrics["losses"]
-    few, network = stratified_head(parts.data.train, 10, 10), parts.make_network()
+def test_a_bare_loop_gives_the_same_losses(small_run: PartsOf) -> None:
+    small = small_run("optimizer=sgd", "optimizer.lr=0.1", "regularization=none")
+    losses = overfit(examples=10, steps=5)(*small, []).metrics["losses"]
+    few, network = stratified_head(small.components.data.train, 10, 10), small.components.make_network()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for expected in losses:
-        loss = torch.nn.functional.cross_entropy(network(parts.preprocessing(few.pixels)), few.labels)
+        loss = torch.nn.functional.cross_entropy(network(small.components.preprocessing(few.pixels)), few.labels)
         assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
-def test_too_few_steps_are_told_with_more_of_them(parts_of: PartsOf) -> None:
-    outcome = overfit(steps=2, target_loss=1e-12)(parts_of(*EASY), [])
+def test_too_few_steps_are_told_with_more_of_them(small_run: PartsOf) -> None:
+    outcome = overfit(steps=2, target_loss=1e-12)(*small_run(*EASY), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["cannot_overfit"]
     assert outcome.findings[0].step == 2
     assert len(outcome.metrics["losses"]) == 2
 
 
-def test_a_rate_too_low_is_told_with_a_higher_one(parts_of: PartsOf) -> None:
-    outcome = overfit(steps=300)(parts_of("optimizer=adam", "optimizer.lr=1e-7"), [])
+def test_a_rate_too_low_is_told_with_a_higher_one(small_run: PartsOf) -> None:
+    outcome = overfit(steps=300)(*small_run("optimizer=adam", "optimizer.lr=1e-7"), [])
     assert not outcome.passed
     assert outcome.findings[0].check == "rate_too_low"
     assert outcome.findings[0].remedy == ("optimizer.lr=0.01",)
 
 
-def test_a_rate_too_high_is_told_with_a_lower_one(parts_of: PartsOf) -> None:
-    outcome = overfit(steps=20)(parts_of("optimizer=sgd", "optimizer.lr=1000", "batchnorm=none"), [])
+def test_a_rate_too_high_is_told_with_a_lower_one(small_run: PartsOf) -> None:
+    outcome = overfit(steps=20)(*small_run("optimizer=sgd", "optimizer.lr=1000", "batchnorm=none"), [])
     assert not outcome.passed
     assert outcome.findings[0].check in ("rate_too_high", "nonfinite")
     assert outcome.findings[0].remedy
 
 
-def test_a_low_loss_with_a_wrong_example_is_not_enough(parts_of: PartsOf) -> None:
+def test_a_low_loss_with_a_wrong_example_is_not_enough(small_run: PartsOf) -> None:
     """Two images alike with different labels: one of them is wrong for ever, whatever the target."""
-    parts = parts_of(*EASY)
-    train = stratified_head(parts.data.train, 10, 20)
+    small = small_run(*EASY)
+    train = stratified_head(small.components.data.train, 10, 20)
     other = next(i for i in range(20) if train.labels[i] != train.labels[0])
     pixels = train.pixels.clone()
     pixels[other] = pixels[0]
-    parts = replace(parts, data=replace(parts.data, train=Images(pixels, train.labels)))
-    outcome = overfit(steps=100, target_loss=0.5)(parts, [])
+    small = small.replace(data=replace(small.components.data, train=Images(pixels, train.labels)))
+    outcome = overfit(steps=100, target_loss=0.5)(*small, [])
     assert not outcome.passed
     assert outcome.metrics["overfit_best_loss"] < 0.5, "the case should be one of a low loss"
     assert outcome.metrics["overfit_wrong"] == 1
 
 
-def test_a_loss_that_is_not_a_number_ends_it_at_once(parts_of: PartsOf) -> None:
+def test_a_loss_that_is_not_a_number_ends_it_at_once(small_run: PartsOf) -> None:
     def poisoned() -> nn.Module:
         linear = nn.Linear(64, 10)
         nn.init.constant_(linear.weight, float("nan"))
         return nn.Sequential(nn.Flatten(), linear)
 
-    outcome = overfit()(parts_of(make_network=poisoned, progress=lambda *_, **__: None), [])
+    outcome = overfit()(*small_run(make_network=poisoned, progress=lambda *_, **__: None), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["nonfinite"]
     assert len(outcome.metrics["losses"]) <= 10
     assert outcome.findings[0].step == 0
 
 
-def test_all_classes_are_among_the_few(parts_of: PartsOf) -> None:
+def test_all_classes_are_among_the_few(small_run: PartsOf) -> None:
     seen: list[torch.Tensor] = []
 
     class Spy(CrossEntropy):
@@ -142,18 +142,18 @@ def test_all_classes_are_among_the_few(parts_of: PartsOf) -> None:
             seen.append(labels)
             return super().forward(logits, labels)
 
-    overfit(examples=20, steps=1)(parts_of(*EASY, loss=Spy(label_smoothing=0.0)), [])
+    overfit(examples=20, steps=1)(*small_run(*EASY, loss=Spy(label_smoothing=0.0)), [])
     counts = torch.bincount(seen[0], minlength=10)
     assert len(seen[0]) == 20
     assert int(counts.min()) >= 1
     assert int(counts.max()) <= 3
 
 
-def test_the_network_of_the_parts_stays_as_it_was(parts_of: PartsOf) -> None:
-    parts = parts_of(*EASY)
-    before = parts.make_network().state_dict()
-    overfit(steps=5)(parts, [])
-    after = parts.make_network().state_dict()
+def test_the_network_of_the_parts_stays_as_it_was(small_run: PartsOf) -> None:
+    small = small_run(*EASY)
+    before = small.components.make_network().state_dict()
+    overfit(steps=5)(*small, [])
+    after = small.components.make_network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

@@ -10,36 +10,36 @@ import torch
 from torch import nn
 
 from pipeline.stages.sample_images import SIDE, data_images, first_layer_filters, project_to_plane
-from pipeline.workflow.components import Components
+from tests.small_run import SmallRun
 
-PartsOf = Callable[..., Components]
+PartsOf = Callable[..., SmallRun]
 
 
-def test_examples_are_the_training_images_of_their_class(parts_of: PartsOf) -> None:
-    parts = parts_of("preprocessing=standardize")
-    found = data_images(parts)
+def test_examples_are_the_training_images_of_their_class(small_run: PartsOf) -> None:
+    small = small_run("preprocessing=standardize")
+    found = data_images(small.components)
     assert list(found["steps"]) == ["pixels", "centred", "divided by the spread"]
     steps, classes, each, height, width, channels = found["examples"].shape
     assert (steps, classes, height, width, channels) == (3, 10, 8, 8, 1)
     assert each > 1
-    train = parts.data.train
+    train = small.components.data.train
     for label in range(10):
-        first = train.pixels[train.labels == label][0, 0] * parts.data.scale * 255
+        first = train.pixels[train.labels == label][0, 0] * small.components.data.scale * 255
         np.testing.assert_allclose(found["examples"][0, label, 0, :, :, 0], first.round().numpy(), atol=1)
 
 
 @pytest.mark.parametrize("preprocessing", ["none", "channel_mean", "mean_image", "standardize", "pca", "whiten"])
-def test_steps_end_with_what_the_network_gets(parts_of: PartsOf, preprocessing: str) -> None:
-    parts = parts_of(f"preprocessing={preprocessing}")
-    pixels = parts.data.train.pixels[:20]
-    steps = parts.preprocessing.intermediate_images(pixels, scale=parts.data.scale)
+def test_steps_end_with_what_the_network_gets(small_run: PartsOf, preprocessing: str) -> None:
+    small = small_run(f"preprocessing={preprocessing}")
+    pixels = small.components.data.train.pixels[:20]
+    steps = small.components.preprocessing.intermediate_images(pixels, scale=small.components.data.scale)
     assert next(iter(steps)) == "pixels"
-    torch.testing.assert_close(list(steps.values())[-1], parts.preprocessing(pixels), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(list(steps.values())[-1], small.components.preprocessing(pixels), atol=1e-4, rtol=1e-4)
     assert len(steps) == 1 or abs(float(steps["centred"].mean())) < 0.1
 
 
-def test_augmented_images_are_a_step_of_their_own(parts_of: PartsOf) -> None:
-    found = data_images(parts_of("augmentation=flip"))
+def test_augmented_images_are_a_step_of_their_own(small_run: PartsOf) -> None:
+    found = data_images(small_run("augmentation=flip").components)
     assert list(found["steps"])[:2] == ["pixels", "augmented"]
     mirrored = found["examples"][0, :, :, :, ::-1] == found["examples"][1]
     same = found["examples"][0] == found["examples"][1]
@@ -59,11 +59,11 @@ def test_the_plane_keeps_distances_and_the_origin() -> None:
     assert spread[0] > spread[1]
 
 
-def test_no_global_randomness_is_used(parts_of: PartsOf) -> None:
-    parts = parts_of("augmentation=flip")
+def test_no_global_randomness_is_used(small_run: PartsOf) -> None:
+    small = small_run("augmentation=flip")
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first, second = data_images(parts), data_images(parts)
+    first, second = data_images(small.components), data_images(small.components)
     assert torch.equal(before, torch.get_rng_state())
     assert all(np.array_equal(first[name], second[name]) for name in first)
 

@@ -4,7 +4,6 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ from pipeline.config.compose import compose_config
 from pipeline.config.instantiate import instantiate
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy, Hinge, MeanSquaredError
+from pipeline.model.factory import build_hidden_block, make_network_factory
 from pipeline.signals.at_init import gradient_signals
 from pipeline.stages.sanity import Sanity, output_shape_signals, penalty_signals
-from pipeline.workflow.build import _build_hidden_block, make_network_factory
-from pipeline.workflow.components import Components, Outcome
+from pipeline.workflow.outcome import Outcome
+from tests.small_run import SmallRun
 
-PartsOf = Callable[..., Components]
+PartsOf = Callable[..., SmallRun]
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 CONF = Path(__file__).parents[2] / "conf"
 ACTIVATIONS = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
@@ -33,14 +33,14 @@ def sanity(**options: Any) -> Sanity:
     return Sanity(**(defaults | {"penalty_factors": [1, 10, 100]} | options))
 
 
-def of(parts: Components, make: Callable[[], nn.Module]) -> Outcome:
+def of(small: SmallRun, make: Callable[[], nn.Module]) -> Outcome:
     """The stage on a network that is the same at each call."""
 
     def network() -> nn.Module:
         torch.manual_seed(0)
         return make()
 
-    return sanity()(replace(parts, make_network=network), [])
+    return sanity()(*small.replace(make_network=network), [])
 
 
 def checks(outcome: Outcome) -> list[str]:
@@ -64,19 +64,19 @@ class Net(nn.Module):
 # ------------------------------------------------------------------------------------------ healthy twins
 
 
-def swapped(parts: Components, **nodes: Any) -> Components:
-    """The parts with the network that another configuration has; cheaper than assembling it all again."""
-    config = parts.config | nodes
+def swapped(small: SmallRun, **nodes: Any) -> SmallRun:
+    """Return the run with the network of another configuration, which is cheaper than building all of it."""
+    config = small.components.config | nodes
     network = make_network_factory(
         config["model"],
-        block=_build_hidden_block(config),
+        block=build_hidden_block(config),
         init=instantiate(config["init"], "init"),
         seed=0,
-        preprocessing=parts.preprocessing,
+        preprocessing=small.components.preprocessing,
         classes=10,
         probe=None,
     )
-    return replace(parts, make_network=network)
+    return small.replace(make_network=network)
 
 
 @functools.cache
@@ -92,12 +92,12 @@ NETWORKS = {
 }
 
 
-def twin(parts: Components, network: str, activation: str, init: str, batchnorm: str) -> Outcome:
+def twin(small: SmallRun, network: str, activation: str, init: str, batchnorm: str) -> Outcome:
     size = dict(NETWORKS[network])
     model = option("model", str(size.pop("model"))) | size
     return sanity()(
-        swapped(
-            parts,
+        *swapped(
+            small,
             model=model,
             activation=option("activation", activation),
             init=option("init", init),
@@ -109,8 +109,8 @@ def twin(parts: Components, network: str, activation: str, init: str, batchnorm:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_healthy_networks_raise_no_alarm(parts_of: PartsOf, network: str, activation: str) -> None:
-    outcome = twin(parts_of(), network, activation, "he", "before_activation")
+def test_healthy_networks_raise_no_alarm(small_run: PartsOf, network: str, activation: str) -> None:
+    outcome = twin(small_run(), network, activation, "he", "before_activation")
     assert outcome.findings == ()
     assert outcome.passed
 
@@ -121,13 +121,13 @@ def test_healthy_networks_raise_no_alarm(parts_of: PartsOf, network: str, activa
     [("xavier", "before_activation"), ("he", "after_activation"), ("he", "none"), ("xavier", "none")],
 )
 def test_healthy_networks_raise_no_alarm_with_other_inits_and_without_batchnorm(
-    parts_of: PartsOf, init: str, batchnorm: str
+    small_run: PartsOf, init: str, batchnorm: str
 ) -> None:
     alarms = {
         (network, activation): checks(outcome)
         for network in NETWORKS
         for activation in ACTIVATIONS
-        if not (outcome := twin(parts_of(), network, activation, init, batchnorm)).passed or outcome.findings
+        if not (outcome := twin(small_run(), network, activation, init, batchnorm)).passed or outcome.findings
     }
     assert alarms == {}
 
@@ -141,8 +141,8 @@ class Imitated(Net):
         return super().forward(x)
 
 
-def test_reduced_precision_that_is_slower_is_named(parts_of: PartsOf) -> None:
-    reduced, full = (of(parts_of(f"trainer.precision={p}"), Imitated) for p in ("bf16-mixed", "32-true"))
+def test_reduced_precision_that_is_slower_is_named(small_run: PartsOf) -> None:
+    reduced, full = (of(small_run(f"trainer.precision={p}"), Imitated) for p in ("bf16-mixed", "32-true"))
     assert checks(reduced) == ["slow_precision"]
     assert "bf16-mixed" in reduced.findings[0].message
     assert reduced.passed
@@ -150,15 +150,15 @@ def test_reduced_precision_that_is_slower_is_named(parts_of: PartsOf) -> None:
     assert "full_pass_seconds" not in full.signals
 
 
-def test_a_network_by_hand_raises_no_alarm(parts_of: PartsOf) -> None:
-    assert of(parts_of(), Net).findings == ()
+def test_a_network_by_hand_raises_no_alarm(small_run: PartsOf) -> None:
+    assert of(small_run(), Net).findings == ()
 
 
-def test_batchnorm_is_no_batch_leak(parts_of: PartsOf) -> None:
+def test_batchnorm_is_no_batch_leak(small_run: PartsOf) -> None:
     def normalized() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
 
-    outcome = of(parts_of(), normalized)
+    outcome = of(small_run(), normalized)
     assert checks(outcome) in ([], ["redundant_bias"])  # which is a hint
     assert outcome.metrics["leaking_examples"] == 0
 
@@ -169,21 +169,21 @@ def test_batchnorm_is_no_batch_leak(parts_of: PartsOf) -> None:
 )
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_first_loss_on_real_data_is_what_chance_gives(
-    parts_of: PartsOf, network: str, loss: Any, expected: float
+    small_run: PartsOf, network: str, loss: Any, expected: float
 ) -> None:
     size = dict(NETWORKS[network])
-    parts = swapped(parts_of(), model=option("model", str(size.pop("model"))) | size)
-    outcome = sanity()(replace(parts, loss=loss), [])
+    small = swapped(small_run(), model=option("model", str(size.pop("model"))) | size)
+    outcome = sanity()(*small.replace(loss=loss), [])
     assert outcome.metrics["expected_first_loss"] == pytest.approx(expected)
     assert outcome.metrics["first_loss"] == pytest.approx(expected, rel=0.2)
     assert outcome.findings == ()
 
 
-def test_nothing_is_changed_by_looking(parts_of: PartsOf) -> None:
-    parts = parts_of("regularization=dropout")
-    before = parts.make_network().state_dict()
-    first, second = sanity()(parts, []), sanity()(parts, [])
-    after = parts.make_network().state_dict()
+def test_nothing_is_changed_by_looking(small_run: PartsOf) -> None:
+    small = small_run("regularization=dropout")
+    before = small.components.make_network().state_dict()
+    first, second = sanity()(*small, []), sanity()(*small, [])
+    after = small.components.make_network().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert first.metrics == second.metrics
 
@@ -193,14 +193,14 @@ def test_nothing_is_changed_by_looking(parts_of: PartsOf) -> None:
 
 @pytest.mark.parametrize("batchnorm", ["none", "before_activation"])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_zero_weights_are_symmetric_units_and_nothing_else(parts_of: PartsOf, network: str, batchnorm: str) -> None:
-    outcome = twin(parts_of(), network, "relu", "zeros", batchnorm)
+def test_zero_weights_are_symmetric_units_and_nothing_else(small_run: PartsOf, network: str, batchnorm: str) -> None:
+    outcome = twin(small_run(), network, "relu", "zeros", batchnorm)
     assert not outcome.passed
     assert checks(outcome) == ["symmetric_units"]
     assert outcome.metrics["first_loss"] == pytest.approx(math.log(10))
 
 
-def test_a_constant_is_as_symmetric_as_zero(parts_of: PartsOf) -> None:
+def test_a_constant_is_as_symmetric_as_zero(small_run: PartsOf) -> None:
     def constant() -> nn.Module:
         network = Net()
         nn.init.constant_(network.first.weight, 0.05)
@@ -208,52 +208,52 @@ def test_a_constant_is_as_symmetric_as_zero(parts_of: PartsOf) -> None:
         nn.init.constant_(network.last.weight, 0.05)
         return network
 
-    outcome = of(parts_of(), constant)
+    outcome = of(small_run(), constant)
     assert checks(outcome) == ["symmetric_units"]
     assert outcome.findings[0].where == "first.weight"
 
 
-def test_a_zero_output_layer_is_no_symmetry(parts_of: PartsOf) -> None:
+def test_a_zero_output_layer_is_no_symmetry(small_run: PartsOf) -> None:
     def zero_output() -> nn.Module:
         network = Net()
         nn.init.zeros_(network.last.weight)
         return network
 
-    assert of(parts_of(), zero_output).findings == ()
+    assert of(small_run(), zero_output).findings == ()
 
 
-def test_an_unused_layer_is_unreachable(parts_of: PartsOf) -> None:
+def test_an_unused_layer_is_unreachable(small_run: PartsOf) -> None:
     class Unused(Net):
         def __init__(self) -> None:
             super().__init__()
             self.spare = nn.Linear(3, 3)
 
-    outcome = of(parts_of(), Unused)
+    outcome = of(small_run(), Unused)
     assert checks(outcome) == ["unreachable_parameters"]
     assert outcome.metrics["zero_gradients"] == ["spare.weight", "spare.bias"]
 
 
-def test_a_detached_layer_is_unreachable(parts_of: PartsOf) -> None:
+def test_a_detached_layer_is_unreachable(small_run: PartsOf) -> None:
     class Detached(Net):
         def hidden(self, x: Tensor) -> Tensor:
             return super().hidden(x).detach()
 
-    outcome = of(parts_of(), Detached)
+    outcome = of(small_run(), Detached)
     assert checks(outcome) == ["unreachable_parameters"]
     assert outcome.metrics["zero_gradients"] == ["first.weight", "first.bias"]
 
 
-def test_an_output_without_gradient_is_unreachable_and_no_crash(parts_of: PartsOf) -> None:
+def test_an_output_without_gradient_is_unreachable_and_no_crash(small_run: PartsOf) -> None:
     class Cut(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).detach()
 
-    outcome = of(parts_of(), Cut)
+    outcome = of(small_run(), Cut)
     assert checks(outcome)[0] == "unreachable_parameters"
     assert len(outcome.metrics["zero_gradients"]) == 4
 
 
-def test_a_residual_branch_that_starts_at_zero_and_wakes_up_is_reachable(parts_of: PartsOf) -> None:
+def test_a_residual_branch_that_starts_at_zero_and_wakes_up_is_reachable(small_run: PartsOf) -> None:
     class Branch(Net):
         def __init__(self) -> None:
             super().__init__()
@@ -265,11 +265,14 @@ def test_a_residual_branch_that_starts_at_zero_and_wakes_up_is_reachable(parts_o
             h = super().hidden(x)
             return h + self.outer(torch.relu(self.inner(h)))
 
-    parts = parts_of()
-    inputs, labels = parts.preprocessing(parts.data.train.pixels[:64]), parts.data.train.labels[:64]
+    small = small_run()
+    inputs, labels = (
+        small.components.preprocessing(small.components.data.train.pixels[:64]),
+        small.components.data.train.labels[:64],
+    )
     at_first = gradient_signals(Branch(), CROSS_ENTROPY, inputs, labels)
     assert at_first["zero_gradients"] == ["inner.weight", "inner.bias"], "the case should begin asleep"
-    assert of(parts, Branch).findings == ()
+    assert of(small, Branch).findings == ()
 
 
 class SoftmaxOverBatch(Net):
@@ -288,8 +291,8 @@ class WrongView(Net):
 
 
 @pytest.mark.parametrize("leaky", [SoftmaxOverBatch, CentredOverBatch, WrongView])
-def test_examples_that_are_mixed_are_a_batch_leak(parts_of: PartsOf, leaky: type[Net]) -> None:
-    outcome = of(parts_of(), leaky)
+def test_examples_that_are_mixed_are_a_batch_leak(small_run: PartsOf, leaky: type[Net]) -> None:
+    outcome = of(small_run(), leaky)
     assert not outcome.passed
     assert "batch_leak" in checks(outcome)
 
@@ -320,40 +323,40 @@ class DetachedInput(Net):
 
 
 @pytest.mark.parametrize("blind", [Constant, Zeroed])
-def test_a_network_that_does_not_look_is_told(parts_of: PartsOf, blind: type[nn.Module]) -> None:
-    outcome = of(parts_of(), blind)
+def test_a_network_that_does_not_look_is_told(small_run: PartsOf, blind: type[nn.Module]) -> None:
+    outcome = of(small_run(), blind)
     assert not outcome.passed
     assert "input_ignored" in checks(outcome)
     assert outcome.metrics["fit_loss"] == pytest.approx(outcome.metrics["fit_loss_zeroed"])
 
 
-def test_a_detached_input_is_no_crash(parts_of: PartsOf) -> None:
-    assert of(parts_of(), DetachedInput).findings == ()
+def test_a_detached_input_is_no_crash(small_run: PartsOf) -> None:
+    assert of(small_run(), DetachedInput).findings == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_weight_that_is_not_finite_is_the_only_finding(parts_of: PartsOf, value: float) -> None:
+def test_a_weight_that_is_not_finite_is_the_only_finding(small_run: PartsOf, value: float) -> None:
     def poisoned() -> nn.Module:
         network = Net()
         with torch.no_grad():
             network.first.weight[3, 4] = value
         return network
 
-    outcome = of(parts_of("regularization=l2"), poisoned)
+    outcome = of(small_run("regularization=l2"), poisoned)
     assert not outcome.passed
     assert checks(outcome) == ["nonfinite"]
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 11])
-def test_a_wrong_number_of_outputs_is_the_only_finding(parts_of: PartsOf, outputs: int) -> None:
-    outcome = of(parts_of(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)))
+def test_a_wrong_number_of_outputs_is_the_only_finding(small_run: PartsOf, outputs: int) -> None:
+    outcome = of(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)))
     assert not outcome.passed
     assert checks(outcome) == ["wrong_output_count"]
     assert outcome.findings[0].measured == {"outputs": outputs, "classes": 10}
     assert str(outputs) in outcome.headline
 
 
-def test_outputs_of_one_dimension_or_of_three_are_counted_too(parts_of: PartsOf) -> None:
+def test_outputs_of_one_dimension_or_of_three_are_counted_too(small_run: PartsOf) -> None:
     class Squeezed(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[:, 0]
@@ -362,13 +365,13 @@ def test_outputs_of_one_dimension_or_of_three_are_counted_too(parts_of: PartsOf)
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[..., None]
 
-    assert checks(of(parts_of(), Squeezed)) == ["wrong_output_count"]
-    assert checks(of(parts_of(), Extra)) == ["wrong_output_count"]
+    assert checks(of(small_run(), Squeezed)) == ["wrong_output_count"]
+    assert checks(of(small_run(), Extra)) == ["wrong_output_count"]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_large_weights_are_explained_by_the_spread_of_the_logits(parts_of: PartsOf, network: str) -> None:
-    outcome = twin(parts_of(), network, "relu", "large_gaussian", "none")
+def test_large_weights_are_explained_by_the_spread_of_the_logits(small_run: PartsOf, network: str) -> None:
+    outcome = twin(small_run(), network, "relu", "large_gaussian", "none")
     assert not outcome.passed
     finding = next(f for f in outcome.findings if f.check == "initial_loss")
     assert finding.severity == "failure"
@@ -378,19 +381,19 @@ def test_large_weights_are_explained_by_the_spread_of_the_logits(parts_of: Parts
     assert finding.remedy[0] == "init=he"
 
 
-def test_a_network_that_cannot_run_is_the_users_to_mend(parts_of: PartsOf) -> None:
+def test_a_network_that_cannot_run_is_the_users_to_mend(small_run: PartsOf) -> None:
     with pytest.raises(UserError, match="64, 1, 8, 8") as caught:
-        of(parts_of(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 10)))
+        of(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 10)))
     assert caught.value.field == "model"
 
 
-def test_a_network_must_return_a_tensor(parts_of: PartsOf) -> None:
+def test_a_network_must_return_a_tensor(small_run: PartsOf) -> None:
     class Pair(Net):
         def forward(self, x: Tensor) -> Any:
             return super().forward(x), x
 
     with pytest.raises(UserError, match="tuple") as caught:
-        of(parts_of(), Pair)
+        of(small_run(), Pair)
     assert caught.value.field == "model"
 
 
@@ -410,30 +413,30 @@ def test_the_penalty_rises_with_its_factor_and_is_absent_without_l2() -> None:
     assert penalty_signals(network, 2.0, 0.0, [1, 10, 100]) == {"penalty": 0.0}
 
 
-def test_the_fits_go_on_in_rounds_until_real_inputs_are_clearly_ahead(parts_of: PartsOf) -> None:
-    ahead = of(parts_of("model.width=64"), Net).metrics
+def test_the_fits_go_on_in_rounds_until_real_inputs_are_clearly_ahead(small_run: PartsOf) -> None:
+    ahead = of(small_run("model.width=64"), Net).metrics
     assert ahead["fit_steps"] < 120
     assert ahead["fit_loss"] < 0.9 * ahead["fit_loss_zeroed"]
-    assert of(parts_of(), Zeroed).metrics["fit_steps"] == 120
+    assert of(small_run(), Zeroed).metrics["fit_steps"] == 120
 
 
 # ------------------------------------------------------------------------------------------ regularization, fields
 
 
-def test_dropout_is_off(parts_of: PartsOf) -> None:
-    with_dropout = sanity()(parts_of("regularization=dropout"), []).metrics
-    without = sanity()(parts_of("regularization=none"), []).metrics
+def test_dropout_is_off(small_run: PartsOf) -> None:
+    with_dropout = sanity()(*small_run("regularization=dropout"), []).metrics
+    without = sanity()(*small_run("regularization=none"), []).metrics
     assert with_dropout.pop("dropout") == 0.3
     assert without.pop("dropout") == 0.0
     assert with_dropout == without
 
 
-def test_the_penalty_is_cranked_up_where_there_is_one(parts_of: PartsOf) -> None:
-    outcome = sanity()(parts_of("regularization=l2"), [])
+def test_the_penalty_is_cranked_up_where_there_is_one(small_run: PartsOf) -> None:
+    outcome = sanity()(*small_run("regularization=l2"), [])
     first, ten, hundred = outcome.metrics["penalized_losses"]
     assert first < ten < hundred
     assert (hundred - outcome.metrics["first_loss"]) == pytest.approx(100 * outcome.metrics["penalty"])
-    assert "penalized_losses" not in sanity()(parts_of("regularization=none"), []).metrics
+    assert "penalized_losses" not in sanity()(*small_run("regularization=none"), []).metrics
 
 
 @pytest.mark.parametrize(
@@ -454,7 +457,7 @@ def test_wrong_fields_are_named(field: str, value: object) -> None:
     assert caught.value.field == field
 
 
-def test_progress_goes_forward_within_its_total(parts_of: PartsOf) -> None:
+def test_progress_goes_forward_within_its_total(small_run: PartsOf) -> None:
     seen: list[float] = []
     totals: set[float] = set()
 
@@ -462,12 +465,12 @@ def test_progress_goes_forward_within_its_total(parts_of: PartsOf) -> None:
         seen.append(done)
         totals.add(total)
 
-    sanity()(parts_of(progress=progress), [])
+    sanity()(*small_run(progress=progress), [])
     assert seen == sorted(seen)
     assert totals == {4}
     assert 2 < seen[-1] <= 4
 
 
-def test_its_defaults_in_the_menu_build(parts_of: PartsOf) -> None:
-    assert isinstance(parts_of().stages["sanity"], Sanity)
+def test_its_defaults_in_the_menu_build(small_run: PartsOf) -> None:
+    assert isinstance(small_run().components.stages["sanity"], Sanity)
     assert compose_config(["stage=sanity"]).stages.sanity.examples >= 2

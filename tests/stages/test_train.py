@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +13,7 @@ from pipeline.checks import CheckSuite
 from pipeline.errors import UserError
 from pipeline.loggers import MultiLogger
 from pipeline.training.checkpoints import best_epoch, strip_prefix
-from tests.trainings import (
+from tests.resumed_training import (
     RANDOM,
     STEPS,
     PartsOf,
@@ -32,37 +31,40 @@ DIVERGING = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=1000")
 # ------------------------------------------------------------------------------------------ determinism
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(parts_of: PartsOf) -> None:
-    first, second, other = parts_of(*RANDOM), parts_of(*RANDOM), parts_of(*RANDOM, "seed=1")
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(small_run: PartsOf) -> None:
+    first, second, other = small_run(*RANDOM), small_run(*RANDOM), small_run(*RANDOM, "seed=1")
     torch.manual_seed(1)  # what ran before must not matter
-    one = train()(first, [])
+    one = train()(*first, [])
     torch.manual_seed(2)
-    two = train()(second, [])
-    train()(other, [])
+    two = train()(*second, [])
+    train()(*other, [])
     assert not differences(read(first), read(second))
     assert without_seconds(one.metrics["history"]) == without_seconds(two.metrics["history"])
     assert differences(read(first)["state_dict"], read(other)["state_dict"])
 
 
-def test_the_network_of_the_parts_stays_as_it_was(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    before, preprocessing = parts.make_network().state_dict(), dict(parts.preprocessing.state_dict())
-    train(1)(parts, [])
-    assert not differences(before, parts.make_network().state_dict())
-    assert not differences(preprocessing, dict(parts.preprocessing.state_dict()))
+def test_the_network_of_the_parts_stays_as_it_was(small_run: PartsOf) -> None:
+    small = small_run()
+    before, preprocessing = (
+        small.components.make_network().state_dict(),
+        dict(small.components.preprocessing.state_dict()),
+    )
+    train(1)(*small, [])
+    assert not differences(before, small.components.make_network().state_dict())
+    assert not differences(preprocessing, dict(small.components.preprocessing.state_dict()))
 
 
 # ------------------------------------------------------------------------------------------ what it leaves
 
 
-def test_it_leaves_best_last_and_the_history(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    outcome = train()(parts, [])
+def test_it_leaves_best_last_and_the_history(small_run: PartsOf) -> None:
+    small = small_run()
+    outcome = train()(*small, [])
     assert outcome.passed
-    assert sorted(file.name for file in (parts.directory / "checkpoints").iterdir()) == [
+    assert sorted(file.name for file in (small.context.directory / "checkpoints").iterdir()) == [
         "best.ckpt", "best.ckpt.sha256", "last.ckpt", "last.ckpt.sha256",
     ]  # fmt: skip
-    rows = list(csv.DictReader((parts.directory / "history.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((small.context.directory / "history.csv").read_text().splitlines()))
     history = outcome.metrics["history"]
     assert [{name: float(value) for name, value in row.items()} for row in rows] == history
     assert [row["epoch"] for row in history] == [0, 1, 2]
@@ -71,64 +73,66 @@ def test_it_leaves_best_last_and_the_history(parts_of: PartsOf) -> None:
 
 
 @pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
-def test_best_is_the_epoch_with_the_best_score_and_last_the_last(parts_of: PartsOf, monitor: str) -> None:
-    parts = parts_of("schedule=constant", "optimizer.lr=1")  # a rate so high that the score goes up and down
-    outcome = train(6, monitor=monitor)(parts, [])
+def test_best_is_the_epoch_with_the_best_score_and_last_the_last(small_run: PartsOf, monitor: str) -> None:
+    small = small_run("schedule=constant", "optimizer.lr=1")  # a rate so high that the score goes up and down
+    outcome = train(6, monitor=monitor)(*small, [])
     history = outcome.metrics["history"]
-    best = best_epoch(history, monitor, examples=len(parts.data.val))
+    best = best_epoch(history, monitor, examples=len(small.components.data.val))
     assert best is not history[-1]
-    assert read(parts, "best")["pipeline"]["epoch"] == best["epoch"] + 1
-    assert read(parts, "best")["global_step"] == best["step"]
-    assert read(parts, "last")["pipeline"]["epoch"] == 6
+    assert read(small, "best")["pipeline"]["epoch"] == best["epoch"] + 1
+    assert read(small, "best")["global_step"] == best["step"]
+    assert read(small, "last")["pipeline"]["epoch"] == 6
     assert outcome.metrics["best_epoch"] == best["epoch"]
     assert outcome.metrics[monitor] == best[monitor]
 
 
-def test_best_is_the_last_epoch_that_is_as_good_as_the_validation_split_can_tell(parts_of: PartsOf) -> None:
-    parts = parts_of("schedule=constant", "optimizer.lr=0.5")
-    outcome = train(6)(parts, [])
+def test_best_is_the_last_epoch_that_is_as_good_as_the_validation_split_can_tell(small_run: PartsOf) -> None:
+    small = small_run("schedule=constant", "optimizer.lr=0.5")
+    outcome = train(6)(*small, [])
     scores = [row["val_accuracy"] for row in outcome.metrics["history"]]
-    top, n = max(scores), len(parts.data.val)
+    top, n = max(scores), len(small.components.data.val)
     assert top > scores[-1] >= top - (top * (1 - top) / n) ** 0.5
-    assert read(parts, "best")["pipeline"]["epoch"] == 6
+    assert read(small, "best")["pipeline"]["epoch"] == 6
     assert outcome.metrics["best_epoch"] == 5
     assert "(epoch 6 of 6)" in outcome.headline
 
 
-def test_the_best_checkpoint_has_the_weights_that_reached_its_score(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    outcome = train()(parts, [])
-    network = parts.make_network()
-    network.load_state_dict(strip_prefix(read(parts, "best")["state_dict"], "network."))
+def test_the_best_checkpoint_has_the_weights_that_reached_its_score(small_run: PartsOf) -> None:
+    small = small_run()
+    outcome = train()(*small, [])
+    network = small.components.make_network()
+    network.load_state_dict(strip_prefix(read(small, "best")["state_dict"], "network."))
     with torch.no_grad():
-        logits = network.eval()(parts.preprocessing(parts.data.val.pixels))
-    accuracy = (logits.argmax(1) == parts.data.val.labels).double().mean()
+        logits = network.eval()(small.components.preprocessing(small.components.data.val.pixels))
+    accuracy = (logits.argmax(1) == small.components.data.val.labels).double().mean()
     assert outcome.metrics["val_accuracy"] == pytest.approx(float(accuracy))
-    assert outcome.metrics["val_loss"] == pytest.approx(float(parts.loss(logits, parts.data.val.labels)), rel=1e-5)
+    assert outcome.metrics["val_loss"] == pytest.approx(
+        float(small.components.loss(logits, small.components.data.val.labels)), rel=1e-5
+    )
 
 
-def test_a_checkpoint_tells_what_it_was_trained_with(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    train(1)(parts, [])
-    told = read(parts)["pipeline"]
-    assert told["config"] == parts.config
-    assert told["classes"] == list(parts.data.classes)
+def test_a_checkpoint_tells_what_it_was_trained_with(small_run: PartsOf) -> None:
+    small = small_run()
+    train(1)(*small, [])
+    told = read(small)["pipeline"]
+    assert told["config"] == small.components.config
+    assert told["classes"] == list(small.components.data.classes)
     assert told["input_shape"] == [1, 8, 8]
-    assert told["fingerprint"] == parts.data.fingerprint()
+    assert told["fingerprint"] == small.components.data.fingerprint()
 
 
-def test_patience_ends_the_training(parts_of: PartsOf) -> None:
-    parts = parts_of("optimizer.lr=1e-12", "batchnorm=none")  # never better than after the first epoch
-    outcome = train(9, patience=2)(parts, [])
+def test_patience_ends_the_training(small_run: PartsOf) -> None:
+    small = small_run("optimizer.lr=1e-12", "batchnorm=none")  # never better than after the first epoch
+    outcome = train(9, patience=2)(*small, [])
     assert outcome.passed
     assert len(outcome.metrics["history"]) == 3
     assert outcome.metrics["best_epoch"] == 2  # the last of equals
 
 
-def test_progress_counts_optimizer_steps_up_to_the_total(parts_of: PartsOf) -> None:
+def test_progress_counts_optimizer_steps_up_to_the_total(small_run: PartsOf) -> None:
     seen = []
-    parts = parts_of("trainer.steps_per_call=3", progress=lambda done, total, **numbers: seen.append((done, total)))
-    train(2)(parts, [])
+    small = small_run("trainer.steps_per_call=3", progress=lambda done, total, **numbers: seen.append((done, total)))
+    train(2)(*small, [])
     assert seen == [(3, 8), (4, 8), (7, 8), (8, 8)]
 
 
@@ -136,12 +140,12 @@ def test_progress_counts_optimizer_steps_up_to_the_total(parts_of: PartsOf) -> N
 
 
 @pytest.mark.parametrize("per_call", [1, 10])
-def test_a_cost_above_three_times_the_original_breaks_out_early(parts_of: PartsOf, per_call: int) -> None:
+def test_a_cost_above_three_times_the_original_breaks_out_early(small_run: PartsOf, per_call: int) -> None:
     steps = []
-    parts = parts_of(
+    small = small_run(
         *DIVERGING, f"trainer.steps_per_call={per_call}", progress=lambda done, *_, **__: steps.append(done)
     )
-    outcome = train(50, break_factor=3.0)(parts, [])
+    outcome = train(50, break_factor=3.0)(*small, [])
     assert not outcome.passed
     assert outcome.findings[0].check in ("loss_exploding", "nonfinite")
     assert outcome.findings[0].remedy in (("optimizer.lr=1",), ("optimizer.lr=10",), ("optimizer.lr=100",))
@@ -151,40 +155,40 @@ def test_a_cost_above_three_times_the_original_breaks_out_early(parts_of: PartsO
         assert measured["cost"] > 3 * measured["original_cost"]
         assert measured["lr"] == 1000
         assert 1 < (outcome.findings[0].step or 0) <= STEPS
-    assert not (parts.directory / "checkpoints" / "last.ckpt").exists()
+    assert not (small.context.directory / "checkpoints" / "last.ckpt").exists()
 
 
-def test_the_original_cost_is_that_of_the_first_step(parts_of: PartsOf) -> None:
-    parts = parts_of("trainer.steps_per_call=1")
+def test_the_original_cost_is_that_of_the_first_step(small_run: PartsOf) -> None:
+    small = small_run("trainer.steps_per_call=1")
     losses: list[float] = []
-    parts = replace(parts, progress=lambda done, total, **numbers: losses.append(numbers["loss"]))
-    train(2)(parts, [])
-    assert read(parts)["pipeline"]["original_cost"] == losses[0]
+    small = small.replace(progress=lambda done, total, **numbers: losses.append(numbers["loss"]))
+    train(2)(*small, [])
+    assert read(small)["pipeline"]["original_cost"] == losses[0]
 
 
-def test_the_break_factor_is_the_ratio_to_the_original_cost(parts_of: PartsOf) -> None:
+def test_the_break_factor_is_the_ratio_to_the_original_cost(small_run: PartsOf) -> None:
     losses: list[float] = []
     options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "trainer.steps_per_call=1", "init.output_scale=1")
     train(6, break_factor=1e9)(
-        parts_of(*options, progress=lambda done, total, **numbers: losses.append(numbers["loss"])), []
+        *small_run(*options, progress=lambda done, total, **numbers: losses.append(numbers["loss"])), []
     )
     ratios = [loss / losses[0] for loss in losses]
     peak = max(ratios)
     assert peak > 1.01, "the case should overshoot"
-    whole = train(6, break_factor=peak * 1.001)(parts_of(*options), [])
+    whole = train(6, break_factor=peak * 1.001)(*small_run(*options), [])
     assert whole.metrics["epochs"] == 6
     assert "loss_exploding" not in [finding.check for finding in whole.findings]
-    broken = train(6, break_factor=peak * 0.999)(parts_of(*options), [])
+    broken = train(6, break_factor=peak * 0.999)(*small_run(*options), [])
     assert not broken.passed
     assert broken.findings[0].step == 1 + next(i for i, ratio in enumerate(ratios) if ratio > peak * 0.999)
 
 
-def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(parts_of: PartsOf) -> None:
+def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(small_run: PartsOf) -> None:
     """The rule is "if the cost is ever > 3 x original": it must not depend on `trainer.steps_per_call`."""
     losses: list[float] = []
     options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "init.output_scale=1")
     train(6, break_factor=1e9)(
-        parts_of(
+        *small_run(
             *options,
             "trainer.steps_per_call=1",
             progress=lambda done, total, **numbers: losses.append(numbers["loss"]),
@@ -192,51 +196,51 @@ def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(pa
         [],
     )
     factor = 0.999 * max(losses) / losses[0]
-    assert not train(6, break_factor=factor)(parts_of(*options, "trainer.steps_per_call=10"), []).passed
+    assert not train(6, break_factor=factor)(*small_run(*options, "trainer.steps_per_call=10"), []).passed
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(parts_of: PartsOf) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(small_run: PartsOf) -> None:
     def poisoned() -> nn.Module:
         linear = nn.Linear(64, 10)
         nn.init.constant_(linear.weight, float("nan"))
         return nn.Sequential(nn.Flatten(), linear)
 
-    outcome = train(5)(parts_of(make_network=poisoned), [])
+    outcome = train(5)(*small_run(make_network=poisoned), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["nonfinite"]
     assert "stopped early" in outcome.headline
 
 
-def test_with_checks_off_a_diverging_run_goes_on_to_its_end(parts_of: PartsOf) -> None:
-    parts = parts_of(*DIVERGING, "checks.fail_on=never")
-    outcome = train(3, break_factor=3.0)(parts, [])
+def test_with_checks_off_a_diverging_run_goes_on_to_its_end(small_run: PartsOf) -> None:
+    small = small_run(*DIVERGING, "checks.fail_on=never")
+    outcome = train(3, break_factor=3.0)(*small, [])
     assert outcome.passed
     assert len(outcome.metrics["history"]) == 3
 
 
-def test_a_resumed_run_is_judged_by_the_original_cost(parts_of: PartsOf) -> None:
-    parts = parts_of("trainer.steps_per_call=1")
-    path = stopped(train(), parts, 6)
-    original = read(parts)["pipeline"]["original_cost"]
-    later, _ = resumed(train(), parts_of("trainer.steps_per_call=1"), path)
+def test_a_resumed_run_is_judged_by_the_original_cost(small_run: PartsOf) -> None:
+    small = small_run("trainer.steps_per_call=1")
+    path = stopped(train(), small, 6)
+    original = read(small)["pipeline"]["original_cost"]
+    later, _ = resumed(train(), small_run("trainer.steps_per_call=1"), path)
     assert read(later)["pipeline"]["original_cost"] == original
 
 
 # ------------------------------------------------------------------------------------------ batch norm statistics
 
 
-def test_recompute_puts_exact_statistics_into_the_best_checkpoint(parts_of: PartsOf) -> None:
+def test_recompute_puts_exact_statistics_into_the_best_checkpoint(small_run: PartsOf) -> None:
     options = ("schedule=constant", "optimizer.lr=1")  # the best epoch is not the last
-    running, exact = (parts_of(*options, f"batchnorm.recompute={wish}") for wish in ("false", "true"))
-    train(6)(running, [])
-    train(6)(exact, [])
+    running, exact = (small_run(*options, f"batchnorm.recompute={wish}") for wish in ("false", "true"))
+    train(6)(*running, [])
+    train(6)(*exact, [])
     assert read(running, "best")["global_step"] < read(running)["global_step"]
     before, after = read(running, "best")["state_dict"], read(exact, "best")["state_dict"]
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     layer = "network.hidden.dense1"
     assert changed == [f"{layer}.batchnorm.running_mean", f"{layer}.batchnorm.running_var"]
 
-    inputs = exact.preprocessing(exact.data.train.pixels).flatten(1).double()
+    inputs = exact.components.preprocessing(exact.components.data.train.pixels).flatten(1).double()
     outputs = inputs @ after[f"{layer}.linear.weight"].double().T
     mean, var = after[f"{layer}.batchnorm.running_mean"].double(), after[f"{layer}.batchnorm.running_var"].double()
     torch.testing.assert_close(mean, outputs.mean(0), rtol=1e-4, atol=1e-5)
@@ -266,14 +270,14 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
     assert caught.value.field == field
 
 
-def test_a_failing_check_fails_the_stage(parts_of: PartsOf) -> None:
-    parts = parts_of(*DIVERGING)
-    silent = replace(parts, checks=CheckSuite(fail_on="failure", rules={}))
-    assert not train(3, break_factor=3.0)(silent, []).passed, "a run that broke off has not passed, whatever the rules"
+def test_a_failing_check_fails_the_stage(small_run: PartsOf) -> None:
+    small = small_run(*DIVERGING)
+    silent = small.replace(checks=CheckSuite(fail_on="failure", rules={}))
+    assert not train(3, break_factor=3.0)(*silent, []).passed, "a run that broke off has not passed, whatever the rules"
 
 
-def test_the_recorder_sees_the_steps_of_the_training(parts_of: PartsOf) -> None:
-    signals = train(3)(parts_of("trainer.steps_per_call=5"), []).signals
+def test_the_recorder_sees_the_steps_of_the_training(small_run: PartsOf) -> None:
+    signals = train(3)(*small_run("trainer.steps_per_call=5"), []).signals
     assert signals is not None
     assert signals["samples"]["step"] == [1, 10]
     assert signals["units"]["epoch"] == [0, 2]  # too few steps after the first for the second; always after the last
@@ -281,13 +285,13 @@ def test_the_recorder_sees_the_steps_of_the_training(parts_of: PartsOf) -> None:
     assert len(signals["losses"]) == len(signals["accuracies"]) == 3 * STEPS
 
 
-def test_the_logs_are_told_of_each_epoch_once_it_is_over(parts_of: Any) -> None:
+def test_the_logs_are_told_of_each_epoch_once_it_is_over(small_run: Any) -> None:
     class Told(MultiLogger):
         lengths: ClassVar[list[int]] = []
 
         def log_training(self, history: Any, *_: Any) -> None:
             self.lengths.append(len(history))
 
-    parts = parts_of("stages.train.epochs=3", log=Told())
-    parts.stages["train"](parts, [])
+    small = small_run("stages.train.epochs=3", log=Told())
+    small.components.stages["train"](*small, [])
     assert Told.lengths == [1, 2, 3, 3]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from pipeline.errors import Interrupted, UserError
 from pipeline.training.checkpoints import CheckpointCallback
 from pipeline.training.lightning_module import Classifier
-from tests.trainings import (
+from tests.resumed_training import (
     RANDOM,
     STEPS,
     PartsOf,
@@ -28,66 +27,66 @@ from tests.trainings import (
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 @pytest.mark.parametrize("per_call", [1, 3, 10])
 def test_a_run_stopped_at_any_step_ends_with_the_bits_of_the_whole_one(
-    parts_of: PartsOf, schedule: str, per_call: int
+    small_run: PartsOf, schedule: str, per_call: int
 ) -> None:
     options = (*RANDOM, f"schedule={schedule}", f"trainer.steps_per_call={per_call}")
     stage = train(2)
-    whole = parts_of(*options)
-    outcome = stage(whole, [])
+    whole = small_run(*options)
+    outcome = stage(*whole, [])
     ends = [
         end for epoch in (0, STEPS) for end in sorted({epoch + min(k, STEPS) for k in range(per_call, 99, per_call)})
     ]
     for end in ends[:-1]:  # every place where a run can be left
-        parts = parts_of(*options)
-        path = stopped(stage, parts, end)
-        state = read(parts)
+        small = small_run(*options)
+        path = stopped(stage, small, end)
+        state = read(small)
         assert state["global_step"] == end
         assert (state["pipeline"]["epoch"], state["pipeline"]["step_in_epoch"]) == divmod(end, STEPS)
-        later, again = resumed(stage, parts_of(*options), path)
+        later, again = resumed(stage, small_run(*options), path)
         assert not differences(read(whole), read(later)), f"stopped at {end}"
         assert not differences(read(whole, "best"), read(later, "best")), f"stopped at {end}"
         assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
         assert again.headline == outcome.headline
 
 
-def test_stopping_again_and_again_changes_nothing(parts_of: PartsOf) -> None:
+def test_stopping_again_and_again_changes_nothing(small_run: PartsOf) -> None:
     options = (*RANDOM, "schedule=plateau", "trainer.steps_per_call=1")
-    stage, whole = train(3), parts_of(*options)
-    stage(whole, [])
-    path = stopped(stage, parts_of(*options), 2)
+    stage, whole = train(3), small_run(*options)
+    stage(*whole, [])
+    path = stopped(stage, small_run(*options), 2)
     for step in (3, 4, 7, 9):  # within an epoch, at its end, into the next, past one
-        parts = replace(parts_of(*options), resume=path)
-        path = stopped(stage, parts, step)
-        assert read(parts)["global_step"] == step
-    later, _ = resumed(stage, parts_of(*options), path)
+        small = small_run(*options).replace(resume_from=path)
+        path = stopped(stage, small, step)
+        assert read(small)["global_step"] == step
+    later, _ = resumed(stage, small_run(*options), path)
     assert not differences(read(whole), read(later))
     assert not differences(read(whole, "best"), read(later, "best"))
 
 
-def test_resuming_on_convolutions_in_channels_last(parts_of: PartsOf) -> None:
+def test_resuming_on_convolutions_in_channels_last(small_run: PartsOf) -> None:
     options = ("model=convnet", "model.width=4", "model.depth=2", "optimizer=adam", *RANDOM, "trainer.steps_per_call=1")
-    stage, whole = train(2), parts_of(*options)
-    stage(whole, [])
-    path = stopped(stage, parts_of(*options), 5)
-    later, _ = resumed(stage, parts_of(*options), path)
+    stage, whole = train(2), small_run(*options)
+    stage(*whole, [])
+    path = stopped(stage, small_run(*options), 5)
+    later, _ = resumed(stage, small_run(*options), path)
     assert not differences(read(whole), read(later))
 
 
-def test_a_stop_after_the_last_step_loses_nothing(parts_of: PartsOf) -> None:
+def test_a_stop_after_the_last_step_loses_nothing(small_run: PartsOf) -> None:
     """The run is complete when it is stopped; resumed, it must still leave all that a whole run leaves."""
-    stage, whole = train(2), parts_of()
-    outcome = stage(whole, [])
-    path = stopped(stage, parts_of(), 2 * STEPS)
-    later, again = resumed(stage, parts_of(), path)
+    stage, whole = train(2), small_run()
+    outcome = stage(*whole, [])
+    path = stopped(stage, small_run(), 2 * STEPS)
+    later, again = resumed(stage, small_run(), path)
     assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
     for name in ("best", "last"):
         assert not differences(read(whole, name), read(later, name))
-    assert (later.directory / "history.csv").exists()
+    assert (later.context.directory / "history.csv").exists()
 
 
-def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(parts_of: PartsOf) -> None:
+def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(small_run: PartsOf) -> None:
     """Its folder is then the newest; without the state it came from, `resume=auto` would start anew."""
-    path = stopped(train(), parts_of(), 2)
+    path = stopped(train(), small_run(), 2)
 
     class Died(Exception):
         pass
@@ -95,57 +94,57 @@ def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(parts_of: PartsOf
     def die(*_: object, **__: object) -> None:
         raise Died
 
-    parts = parts_of(progress=die, resume=path)
+    small = small_run(progress=die, resume_from=path)
     with pytest.raises(Died):
-        train()(parts, [])
-    assert read(parts)["global_step"] == read(replace(parts, directory=path.parents[1]))["global_step"]
+        train()(*small, [])
+    assert read(small)["global_step"] == read(small.replace(directory=path.parents[1]))["global_step"]
 
 
-def test_patience_that_ran_out_before_the_stop_stays_run_out(parts_of: PartsOf) -> None:
+def test_patience_that_ran_out_before_the_stop_stays_run_out(small_run: PartsOf) -> None:
     options = ("optimizer.lr=1e-12", "batchnorm=none")
-    stage, whole = train(9, patience=2), parts_of(*options)
-    outcome = stage(whole, [])
-    path = stopped(stage, parts_of(*options), 3 * STEPS)  # the epoch in which patience ends
-    _, again = resumed(stage, parts_of(*options), path)
+    stage, whole = train(9, patience=2), small_run(*options)
+    outcome = stage(*whole, [])
+    path = stopped(stage, small_run(*options), 3 * STEPS)  # the epoch in which patience ends
+    _, again = resumed(stage, small_run(*options), path)
     assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
 
 
-def test_resuming_a_finished_run_trains_no_further(parts_of: PartsOf) -> None:
+def test_resuming_a_finished_run_trains_no_further(small_run: PartsOf) -> None:
     """A later stage was interrupted: training is taken from its checkpoint as it ended."""
     options = ("optimizer.lr=1e-12", "batchnorm=none")
-    stage, whole = train(9, patience=2), parts_of(*options)
-    outcome = stage(whole, [])
-    _, again = resumed(stage, parts_of(*options), whole.directory / "checkpoints" / "last.ckpt")
+    stage, whole = train(9, patience=2), small_run(*options)
+    outcome = stage(*whole, [])
+    _, again = resumed(stage, small_run(*options), whole.context.directory / "checkpoints" / "last.ckpt")
     assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
 
 
-def test_seconds_go_on_from_where_they_were(parts_of: PartsOf) -> None:
-    parts = parts_of()
-    path = stopped(train(), parts, STEPS)
-    before = read(parts)["pipeline"]["seconds"]
-    _, outcome = resumed(train(), parts_of(), path)
+def test_seconds_go_on_from_where_they_were(small_run: PartsOf) -> None:
+    small = small_run()
+    path = stopped(train(), small, STEPS)
+    before = read(small)["pipeline"]["seconds"]
+    _, outcome = resumed(train(), small_run(), path)
     seconds = [row["seconds"] for row in outcome.metrics["history"]]
     assert seconds == sorted(seconds)
     assert seconds[1] > before
 
 
-def test_a_real_signal_stops_after_a_safe_point(parts_of: PartsOf) -> None:
+def test_a_real_signal_stops_after_a_safe_point(small_run: PartsOf) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
 
         def progress(done: float, *_: float, number: int = number, **__: float) -> None:
             if done == 2:
                 os.kill(os.getpid(), number)
 
-        parts = parts_of("trainer.steps_per_call=1", progress=progress)
-        with parts.stopper.installed(), pytest.raises(Interrupted) as stop:
-            train()(parts, [])
+        small = small_run("trainer.steps_per_call=1", progress=progress)
+        with small.context.interrupt_handler.installed(), pytest.raises(Interrupted) as stop:
+            train()(*small, [])
         assert stop.value.signal == number
-        assert read(parts)["global_step"] == 2
+        assert read(small)["global_step"] == 2
 
 
 @pytest.mark.parametrize("at_the_end_of", ["a batch", "an epoch"])
 def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
-    parts_of: PartsOf, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
+    small_run: PartsOf, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
 ) -> None:
     """Lightning has an exit of its own for SIGTERM there, a SystemExit that saves nothing."""
     sent: list[bool] = []
@@ -169,17 +168,17 @@ def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
         monkeypatch.setattr(Classifier, "on_train_batch_end", behind_a_batch)
     else:
         monkeypatch.setattr(CheckpointCallback, "on_train_epoch_end", behind_an_epoch)
-    parts = parts_of("trainer.steps_per_call=1")
-    with parts.stopper.installed(), pytest.raises(Interrupted) as stop:
-        train()(parts, [])
+    small = small_run("trainer.steps_per_call=1")
+    with small.context.interrupt_handler.installed(), pytest.raises(Interrupted) as stop:
+        train()(*small, [])
     assert stop.value.signal == signal.SIGTERM
-    assert read(parts)["global_step"] >= (2 if at_the_end_of == "a batch" else STEPS)
+    assert read(small)["global_step"] >= (2 if at_the_end_of == "a batch" else STEPS)
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn"])
-def test_a_damaged_checkpoint_is_refused(parts_of: PartsOf, damage: bytes) -> None:
-    path = stopped(train(), parts_of(), 2)
+def test_a_damaged_checkpoint_is_refused(small_run: PartsOf, damage: bytes) -> None:
+    path = stopped(train(), small_run(), 2)
     path.write_bytes(damage)
     with pytest.raises(UserError) as caught:
-        resumed(train(), parts_of(), path)
+        resumed(train(), small_run(), path)
     assert caught.value.field == "resume"

@@ -254,7 +254,7 @@ def epochs(
         monitor="val_accuracy",
         examples=examples,
         patience=patience,
-        stopper=InterruptHandler(),
+        interrupt_handler=InterruptHandler(),
     )
     saved = []
     for epoch, score in enumerate(scores):
@@ -296,12 +296,12 @@ def test_best_is_saved_again_when_nothing_was_clearly_better(tmp_path: Path) -> 
 
 
 def test_a_request_stops_between_batches_but_lets_the_last_batch_finish_its_epoch(tmp_path: Path) -> None:
-    stopper = InterruptHandler()
-    keep = CheckpointCallback(tmp_path, monitor="val_loss", examples=10, patience=None, stopper=stopper)
+    handler = InterruptHandler()
+    keep = CheckpointCallback(tmp_path, monitor="val_loss", examples=10, patience=None, interrupt_handler=handler)
     trainer: Any = FakeTrainer()
     keep.on_train_batch_end(trainer, None)  # type: ignore[arg-type]
     assert trainer.saved == []
-    stopper.pending_signal = 2
+    handler.pending_signal = 2
     last: Any = FakeTrainer(last_batch=True)
     keep.on_train_batch_end(last, None)  # type: ignore[arg-type]
     assert last.saved == []

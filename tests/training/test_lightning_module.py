@@ -32,7 +32,7 @@ from pipeline.data import (
 from pipeline.model import CrossEntropy
 from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
 from pipeline.training.schedule import Schedule
-from pipeline.workflow.runner import silence_library_warnings
+from pipeline.workflow.process_setup import silence_library_warnings
 
 N, BATCH, SEED, CLASSES, LR = 50, 16, 7, 3, 0.05
 STEPS = 4  # an epoch: 16 + 16 + 16 + 2

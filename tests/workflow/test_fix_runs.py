@@ -19,6 +19,7 @@ from pipeline.errors import Interrupted, UserError
 from pipeline.stages.overfit import Overfit
 from pipeline.stages.train import Train
 from pipeline.workflow import runner
+from pipeline.workflow.components import Components, RunContext
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "outcome.schema.json").read_text())
@@ -121,8 +122,8 @@ def test_an_attempt_that_is_stopped_is_made_again(tmp_path: Path, monkeypatch: p
     typed = [*TINY, EPOCHS, "stage=train", "batchnorm=none", "optimizer.lr=1000", "fix=true"]
     original = Train.__call__
 
-    def stop_the_second(self: Train, parts: Any, earlier: Any) -> Any:
-        return _stop() if parts.lr < 1000 else original(self, parts, earlier)
+    def stop_the_second(self: Train, components: Components, context: RunContext, earlier: Any) -> Any:
+        return _stop() if components.lr < 1000 else original(self, components, context, earlier)
 
     with monkeypatch.context() as patch:
         patch.setattr(Train, "__call__", stop_the_second)

@@ -1,7 +1,9 @@
+"""The peak memory of a stage counts from its start."""
+
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,24 +11,30 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.workflow.components import Components, Outcome
-from pipeline.workflow.memory import run_stage_with_memory
+from pipeline.workflow.components import Components, RunContext, Stage
+from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.stage_loop import run_stage
 
 
-def needs(megabytes: int) -> Callable[[Components, Sequence[Outcome]], Outcome]:
-    def stage(parts: Components, earlier: Sequence[Outcome]) -> Outcome:
-        with mmap.mmap(-1, megabytes * 2**20) as fresh:  # not from what was freed before
-            for page in range(0, len(fresh), mmap.PAGESIZE):
-                fresh[page] = 1
+def use(megabytes: int) -> None:
+    with mmap.mmap(-1, megabytes * 2**20) as fresh:  # a mapping of its own, not memory that was freed before
+        for page in range(0, len(fresh), mmap.PAGESIZE):
+            fresh[page] = 1
+
+
+class Hungry(Stage):
+    def __init__(self, megabytes: int):
+        self.megabytes = megabytes
+
+    def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
+        use(self.megabytes)
         return Outcome(name="hungry", passed=True, seconds=0.0, headline="", metrics={})
-
-    return stage
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of a stage alone need Linux")
-def test_the_peak_of_a_stage_is_its_own() -> None:
-    parts: Any = SimpleNamespace(stages={"little": needs(1), "much": needs(300), "little again": needs(1)})
-    peaks = [run_stage_with_memory(parts, name, []).memory for name in parts.stages]
+def test_peak_of_each_stage() -> None:
+    components: Any = SimpleNamespace(stages={"little": Hungry(1), "much": Hungry(300), "little again": Hungry(1)})
+    peaks = [run_stage(components, RunContext(), name, []).memory for name in components.stages]
     little, much, again = (float(peak["process_mb"] or 0) for peak in peaks if peak)
     assert 250 < much - little < 350
     assert again < little + 100

@@ -1,86 +1,168 @@
-"""How OpenMP's threads wait: settled when `pipeline` is imported, before torch."""
+"""What `configure_process()` sets, when it leaves things alone, and that importing `pipeline` sets nothing."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline import LIBGOMP_SPINCOUNT, _cores_are_busy
+from pipeline.workflow.process_setup import GC_THRESHOLD, LIBGOMP_SPINCOUNT, configure_process, tune_openmp
+
+VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "PIPELINE_TUNING")
+SLEEPING, SPINNING = "0", str(LIBGOMP_SPINCOUNT)
+Loadavg = Callable[[str | None], None]
 
 
 @pytest.fixture(autouse=True)
-def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def _before_torch_on_four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Pretend that torch is not imported yet, and let the environment and the garbage collector be as they were."""
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(os, "environ", {name: value for name, value in os.environ.items() if name not in VARIABLES})
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+
+
+@pytest.fixture
+def loadavg(monkeypatch: pytest.MonkeyPatch) -> Loadavg:
+    """Return a function that sets the text of /proc/loadavg; None: there is no such file."""
+
+    def set_text(*texts: str | None) -> None:
+        remaining = list(texts)
+
+        def read_text(path: Path, *_: object) -> str:
+            assert path.name == "loadavg"
+            text = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+            if text is None:
+                raise FileNotFoundError(path)
+            return text
+
+        monkeypatch.setattr(Path, "read_text", read_text)
+
+    return set_text
+
+
+def spin_count() -> str | None:
+    tune_openmp()
+    return os.environ.get("GOMP_SPINCOUNT")
+
+
+def running(threads: int) -> str:
+    return f"0.00 0.01 0.05 {threads}/812 4711\n"
 
 
 @pytest.mark.parametrize(
-    ("running", "threads", "busy"),
+    ("active", "threads", "expected"),
     [
-        (1, None, False), (2, None, True), (9, None, True), (2, "3", False), (3, "3", True), (4, "1", False),
-        (2, "many", True),
+        (1, None, SPINNING), (2, None, SLEEPING), (9, None, SLEEPING), (2, "3", SPINNING), (3, "3", SLEEPING),
+        (4, "1", SPINNING), (2, "many", SLEEPING),
     ],
 )  # fmt: skip
-def test_a_machine_is_busy_where_other_work_wants_the_threads_cores(
-    running: int, threads: str | None, busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_openmp_threads_sleep_on_busy_machine(
+    loadavg: Loadavg, active: int, threads: str | None, expected: str
 ) -> None:
-    (tmp_path / "loadavg").write_text(f"0.00 0.01 0.05 {running}/812 4711\n")
+    """A machine is busy if other work leaves fewer cores than OpenMP has threads."""
+    loadavg(running(active))
     if threads:
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert _cores_are_busy(tmp_path / "loadavg") == busy
+        os.environ["OMP_NUM_THREADS"] = threads
+    assert spin_count() == expected
 
 
-def test_there_are_as_many_threads_as_cores_that_the_process_may_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "loadavg").write_text("0.00 0.01 0.05 3/812 4711\n")
-    assert _cores_are_busy(tmp_path / "loadavg")
+def test_openmp_has_a_thread_per_usable_core(loadavg: Loadavg, monkeypatch: pytest.MonkeyPatch) -> None:
+    loadavg(running(3))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert not _cores_are_busy(tmp_path / "loadavg")
+    assert spin_count() == SPINNING
 
 
-@pytest.mark.parametrize("text", ["", "0.0 0.0 0.0\n", "0.0 0.0 0.0 none 1\n"])
-def test_where_the_system_does_not_say_it_is_quiet(text: str, tmp_path: Path) -> None:
-    (tmp_path / "loadavg").write_text(text)
-    assert not _cores_are_busy(tmp_path / "loadavg")
-    assert not _cores_are_busy(tmp_path / "absent")
+@pytest.mark.parametrize("text", [None, "", "0.0 0.0 0.0\n", "0.0 0.0 0.0 none 1\n"])
+def test_unknown_load_counts_as_quiet(loadavg: Loadavg, text: str | None) -> None:
+    loadavg(text)
+    assert spin_count() == SPINNING
 
 
-def test_one_that_flits_by_is_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "loadavg"
-    path.write_text("0 0 0 2/9 1\n")
-    monkeypatch.setattr("time.sleep", lambda _: path.write_text("0 0 0 1/9 1\n"))
-    assert not _cores_are_busy(path)
+def test_short_activity_counts_as_quiet(loadavg: Loadavg) -> None:
+    loadavg(running(2), running(1))
+    assert spin_count() == SPINNING
+
+
+@pytest.mark.parametrize("variables", [{"GOMP_SPINCOUNT": "77"}, {"OMP_WAIT_POLICY": "active"}])
+@pytest.mark.parametrize("active", [1, 9])
+def test_openmp_settings_of_user_are_respected(loadavg: Loadavg, variables: dict[str, str], active: int) -> None:
+    loadavg(running(active))
+    os.environ.update(variables)
+    assert spin_count() == variables.get("GOMP_SPINCOUNT")
+
+
+def test_openmp_is_left_alone_after_torch(loadavg: Loadavg, monkeypatch: pytest.MonkeyPatch) -> None:
+    loadavg(running(9))
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    assert spin_count() is None
+
+
+class FakeLibc:
+    """Records the calls of `mallopt`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> None:
+        self.calls.append((parameter, value))
+
+
+@pytest.fixture
+def libc(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
+    libc = FakeLibc()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
+    return libc
+
+
+def test_configure_process(loadavg: Loadavg, libc: FakeLibc) -> None:
+    loadavg(running(9))
+    configure_process()
+    assert gc.get_threshold()[0] == GC_THRESHOLD
+    assert os.environ["GOMP_SPINCOUNT"] == SLEEPING
+    assert [parameter for parameter, _ in libc.calls] == [-3, -1]  # M_MMAP_THRESHOLD first: it ends the dynamic one
+
+
+@pytest.mark.parametrize("value", ["off", "OFF"])
+def test_tuning_can_be_switched_off(loadavg: Loadavg, libc: FakeLibc, value: str) -> None:
+    loadavg(running(9))
+    os.environ["PIPELINE_TUNING"] = value
+    before, thresholds = dict(os.environ), gc.get_threshold()
+    configure_process()
+    assert (dict(os.environ), gc.get_threshold(), libc.calls) == (before, thresholds, [])
+
+
+def test_configure_process_without_glibc(loadavg: Loadavg, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise OSError(name)
+
+    loadavg(running(1))
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    configure_process()
+    assert os.environ["GOMP_SPINCOUNT"] == SPINNING
 
 
 IMPORT = """
-import os, pathlib, sys
-read = pathlib.Path.read_text
-pathlib.Path.read_text = lambda path, *a: f"0 0 0 {sys.argv[1]}/99 1" if path.name == "loadavg" else read(path, *a)
+import gc, os, time
+time.sleep = None
+before, thresholds = dict(os.environ), gc.get_threshold()
 import pipeline
-print(os.environ.get("GOMP_SPINCOUNT"))
+assert dict(os.environ) == before
+assert gc.get_threshold() == thresholds
 """
 
 
-@pytest.mark.parametrize(
-    ("running", "typed", "found"),
-    [
-        (1000, {}, "0"),
-        (0, {}, str(LIBGOMP_SPINCOUNT)),
-        (1000, {"GOMP_SPINCOUNT": "77"}, "77"),
-        (0, {"GOMP_SPINCOUNT": "77"}, "77"),
-        (1000, {"OMP_WAIT_POLICY": "active"}, "None"),
-    ],
-)
-def test_beside_other_work_threads_wait_asleep_unless_the_user_says_otherwise(
-    running: int, typed: dict[str, str], found: str
-) -> None:
-    chosen = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    environment = {name: value for name, value in os.environ.items() if name not in chosen} | typed
-    said = subprocess.check_output([sys.executable, "-c", IMPORT, str(running)], env=environment, text=True)
-    assert said.strip() == found
+def test_import_changes_nothing() -> None:
+    """`import pipeline` changes no environment variable and no garbage collection, and does not sleep."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    subprocess.run([sys.executable, "-c", IMPORT], env=environment, check=True)

@@ -1,21 +1,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 
 
 @dataclass(frozen=True)
-class BatchLeak:
+class BatchLeak(Rule):
     """Anti-pattern: a reshape or a softmax along the wrong axis mixes the examples of a batch.
 
-    Rule: with batchnorm on its running statistics, the gradient of example i's loss with respect to any other
-    example's input is exactly zero.
+    Fires when the gradient of one example's loss with respect to another example's input is not exactly zero, with
+    batchnorm on its running statistics.
     """
 
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "batch_leak"
+    reads = ("leaking_examples", "leak_examples", "leak_gradient")
+    severities = ("failure",)
+    why = (
+        "A network that mixes examples computes other scores in every batch, and can read labels off neighbouring "
+        "examples. Look for a view, reshape, transpose or softmax over the first axis."
+    )
+    source = "Karpathy, A Recipe for Training Neural Networks (use backprop to chart dependencies)"
+    explains = (
         "output_activation",
         "loss_disagrees",
         "vanishing_activations",
@@ -31,14 +40,9 @@ class BatchLeak:
         if not signals.get("leaking_examples"):
             return None
         leaking, others = signals["leaking_examples"], signals["leak_examples"]
-        return Finding(
-            check="batch_leak",
-            severity="failure",
+        return self.finding(
+            "failure",
             measured={"leaking_examples": float(leaking), "largest_gradient": float(signals["leak_gradient"])},
             expected="a gradient of exactly 0 from one example's loss to every other example",
             message=f"The loss of one example depends on {leaking} of the {others} other examples in its batch.",
-            why="A network that mixes examples scores differently in every batch and can read labels from neighbours; "
-            "look for a view, reshape, transpose or softmax over the first axis.",
-            remedy=(),
-            source="Karpathy, A Recipe for Training Neural Networks (use backprop to chart dependencies)",
         )

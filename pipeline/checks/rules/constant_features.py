@@ -1,25 +1,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
-class ConstantFeatures:
-    """Anti-pattern: images that are mostly padding, cropped to nothing, or overwritten on the way to the file.
+class ConstantFeatures(Rule):
+    """Anti-pattern: images that are mostly padding, were cropped to nothing, or were overwritten when saved.
 
-    Rule: most input values differ between training images. MNIST's border is the same in all images, 9 % of the values,
-    and 5 % of the digits' are: that is healthy. Fewer than `min_examples` images may have much in common by chance.
+    Fires when more than `warning` of the input values are the same in every training image; from `failure` on it is a
+    failure. A constant border is healthy: it has 9 % of the values in MNIST and 5 % in the digits. With fewer than
+    `min_examples` training images the rule stays silent, since a few images may have much in common by chance.
     """
 
-    warning: float
-    failure: float
-    min_examples: int
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "constant_features"
+    reads = ("data",)
+    severities = ("failure", "warning")
+    why = (
+        "A value that never changes carries no information. Images that were padded, masked, cropped or saved wrongly "
+        "look like this; from what is left a network can only learn the classes' frequencies."
+    )
+    source = "Karpathy, A Recipe for Training Neural Networks (become one with the data)"
+    explains = (
         "inputs_not_scaled",
         "inputs_not_centred",
         "split_shift",
@@ -34,6 +41,10 @@ class ConstantFeatures:
         *FAILS_TO_GENERALIZE,
     )
 
+    warning: float
+    failure: float
+    min_examples: int
+
     def __post_init__(self) -> None:
         number("warning", self.warning, above=0, below=1)
         number("failure", self.failure, at_least=self.warning, at_most=1)
@@ -45,19 +56,12 @@ class ConstantFeatures:
             return None
         if sum(data["class_counts"]["train"]) < self.min_examples:
             return None
-        share = data["constant_features"]
-        features = data["features"]
-        left = round(features * (1 - share))
-        return Finding(
-            check="constant_features",
-            severity="failure" if share >= self.failure else "warning",
+        share, features = data["constant_features"], data["features"]
+        return self.finding(
+            "failure" if share >= self.failure else "warning",
             measured={"constant_features": float(share), "features": float(features)},
             expected=f"at most {self.warning:.0%} of the input values the same in every training image",
-            message=f"{share:.1%} of the input values are the same in every training image: {left} of {features} "
-            "can tell images apart.",
-            why="A value that never changes carries nothing. Images that were padded, masked, cropped or saved wrongly "
-            "look like this; a network can only learn the classes' frequencies from what is left.",
-            remedy=(),
-            source="Karpathy, A Recipe for Training Neural Networks (become one with the data)",
+            message=f"{share:.1%} of the input values are the same in every training image: "
+            f"{round(features * (1 - share))} of {features} can tell images apart.",
             step=0,
         )

@@ -1,30 +1,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.layer_stats import ROUNDING, activation_layers, to_float
+from pipeline.checks.finding import Finding
+from pipeline.checks.layer_stats import ROUNDING, Layer, initial_layers
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import to_float
+from pipeline.signals.schema import Signals, Units
 from pipeline.validation import integer, number
 
 FADED = 0.01
-"""Spread of a layer over examples / spread of the input, below which the signal is gone (vanishing_activations')."""
+"""Spread of a layer over examples / spread of the input, below which the signal is gone (vanishing_activations)."""
 
 
 @dataclass(frozen=True)
-class DeadUnits:
-    """Anti-pattern: ReLU units that are 0 for every example: they get no gradient and will never be active again.
+class DeadUnits(Rule):
+    """Anti-pattern: ReLU units that are 0 for every example. They get no gradient and never become active again.
 
-    Rule: in no layer more than `warning` of the units is dead, that is never active over all the probe's examples (the
-    sanity stage's examples before training), where it has `min_units` of them; a smaller layer may not die as a whole. A
-    unit that is 0 for 70 % of the examples is an ordinary ReLU.
+    Fires when more than `warning` of the units of a layer with at least `min_units` are 0 for every example: of the
+    sanity stage before training, of the probe at its end. A smaller layer counts only where all its units are dead.
+    From `failure` on it is a failure. A unit that is 0 for 70 % of the examples is an ordinary ReLU.
     """
 
-    warning: float
-    failure: float
-    min_units: int
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "dead_units"
+    reads = ("units", "activations", "input_std", "lr")
+    severities = ("failure", "warning")
+    why = (
+        "A unit that is never active gets no gradient and never changes again. Too high a learning rate, a bad "
+        "initialization or inputs that are all positive cause it."
+    )
+    source = "lecture notes, dead ReLU: a bad initialization, or too big a learning rate"
+    remedies = ("init=he", "activation=leaky_relu", "optimizer.lr=...")
+    explains = (
         "vanishing_activations",
         "vanishing_gradients",
         "input_ignored",
@@ -33,14 +41,18 @@ class DeadUnits:
         *FAILS_TO_GENERALIZE,
     )
 
+    warning: float
+    failure: float
+    min_units: int
+
     def __post_init__(self) -> None:
         number("warning", self.warning, above=0, below=1)
         number("failure", self.failure, at_least=self.warning, at_most=1)
         integer("min_units", self.min_units, at_least=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        training = "units" in signals
-        layers = _last_epoch(signals["units"]) if training else _layers_with_signal(signals)
+        in_training = "units" in signals
+        layers = _after_last_epoch(signals["units"]) if in_training else _layers_with_signal(signals)
         layers = [layer for layer in layers if layer["dead"] is not None]
         layers = [
             layer for layer in layers if layer["units"] >= self.min_units or (layer["dead"] == 1 and layer["units"] > 1)
@@ -51,42 +63,35 @@ class DeadUnits:
         share = to_float(worst["dead"])
         if not share > self.warning:
             return None
-        rate = to_float(signals.get("lr"))
-        remedy = ("init=he", "activation=leaky_relu")
-        if training and rate > 0:
-            remedy = (f"optimizer.lr={rate / 10:.3g}", "activation=leaky_relu")
-        return Finding(
-            check="dead_units",
-            severity="failure" if share >= self.failure else "warning",
+        lr = to_float(signals.get("lr"))
+        cause = f"optimizer.lr={lr / 10:.3g}" if in_training and lr > 0 else "init=he"
+        return self.finding(
+            "failure" if share >= self.failure else "warning",
             measured={"dead": share, "units": float(worst["units"])},
             expected=f"at most {self.warning:.0%} of a layer's units that are never active",
-            message=f"{share:.0%} of the {worst['units']} units of {worst['name']} are 0 for every example"
-            + (" at the end of training." if training else " before training."),
-            why="A unit that is never active gets no gradient: it will never change again. Too large a rate, a bad "
-            "init or inputs that are all positive push it there.",
-            remedy=remedy,
-            source="lecture notes, dead ReLU: a bad initialization, or too big a learning rate",
+            message=f"{share:.0%} of the {worst['units']} units of {worst['name']} are 0 for every example "
+            f"{'at the end of' if in_training else 'before'} training.",
+            remedy=(cause, "activation=leaky_relu"),
             where=worst["name"],
-            step=None if training else 0,
+            step=None if in_training else 0,
         )
 
 
-def _layers_with_signal(signals: Signals) -> list[dict[str, Any]]:
-    """The layers that the image reaches: behind one whose units hardly vary, half of them are always off, and that is
-    no fault of theirs. All units of a layer off is one."""
-    layers = activation_layers(signals)
+def _layers_with_signal(signals: Signals) -> list[Layer]:
+    """Return the layers that the image reaches.
+
+    Behind a layer whose units hardly vary half of the units are always off, and that is no fault of theirs. A layer
+    all of whose units are off is such a layer, and the last one to be judged.
+    """
+    layers = initial_layers(signals)
     for i, layer in enumerate(layers):
         if not to_float(layer.get("unit_std", 1.0)) > max(ROUNDING, FADED * to_float(signals.get("input_std", 0.0))):
             return layers[: i + 1] if layer["dead"] == 1 else layers[:i]
     return layers
 
 
-def _columns(columns: Any) -> list[dict[str, Any]]:
-    keys = ("name", "units", "dead")
-    return [dict(zip(keys, row, strict=True)) for row in zip(*(columns[key] for key in keys), strict=True)]
-
-
-def _last_epoch(units: Any) -> list[dict[str, Any]]:
-    return (
-        _columns({"name": units["name"], "units": units["units"], "dead": units["dead"][-1]}) if units["dead"] else []
-    )
+def _after_last_epoch(units: Units) -> list[Layer]:
+    if not units["dead"]:
+        return []
+    rows = zip(units["name"], units["units"], units["dead"][-1], strict=True)
+    return [{"name": name, "units": count, "dead": dead} for name, count, dead in rows]

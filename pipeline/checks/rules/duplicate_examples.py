@@ -1,26 +1,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
-class DuplicateExamples:
-    """Anti-pattern: validation or test images that are also trained on, so that learning by heart passes for skill.
+class DuplicateExamples(Rule):
+    """Anti-pattern: validation or test images that are also trained on, so that memorizing looks like generalizing.
 
-    Rule: hardly any image of the validation and test splits is, to the byte, a training image. CIFAR-10 has 3.3 % of
-    near duplicates between test and train (Barz and Denzler 2020), of exact ones next to none. Rows of a table with few
-    different values repeat by chance and are left alone: `min_bits` is what an image must be able to tell apart.
+    Fires when more than `warning` of the validation or test split, and at least `min_copies` images, are byte for byte
+    training images; above `failure` it is a failure. CIFAR-10 has 3.3 % of near duplicates between test and train
+    (Barz and Denzler 2020), and hardly any exact ones. Data with less than `min_bits` of information are left out:
+    rows of a table with few different values repeat by chance.
     """
+
+    check = "duplicate_examples"
+    reads = ("data",)
+    severities = ("failure", "warning")
+    why = (
+        "What was trained on can be memorized, so the score on these images says nothing about new ones. Usual causes: "
+        "splits cut from a file with repeats, oversampling before splitting, a folder that is read twice."
+    )
+    source = "Barz and Denzler 2020, Do we train on test data?"
 
     warning: float
     failure: float
     min_copies: int
     min_bits: float
-    explains: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         number("warning", self.warning, above=0, below=1)
@@ -40,16 +50,11 @@ class DuplicateExamples:
             return None
         worst = max(shares, key=lambda split: shares[split])
         share, count = shares[worst], data["duplicates"][worst]
-        return Finding(
-            check="duplicate_examples",
-            severity="failure" if share > self.failure else "warning",
+        return self.finding(
+            "failure" if share > self.failure else "warning",
             measured={"share": share, "duplicates": float(count), "examples": float(sizes[worst])},
             expected=f"at most {self.warning:.0%} of an evaluation split among the training images",
-            message=f"{count} of {sizes[worst]} {worst} images ({share:.1%}) are, to the byte, training images.",
-            why="What was trained on can be learned by heart, so the score on these images tells nothing of new ones. "
-            "Usual causes: splits cut from a file with repeats, oversampling before splitting, a folder read twice.",
-            remedy=(),
-            source="Barz and Denzler 2020, Do we train on test data?",
+            message=f"{count} of {sizes[worst]} {worst} images ({share:.1%}) are byte for byte training images.",
             where=worst,
             step=0,
         )

@@ -1,23 +1,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
 from pipeline.checks.layer_stats import relative_gradients
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
 
 @dataclass(frozen=True)
-class ExplodingGradients:
+class ExplodingGradients(Rule):
     """Anti-pattern: gradients that grow on their way back through the layers.
 
-    Rule: gradient / weight of the first hidden layer is at most `max_ratio` times that of the last hidden layer.
+    Fires when gradient / weight (root mean squares) of the first hidden layer is more than `max_ratio` times that of
+    the last hidden layer.
     """
 
+    check = "exploding_gradients"
+    reads = ("gradients",)
+    severities = ("warning",)
+    why = "A learning rate at which the last layers learn is far too high for the first ones."
+    source = "Pascanu et al. 2013, On the difficulty of training recurrent neural networks; He et al. 2015"
+    remedies = ("init=he", "batchnorm=before_activation")
+    explains = ("nonfinite", *FAILS_TO_GENERALIZE)
+
     max_ratio: float
-    explains: ClassVar[tuple[str, ...]] = ("nonfinite", *FAILS_TO_GENERALIZE)
 
     def __post_init__(self) -> None:
         number("max_ratio", self.max_ratio, above=1)
@@ -29,16 +38,13 @@ class ExplodingGradients:
         (first, largest), (last, smallest) = layers[0], layers[-1]
         if not largest > self.max_ratio * smallest:
             return None
-        return Finding(
-            check="exploding_gradients",
-            severity="warning",
+        return self.finding(
+            "warning",
             measured={"first": largest, "last": smallest, "ratio": largest / smallest},
             expected=f"a ratio of at most {self.max_ratio:g} between the first and the last hidden layer",
             message=f"Gradient / weight is {largest:.2g} in {first} and {smallest:.2g} in {last}: it grows "
             f"{largest / smallest:.3g} times on its way back.",
-            why="A rate at which the last layers learn throws the first ones about.",
-            remedy=("init=he", "batchnorm=before_activation"),
-            source="Pascanu et al. 2013, On the difficulty of training recurrent neural networks; He et al. 2015",
+            remedy=self.remedies,
             where=first,
             step=0,
         )

@@ -1,32 +1,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Data, Neighbours, Signals
 from pipeline.validation import integer, number
-
-_SOURCE = "Cover and Hart 1967, Nearest neighbor pattern classification; Northcutt et al. 2021, Confident learning"
 
 
 @dataclass(frozen=True)
-class LabelNoise:
-    """Anti-pattern: labels that do not belong to their images: shuffled, moved by one row, renumbered, or many wrong.
+class LabelNoise(Rule):
+    """Anti-pattern: labels that do not belong to their images: shuffled, moved by one row, renumbered, or often wrong.
 
-    Rule: of each image's nearest neighbours among the training images,
-    - neighbours share a label more often than chance, by `sigmas` binomial standard errors: in training the nearest
-      one or all that were asked, where examples and `min_per_class` suffice to know a share to `max_standard_error`; and where they
-      do so in training, in the validation and test splits too;
-    - no class of the validation or test split is what training calls another one: of the examples amid one training
-      class (at least `min_images`) at most `max_renamed` bear one other label. Asked only of classes that training labels
-      itself consistently, so that classes which look alike (shirts and T-shirts) do not count;
-    - among the quarter of training examples with the clearest neighbourhoods hardly any (`max_disagreement`) bears another
-      label. Wrong labels that are natural go to few, similar classes; random ones go evenly (`max_evenness`) to all. Asked
-      only of images (`min_features`) of many classes (`min_classes`) that form clear groups (share `min_clear`).
+    Fires when, comparing each image's label with those of its nearest training images, (1) neighbours share a label no
+    more often than by chance, within `sigmas` binomial standard errors: in training neither the nearest one nor all
+    that were compared, in the validation or test split where training agrees; (2) the validation or test split calls a
+    class what training calls another one: of at least `min_images` examples whose neighbours are of one training class,
+    more than `max_renamed` have one other label; or (3) of the quarter of training examples with the clearest
+    neighbourhoods more than `max_disagreement` have another label, and these labels are distributed over all classes
+    (above `max_evenness`): natural mistakes go to few, similar classes.
+
+    For (2) only classes count that training labels consistently, so that classes which look alike (shirts and T-shirts)
+    do not. For (3) only images (`min_features`) of many classes (`min_classes`) that form clear groups (share
+    `min_clear`) count. The rule is silent with fewer than `min_per_class` training examples a class, or where a share
+    is known less precisely than `max_standard_error`.
     """
+
+    check = "label_noise"
+    reads = ("data",)
+    severities = ("warning",)
+    why = (
+        "Wrong training labels can only be memorized, which happens late and spoils what was learned before. Wrong "
+        "evaluation labels count as errors of a network that is right."
+    )
+    source = "Cover and Hart 1967, Nearest neighbor pattern classification; Northcutt et al. 2021, Confident learning"
+    explains = (
+        "missing_class",
+        "loss_disagrees",
+        "input_ignored",
+        *LEARNING_RATE,
+        *FAILS_TO_GENERALIZE,
+    )
 
     sigmas: float
     max_standard_error: float
@@ -38,13 +54,6 @@ class LabelNoise:
     min_clear: float
     min_classes: int
     min_features: int
-    explains: ClassVar[tuple[str, ...]] = (
-        "missing_class",
-        "loss_disagrees",
-        "input_ignored",
-        *LEARNING_RATE,
-        *FAILS_TO_GENERALIZE,
-    )
 
     def __post_init__(self) -> None:
         number("sigmas", self.sigmas, above=0)
@@ -60,95 +69,94 @@ class LabelNoise:
         data = signals.get("data")
         if data is None or "train" not in data["neighbours"]:
             return None
-        asked: Mapping[str, Mapping[str, Any]] = data["neighbours"]
-        train = asked["train"]
+        train = data["neighbours"]["train"]
         chance, n = train["chance"], train["examples"]
         if n < self.min_per_class * len(data["class_names"]) or _error(chance, n) > self.max_standard_error:
             return None
         votes = n * train["nearest"]
         if not (
-            _above(train["agreement"], chance, n, self.sigmas)
-            or _above(train["vote_agreement"], chance, votes, self.sigmas)
+            _exceeds(train["agreement"], chance, n, self.sigmas)
+            or _exceeds(train["vote_agreement"], chance, votes, self.sigmas)
         ):
             return self._unrelated("train", train)
-        for split, other in asked.items():
+        for split, other in data["neighbours"].items():
             if split == "train":
                 continue
             expected = max(train["agreement"] - other["chance"], 0.0) / 2 + other["chance"]
-            if not _above(other["agreement"], other["chance"], other["examples"], self.sigmas) and _above(
+            if not _exceeds(other["agreement"], other["chance"], other["examples"], self.sigmas) and _exceeds(
                 expected, other["agreement"], other["examples"], self.sigmas
             ):
                 return self._unrelated(split, other)
-            if finding := self._renamed(split, train, other, data["class_names"]):
+            if finding := self._renamed(split, train, other, data):
                 return finding
         return self._random(train, data)
 
-    def _unrelated(self, split: str, asked: Mapping[str, Any]) -> Finding:
-        agreement, chance, n = asked["agreement"], asked["chance"], asked["examples"]
-        return _finding(
+    def _unrelated(self, split: str, neighbours: Neighbours) -> Finding:
+        agreement, chance, n = neighbours["agreement"], neighbours["chance"], neighbours["examples"]
+        return self.finding(
+            "warning",
             measured={"agreement": agreement, "chance": chance, "examples": float(n)},
             expected=f"labels that agree more often than by chance ({chance:.1%}), by {self.sigmas:g} standard errors",
             message=f"The labels of the {split} split have nothing to do with its pixels: of {n} images "
-            f"{agreement:.1%} have the label of the most similar training image; shuffled labels give {chance:.1%}.",
-            why="Images and labels were shuffled or sorted apart, shifted against each other, or the images hold "
-            "nothing but noise. Such labels can be learned by heart, and nothing else.",
+            f"{agreement:.1%} have the label of the most similar training image; shuffled labels give {chance:.1%}. "
+            "Images and labels were shuffled, sorted or shifted against each other, or the images are noise.",
             where=split,
+            step=0,
         )
 
-    def _renamed(
-        self, split: str, train: Mapping[str, Any], other: Mapping[str, Any], names: list[str]
-    ) -> Finding | None:
-        """The class amid which most examples bear one other label; see the rule."""
-        found = []
+    def _renamed(self, split: str, train: Neighbours, other: Neighbours, data: Data) -> Finding | None:
+        """Return a finding about the training class most of whose look-alikes in `split` have one other label."""
+        renamed = []
+        names = data["class_names"]
         rows = zip(train.get("clear_labels", ()), other.get("clear_labels", ()), strict=True)
-        for said, (known, labels) in enumerate(rows):
-            total, own = sum(labels), max(range(len(labels)), key=labels.__getitem__)
-            consistent = sum(known) > 0 and known[said] > self.max_renamed * sum(known)
-            if own == said or total < self.min_images or not consistent or not labels[own] > self.max_renamed * total:
+        for majority, (known, labels) in enumerate(rows):
+            total, label = sum(labels), max(range(len(labels)), key=labels.__getitem__)
+            is_consistent = sum(known) > 0 and known[majority] > self.max_renamed * sum(known)
+            if label == majority or total < self.min_images or not is_consistent:
                 continue
-            usual = (known[own] + 1) / (sum(known) + 2)  # Laplace's estimate of training's share with that label
-            if _above(labels[own] / total, usual, total, self.sigmas):
-                found.append((labels[own] / total, said, own, total))
-        if not found:
+            usual = (known[label] + 1) / (sum(known) + 2)  # Laplace's estimate of training's share with that label
+            share = labels[label] / total
+            if labels[label] > self.max_renamed * total and _exceeds(share, usual, total, self.sigmas):
+                renamed.append((share, majority, label, total))
+        if not renamed:
             return None
-        share, said, own, total = max(found)
-        others = f" So it is with {len(found)} of {len(names)} classes." if len(found) > 1 else ""
-        return _finding(
-            measured={"share": share, "examples": float(total), "classes": float(len(found))},
-            expected=f"at most {self.max_renamed:.0%} of the images amid one training class with one other label",
-            message=f"In the {split} split {names[said]!r} seems to be labelled {names[own]!r}: {share:.0%} of the "
-            f"{total} images that look like the training images of {names[said]!r} bear that label.{others}",
-            why="Labels of that class were shifted, swapped or numbered in another order than in the training split; "
-            "each such image counts as an error of a network that is right.",
+        share, majority, label, total = max(renamed)
+        others = f" {len(renamed)} of {len(names)} classes are affected." if len(renamed) > 1 else ""
+        return self.finding(
+            "warning",
+            measured={"share": share, "examples": float(total), "classes": float(len(renamed))},
+            expected=f"at most {self.max_renamed:.0%} of the images that look like one training class with one other "
+            "label",
+            message=f"In the {split} split {names[majority]!r} seems to be labelled {names[label]!r}: {share:.0%} of "
+            f"the {total} images that look like the training images of {names[majority]!r} have that label.{others} "
+            "The labels were shifted, swapped or numbered in another order than in the training split.",
             where=split,
+            step=0,
         )
 
-    def _random(self, train: Mapping[str, Any], data: Mapping[str, Any]) -> Finding | None:
+    def _random(self, train: Neighbours, data: Data) -> Finding | None:
         wrong, evenness = train["pure_disagreement"], train["evenness"]
         if len(data["class_names"]) < self.min_classes or data["features"] < self.min_features or evenness is None:
             return None
         if train["clear"] < self.min_clear or wrong <= self.max_disagreement or evenness <= self.max_evenness:
             return None
-        return _finding(
+        return self.finding(
+            "warning",
             measured={"pure_disagreement": wrong, "evenness": evenness, "clear": train["clear"]},
             expected=f"at most {self.max_disagreement:.0%} of other labels amid the clearest groups of similar images",
-            message=f"About {wrong:.0%} of the training labels look random: so many images bear another label than the "
-            "clear group of similar images around them, and these labels are spread over all classes alike.",
-            why="Natural mistakes go to similar classes; labels that go to all alike come from a broken file, a "
-            "partial shuffle or careless annotation. They are learned by heart late and spoil what was learned before.",
+            message=f"About {wrong:.0%} of the training labels look random: so many images have another label than the "
+            "clear group of similar images around them, and these labels are distributed over all classes. The cause "
+            "is a broken file, a partial shuffle or careless annotation: natural mistakes go to similar classes.",
             where="train",
+            step=0,
         )
 
 
-def _above(share: float, level: float, n: int, errors: float) -> bool:
-    """Whether a share of n exceeds `level` by so many of its binomial standard errors."""
-    return share - level > errors * _error(level, n)
+def _exceeds(share: float, level: float, n: int, sigmas: float) -> bool:
+    """Return whether a share of `n` exceeds `level` by `sigmas` of its binomial standard errors."""
+    return share - level > sigmas * _error(level, n)
 
 
 def _error(share: float, n: int) -> float:
-    """sqrt(p (1 - p) / n)."""
+    """Return sqrt(p (1 - p) / n)."""
     return math.sqrt(max(share * (1 - share), 0.0) / n)
-
-
-def _finding(**fields: Any) -> Finding:
-    return Finding(check="label_noise", severity="warning", remedy=(), source=_SOURCE, step=0, **fields)

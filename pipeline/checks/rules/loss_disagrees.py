@@ -3,40 +3,62 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.training_curves import mean, standard_error, to_floats
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import mean, standard_error, to_float, to_floats
+from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
-LEAST_ENTRIES = 5
+MIN_ENTRIES = 5
 """Steps that have to agree, however large the batch is: one may be an accident."""
 
 
 @dataclass(frozen=True)
-class LossDisagrees:
+class LossDisagrees(Rule):
     """Anti-pattern: a loss with the wrong sign, an update that goes uphill, or labels that are shifted in the loss.
 
-    Rule: once the loss has left its first value by `min_loss_change`, the right answers are no fewer than guessing gives, within
-    `sigmas` standard errors; and a loss that falls below zero brings right answers with it. Guessing blindly is right
-    1/C of the time whatever the classes' shares are, if no class is preferred: fewer right answers than that take
-    knowledge of the labels. Before training, the loss itself is asked: it is lower for outputs that are 1 for the right
-    class than for wrong ones, and does not fall without bound as they grow (log-probabilities cannot grow). Reads all
-    three objects.
+    Fires when (1) before training, the loss is higher for outputs that are 1 for the right class than for outputs that
+    are 1 for a wrong one, or falls `unbounded_nats` below zero as these outputs grow (log-probabilities cannot grow);
+    (2) in training, once the loss has changed by `min_loss_change` of its first value, fewer answers are right than a
+    guess gives, by `sigmas` standard errors over at least `min_examples` answers; or (3) the loss falls below zero
+    while the answers are no better than a guess. A guess that prefers no class is right 1/C of the time whatever the
+    frequencies of the classes are: fewer right answers than that take knowledge of the labels.
     """
 
-    min_loss_change: float
-    sigmas: float
-    min_examples: int
-    unbounded_nats: float
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "loss_disagrees"
+    reads = (
+        "perfect_probability_loss",
+        "wrong_probability_loss",
+        "certain_loss",
+        "output_log_probabilities",
+        "losses",
+        "accuracies",
+        "classes",
+        "overfit_examples",
+        "batch_size",
+        "steps_per_entry",
+    )
+    severities = ("failure",)
+    why = (
+        "Training follows the loss. With a flipped sign or shifted labels it learns to be wrong, and without a lower "
+        "bound it makes outputs large instead of right. Look for a minus before the loss, maximize=true, labels that "
+        "mean other classes for the loss than for the accuracy, and a missing log-softmax."
+    )
+    source = "lecture notes, step 3: is the loss reasonable; Stack Overflow 68101077"
+    explains = (
         "nonfinite",
         "initial_loss",
         "input_ignored",
         *LEARNING_RATE,
         *FAILS_TO_GENERALIZE,
     )
+
+    min_loss_change: float
+    sigmas: float
+    min_examples: int
+    unbounded_nats: float
 
     def __post_init__(self) -> None:
         number("min_loss_change", self.min_loss_change, above=0)
@@ -46,82 +68,74 @@ class LossDisagrees:
 
     def __call__(self, signals: Signals) -> Finding | None:
         if "perfect_probability_loss" in signals:
-            return self._by_itself(signals)
+            return self._loss_alone(signals)
         losses, accuracies = to_floats(signals.get("losses", ())), to_floats(signals.get("accuracies", ()))
         size = signals.get("overfit_examples") or signals.get("batch_size")
-        if not losses or not accuracies or not size or not signals.get("classes"):
+        classes = signals.get("classes")
+        if not losses or not accuracies or not size or not classes:
             return None
         steps = int(signals.get("steps_per_entry", 1))
-        blind = 1 / signals["classes"]
-        found = self._below(losses, accuracies, int(size) * steps, blind) or _unbounded(losses, accuracies, blind)
-        if found is None:
+        guess = 1 / classes
+        evidence = self._below_chance(losses, accuracies, int(size) * steps, guess) or _unbounded(
+            losses, accuracies, guess
+        )
+        if evidence is None:
             return None
-        place, right, reason = found
-        return Finding(
-            check="loss_disagrees",
-            severity="failure",
-            measured={"first_loss": losses[0], "loss": losses[place], "accuracy": right},
-            expected=f"at least {blind:.3g} right once the loss has moved, and more right answers where the loss falls",
-            message=f"The loss went from {losses[0]:.4g} to {losses[place]:.4g} while {right:.1%} of the answers were "
-            f"right, where guessing gives {blind:.1%}. {reason}",
-            why="The network learns to avoid the right answers: look for a minus before the loss, maximize=true, or "
-            "labels that the loss takes for other classes than the accuracy does.",
-            remedy=(),
-            source="gradient descent: a step down the loss that is meant makes the right answers likelier",
-            step=(place + 1) * steps,
+        index, accuracy, reason = evidence
+        return self.finding(
+            "failure",
+            measured={"first_loss": losses[0], "loss": losses[index], "accuracy": accuracy},
+            expected=f"at least {guess:.3g} right once the loss has moved, and more right answers where the loss falls",
+            message=f"The loss went from {losses[0]:.4g} to {losses[index]:.4g} while {accuracy:.1%} of the answers "
+            f"were right, where guessing gives {guess:.1%}. {reason}",
+            step=(index + 1) * steps,
         )
 
-    def _by_itself(self, signals: Signals) -> Finding | None:
-        right, wrong, certain = to_floats(
-            signals.get(f"{kind}_loss") for kind in ("perfect_probability", "wrong_probability", "certain")
-        )
+    def _loss_alone(self, signals: Signals) -> Finding | None:
+        right = to_float(signals["perfect_probability_loss"])
+        wrong, certain = to_float(signals.get("wrong_probability_loss")), to_float(signals.get("certain_loss"))
         if right > wrong:
-            said = f"It is {right:.4g} where the right class gets a 1 and {wrong:.4g} where another class does."
+            reason = f"It is {right:.4g} where the right class gets a 1 and {wrong:.4g} where another class does."
         elif certain < min(right, 0.0) - self.unbounded_nats and not signals.get("output_log_probabilities"):
-            said = f"It falls to {certain:.4g} as the right output grows: nothing bounds it."
+            reason = f"It falls to {certain:.4g} as the right output grows: it has no lower bound."
         else:
             return None
-        return Finding(
-            check="loss_disagrees",
-            severity="failure",
+        return self.finding(
+            "failure",
             measured={"right": right, "wrong": wrong, "certain": certain},
             expected="a loss that is lower for the right class than for others, and bounded from below",
-            message=f"The loss does not reward right answers as it should. {said}",
-            why="Training follows the loss: with its sign flipped or its labels shifted it learns to be wrong, and "
-            "without a bottom it makes outputs large instead of right. A log-softmax may be missing before it.",
-            remedy=(),
-            source="lecture notes, step 3: is the loss reasonable; Stack Overflow 68101077",
+            message=f"The loss does not reward right answers. {reason}",
             step=0,
         )
 
-    def _below(
-        self, losses: Sequence[float], accuracies: Sequence[float], size: int, blind: float
+    def _below_chance(
+        self, losses: Sequence[float], accuracies: Sequence[float], size: int, guess: float
     ) -> tuple[int, float, str] | None:
-        """Fewer right than a blind guess, over the first or the last entries at which the loss had moved."""
-        away = [
+        """Look for fewer right answers than a guess gives, over the first or the last entries with a changed loss."""
+        changed = [
             i
             for i, (loss, _) in enumerate(zip(losses, accuracies, strict=False))
             if abs(loss - losses[0]) > self.min_loss_change * abs(losses[0])
         ]
-        count = min(max(-(-self.min_examples // size), LEAST_ENTRIES), len(away))
-        if count < LEAST_ENTRIES:
+        count = min(max(-(-self.min_examples // size), MIN_ENTRIES), len(changed))
+        if count < MIN_ENTRIES:
             return None
-        for window in (away[:count], away[-count:]):
-            right = mean(accuracies[i] for i in window)
-            if right + self.sigmas * standard_error(blind, size * count) < blind:
-                rises = losses[window[-1]] > losses[0]
-                reason = "Each step goes uphill." if rises else "The loss falls by giving wrong answers."
-                return window[-1], right, reason
+        for window in (changed[:count], changed[-count:]):
+            accuracy = mean(accuracies[i] for i in window)
+            if accuracy + self.sigmas * standard_error(guess, size * count) < guess:
+                is_rising = losses[window[-1]] > losses[0]
+                reason = "Each step goes uphill." if is_rising else "The loss falls by giving wrong answers."
+                return window[-1], accuracy, reason
         return None
 
 
-def _unbounded(losses: Sequence[float], accuracies: Sequence[float], blind: float) -> tuple[int, float, str] | None:
-    """A loss that falls below zero and twice as far below its first value, with as many right answers as guessing."""
+def _unbounded(losses: Sequence[float], accuracies: Sequence[float], guess: float) -> tuple[int, float, str] | None:
+    """Look for a loss that falls below zero, and twice as far below its first value, at the accuracy of a guess."""
     finite = [i for i, (loss, _) in enumerate(zip(losses, accuracies, strict=False)) if math.isfinite(loss)]
     tail = finite[-max(len(finite) // 4, 1) :]
     if len(finite) < 10:
         return None
-    low, right = losses[tail[-1]], mean(accuracies[i] for i in tail)
-    if low < 0 and low < losses[0] - abs(losses[0]) and right < blind + 0.1 * (1 - blind):
-        return tail[-1], right, "It falls without bound: its sign is wrong."
+    low, accuracy = losses[tail[-1]], mean(accuracies[i] for i in tail)
+    if low < 0 and low < losses[0] - abs(losses[0]) and accuracy < guess + 0.1 * (1 - guess):
+        return tail[-1], accuracy, "It falls without bound: its sign is wrong."
     return None

@@ -2,21 +2,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.training_curves import Training, lr_remedy, nearest_power_of_ten
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import TRAINING_KEYS, Training, lr_remedy, nearest_power_of_ten
+from pipeline.signals.schema import Signals
 
 
 @dataclass(frozen=True)
-class LossExploding:
-    """Anti-pattern: waiting for a run whose cost has left the ground.
+class LossExploding(Rule):
+    """Anti-pattern: waiting for the end of a run whose loss has exploded.
 
-    Rule: the cost never exceeds `break_factor` (3 in the notes) times the original cost. The stage stops at once.
+    Fires when the loss exceeds `stages.train.break_factor` (3 in the notes) times the loss of the first step. The stage
+    stops at once.
     """
 
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "loss_exploding"
+    reads = (
+        "exploded",
+        "exploded_cost",
+        "exploded_step",
+        "original_cost",
+        "break_factor",
+        "lr",
+        "samples",
+        *TRAINING_KEYS,
+    )
+    severities = ("failure",)
+    why = "Each update overshoots and makes the next gradient larger: the learning rate is too high."
+    source = "lecture notes: if the cost is ever > 3 * original cost, break out early"
+    remedies = ("optimizer.lr=...",)
+    explains = (
         "rate_too_high",
         "dead_units",
         "vanishing_activations",
@@ -30,21 +47,18 @@ class LossExploding:
         cost, original, factor = signals["exploded_cost"], signals["original_cost"], signals["break_factor"]
         step = signals["exploded_step"]
         times = f"{cost / original:.3g} times the original" if original > 0 else "up from the original"
-        return Finding(
-            check="loss_exploding",
-            severity="failure",
+        return self.finding(
+            "failure",
             measured={"cost": cost, "original_cost": original, "lr": signals["lr"]},
-            expected=f"a cost below {factor:g} x {original:.4g}",
-            message=f"At step {step} the cost is {cost:.4g}, {times} {original:.4g}.",
-            why="Each update overshoots and makes the next gradient larger: the learning rate is too high.",
-            remedy=lr_remedy(signals, _factor(signals)),
-            source="lecture notes: if the cost is ever > 3 * original cost, break out early",
+            expected=f"a loss below {factor:g} x {original:.4g}",
+            message=f"At step {step} the loss is {cost:.4g}, {times} {original:.4g}.",
+            remedy=lr_remedy(signals, _lr_factor(signals)),
             step=step,
         )
 
 
-def _factor(signals: Signals) -> float:
-    """The power of ten that brings a typical update near 0.003 of the weights; a tenth where it is not known."""
+def _lr_factor(signals: Signals) -> float:
+    """Return the power of ten that brings a typical update near 0.003 of the weights; 0.1 where it is unknown."""
     training = Training.from_signals(signals)
-    ratios = [] if training is None else list(training.typical_ratios(at_least=1).values())
+    ratios = [] if training is None else list(training.median_update_ratios(min_samples=1).values())
     return nearest_power_of_ten(3e-3, max(median(ratios), 1e-2)) if ratios else 0.1

@@ -1,20 +1,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 
 
 @dataclass(frozen=True)
-class LossReduction:
-    """Anti-pattern: a loss that sums over the batch, so that the rate means something else for every batch size.
+class LossReduction(Rule):
+    """Anti-pattern: a loss that sums over the batch, so that a learning rate has another effect at each batch size.
 
-    Rule: the loss of a batch given twice over is that of the batch (a sum is twice as large), within 1 %.
+    Fires when the loss of a batch given twice over is more than 1.01 times the loss of the batch: it is 1 for a mean
+    and 2 for a sum.
     """
 
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "loss_reduction"
+    reads = ("doubled_loss_ratio", "batch_size", "first_loss", "lr")
+    severities = ("warning",)
+    why = (
+        "Gradients of a sum are larger by the number of examples in a batch, so the learning rate acts as if it were "
+        "higher by that factor and changes with the batch size; the penalty counts for less by the same factor."
+    )
+    source = "Stack Overflow 43611745; lecture notes, step 3: is the loss reasonable"
+    remedies = ("optimizer.lr=...",)
+    explains = (
         "loss_disagrees",
         "exploding_gradients",
         "nonfinite",
@@ -27,16 +38,13 @@ class LossReduction:
         ratio = signals.get("doubled_loss_ratio")
         if ratio is None or not ratio > 1.01:
             return None
-        size, rate = signals["batch_size"], signals["lr"]
-        return Finding(
-            check="loss_reduction",
-            severity="warning",
+        size, lr = signals["batch_size"], signals["lr"]
+        return self.finding(
+            "warning",
             measured={"doubled_loss_ratio": ratio, "first_loss": signals["first_loss"]},
             expected="a mean over the batch: a ratio of 1",
-            message=f"A batch given twice over has {ratio:.3g} times the loss: the loss sums over the examples.",
-            why=f"Gradients are {size} times those of the mean, so the rate acts as if it were {size} times as high, "
-            "and changes with the batch size; the penalty weighs less by the same factor.",
-            remedy=(f"optimizer.lr={rate / size:.3g}",),
-            source="Stack Overflow 43611745; lecture notes, step 3: is the loss reasonable",
+            message=f"A batch given twice over has {ratio:.3g} times the loss: the loss sums over the examples, and "
+            f"gradients are {size} times those of the mean.",
+            remedy=(f"optimizer.lr={lr / size:.3g}",),
             step=0,
         )

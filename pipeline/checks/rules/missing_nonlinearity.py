@@ -1,25 +1,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule, list_names
+from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
 
 @dataclass(frozen=True)
-class MissingNonlinearity:
-    """Anti-pattern: weight layers that follow each other with nothing non-linear between them, which together are worth
+class MissingNonlinearity(Rule):
+    """Anti-pattern: weight layers that follow each other with nothing non-linear between them. Together they are worth
     a single one: W2 (W1 x) = (W2 W1) x.
 
-    Rule: less than a share `max_share` of the neighbouring weight layers is such a pair. A pair whose first layer is
-    narrower than its input and its output (a linear bottleneck, MobileNetV2), or that is grouped or depthwise
-    (separable convolutions), limits the map on purpose and does not count.
+    Fires when at least `max_share` of the pairs of neighbouring weight layers are of this kind; a failure when all are.
+    A pair whose first layer is narrower than its input and its output (a linear bottleneck, MobileNetV2), or that is
+    grouped or depthwise (separable convolutions), limits the map on purpose and does not count.
     """
 
-    max_share: float
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "missing_nonlinearity"
+    reads = ("linear_pairs", "weight_pairs")
+    severities = ("failure", "warning")
+    why = (
+        "However deep it is, the network can compute no more than one without these layers; if all of them are linear, "
+        "no more than a linear classifier."
+    )
+    source = "lecture notes: an activation function provides non-linearity; Stack Overflow 56888491, 48385830"
+    remedies = ("activation=relu",)
+    explains = (
         "vanishing_activations",
         "exploding_activations",
         "vanishing_gradients",
@@ -29,26 +38,23 @@ class MissingNonlinearity:
         *FAILS_TO_GENERALIZE,
     )
 
+    max_share: float
+
     def __post_init__(self) -> None:
         number("max_share", self.max_share, above=0, at_most=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        pairs, neighbours = signals.get("linear_pairs"), signals.get("weight_pairs")
-        if not pairs or not neighbours or len(pairs) < self.max_share * neighbours:
+        linear, total = signals.get("linear_pairs"), signals.get("weight_pairs")
+        if not linear or not total or len(linear) < self.max_share * total:
             return None
-        every = len(pairs) >= neighbours
-        shown = "; ".join(f"{a} and {b}" for a, b in pairs[:3]) + (" ..." if len(pairs) > 3 else "")
-        return Finding(
-            check="missing_nonlinearity",
-            severity="failure" if every else "warning",
-            measured={"linear_pairs": float(len(pairs)), "neighbouring_layers": float(neighbours)},
+        listed = list_names([f"{first} and {second}" for first, second in linear], separator="; ")
+        return self.finding(
+            "failure" if len(linear) >= total else "warning",
+            measured={"linear_pairs": float(len(linear)), "neighbouring_layers": float(total)},
             expected="a non-linear function between any two weight layers",
-            message=f"{len(pairs)} of {neighbours} pairs of neighbouring layers have nothing non-linear between them: "
-            f"{shown}.",
-            why="However deep it is, the network can compute no more than "
-            + ("a linear classifier." if every else "one without these layers."),
-            remedy=("activation=relu",),
-            source="lecture notes: an activation function provides non-linearity; Stack Overflow 56888491, 48385830",
-            where=pairs[0][0],
+            message=f"{len(linear)} of {total} pairs of neighbouring layers have nothing non-linear between them: "
+            f"{listed}.",
+            remedy=self.remedies,
+            where=linear[0][0],
             step=0,
         )

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule, list_names
 from pipeline.checks.training_curves import lr_remedy
+from pipeline.signals.schema import Signals
 
 
 @dataclass(frozen=True)
-class NonFinite:
-    """Anti-pattern: training on after a NaN or an infinity. Rule: every loss and every gradient is finite."""
+class NonFinite(Rule):
+    """Anti-pattern: training on after a NaN or an infinity.
 
-    explains: ClassVar[tuple[str, ...]] = (
+    Fires when a loss or a gradient is not finite.
+    """
+
+    check = "nonfinite"
+    reads = ("nonfinite", "nonfinite_step", "lr")
+    severities = ("failure",)
+    why = "One NaN spreads to every weight in a single update; nothing after it means anything."
+    source = "IEEE 754 arithmetic"
+    remedies = ("init=he", "optimizer.lr=...")
+    explains = (
         "initial_loss",
         "regularization_raises_loss",
         "input_ignored",
@@ -22,19 +32,15 @@ class NonFinite:
     )
 
     def __call__(self, signals: Signals) -> Finding | None:
-        where = signals.get("nonfinite")
+        where, step = signals.get("nonfinite"), signals.get("nonfinite_step")
         if not where:
             return None
-        while_training = signals.get("nonfinite_step") is not None
-        return Finding(
-            check="nonfinite",
-            severity="failure",
+        return self.finding(
+            "failure",
             measured={"places": float(len(where))},
             expected="finite numbers",
-            message=f"NaN or infinite: {', '.join(where[:3])}{' and more' if len(where) > 3 else ''}.",
-            why="One NaN spreads to every weight in a single update; nothing after it means anything.",
-            remedy=lr_remedy(signals, 0.1) if while_training else ("init=he",),
-            source="IEEE 754 arithmetic",
+            message=f"NaN or infinite: {list_names(where)}.",
+            remedy=lr_remedy(signals, 0.1) if step is not None else ("init=he",),
             where=where[0],
-            step=signals.get("nonfinite_step"),
+            step=step,
         )

@@ -1,30 +1,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 
-_BOUNDED = ("relu", "sigmoid", "tanh", "hardtanh", "elu", "silu", "gelu", "softplus", "leaky_relu")
-_PLAIN = ("CrossEntropy", "Hinge")
+BOUNDED = ("relu", "sigmoid", "tanh", "hardtanh", "elu", "silu", "gelu", "softplus", "leaky_relu", "softmax")
+LOGIT_LOSSES = ("CrossEntropy", "Hinge")
 """Losses that take any real number as a logit."""
-_PROBABILITIES = 0.05
-"""Nats or squares: a loss that is below this for outputs of 0 and 1 takes probabilities, not logits. Cross-entropy on
+PROBABILITY_LOSS = 0.05
+"""A loss that is below this (nats or squares) for outputs of 0 and 1 takes probabilities, not logits. Cross-entropy on
 them is -ln(e / (e + C - 1)), 0.31 for two classes and more for others."""
+EFFECTS = {
+    "softmax": "a softmax, and the loss applies one of its own: the logits lie between 0 and 1, so no answer can be "
+    "confident (with ten classes the loss stays above 1.46) and the gradient fades",
+    "relu": "a ReLU: a class whose output is negative gets no gradient",
+    "dropout": "dropout: it throws away a share of the answers, right ones too",
+    "batch_norm": "batch normalization: it forces the same mean and spread on every class's logit, and the answer to "
+    "one image depends on the others of its batch",
+    "sigmoid": "a sigmoid: outputs between 0 and 1 allow no confident answer, and saturate",
+}
 
 
 @dataclass(frozen=True)
-class OutputActivation:
-    """Anti-pattern: something stands between the last weights and a loss that wants the bare logits: a softmax (the
-    gradient fades twice over), a ReLU (a class whose logit is negative never learns), a sigmoid or tanh (no confident
-    answer can be given), dropout (right answers are thrown away), batch normalization (classes are given equal shares).
+class OutputActivation(Rule):
+    """Anti-pattern: something between the last weights and a loss that takes logits: a softmax (the gradient fades
+    twice over), a ReLU (a class whose logit is negative never learns), a sigmoid or tanh (no answer can be confident),
+    dropout (right answers are thrown away), batch normalization (all classes get equal shares).
 
-    Rule: nothing but linear operations follows the last weights, unless the loss takes probabilities (it is about 0 for
-    outputs that are 1 for the right class and 0 elsewhere) and the outputs are such.
+    Fires when an operation that is not linear follows the last weights, unless the loss takes probabilities (it is
+    about 0 for outputs that are 1 for the right class and 0 elsewhere) and the outputs are probabilities.
     """
 
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "output_activation"
+    reads = ("output_operations", "output_sums_to_one", "perfect_probability_loss", "loss")
+    severities = ("failure", "warning")
+    why = (
+        "The loss takes logits: any real number for each class. What the operation cuts off, the loss cannot see and "
+        "the gradient cannot pass. Return the last layer's output; dropout and normalization belong before that layer."
+    )
+    source = "Stack Overflow 68101077, 47352366, 44755431; torch.nn.CrossEntropyLoss expects unnormalized logits"
+    explains = (
         "loss_disagrees",
         "saturated_units",
         "dead_units",
@@ -40,43 +58,24 @@ class OutputActivation:
     )
 
     def __call__(self, signals: Signals) -> Finding | None:
-        words = [word for word in signals.get("output_operations", ()) if word != "log_softmax"]
-        if "average" in words:  # the pooled output of a convolution: SqueezeNet ends in ReLU and average
-            words = words[words.index("average") + 1 :]
-        if not words and signals.get("output_sums_to_one"):
-            words = ["softmax"]
-        if not words:
+        operations = [name for name in signals.get("output_operations", ()) if name != "log_softmax"]
+        if "average" in operations:  # the pooled output of a convolution: SqueezeNet ends in ReLU and average
+            operations = operations[operations.index("average") + 1 :]
+        if not operations and signals.get("output_sums_to_one"):
+            operations = ["softmax"]
+        takes_probabilities = (
+            signals.get("perfect_probability_loss", 1.0) < PROBABILITY_LOSS and signals.get("loss") not in LOGIT_LOSSES
+        )
+        if takes_probabilities:
+            operations = [name for name in operations if name not in BOUNDED]
+        if not operations:
             return None
-        takes_probabilities = signals.get("perfect_probability_loss", 1.0) < _PROBABILITIES
-        bounded = [word for word in words if word == "softmax" or word in _BOUNDED]
-        if takes_probabilities and bounded and signals.get("loss") not in _PLAIN:
-            words = [word for word in words if word not in bounded]
-        if not words:
-            return None
-        word = max(words, key=lambda w: (w == "softmax", w == "dropout", w == "batch_norm"))
-        return Finding(
-            check="output_activation",
-            severity="failure" if word in ("softmax", "relu", "dropout", "sigmoid") else "warning",
-            measured={"operations_after_last_weights": float(len(words))},
-            expected="logits: the last linear layer's output as it is",
-            message=f"After the last weights comes {_SAID.get(word, word)}, and the loss takes logits.",
-            why=_WHY.get(word, "The loss cannot see, and the gradient cannot pass, what the function cuts off."),
-            remedy=(),
-            source="Stack Overflow 68101077, 47352366, 44755431; torch.nn.CrossEntropyLoss expects unnormalized logits",
-            where=" ".join(words),
+        worst = max(operations, key=lambda name: (name == "softmax", name == "dropout", name == "batch_norm"))
+        return self.finding(
+            "failure" if worst in ("softmax", "relu", "dropout", "sigmoid") else "warning",
+            measured={"operations_after_last_weights": float(len(operations))},
+            expected="logits: the output of the last linear layer",
+            message=f"The last weights are followed by {EFFECTS.get(worst, worst)}.",
+            where=" ".join(operations),
             step=0,
         )
-
-
-_SAID = {"softmax": "a softmax", "relu": "a ReLU", "batch_norm": "batch normalization", "log_softmax": "a log-softmax"}
-_WHY = {
-    "softmax": "The loss applies a softmax of its own: the logits it sees lie between 0 and 1, so no answer can be "
-    "confident (with ten classes the loss stays above 1.46) and the gradient fades. Return the last layer's output.",
-    "relu": "A class whose output is negative gets no gradient, and a network whose outputs are all negative gets none "
-    "at all. Return the last layer's output.",
-    "dropout": "It throws away a share of the answers, right ones too. Move it before the last layer.",
-    "batch_norm": "It forces the same mean and spread on every class's logit, whatever the images say, and the answer "
-    "to one image then depends on the others of its batch. Move it before the last layer.",
-    "sigmoid": "Outputs between 0 and 1 allow no confident answer under a loss that takes logits, and saturate. "
-    "Return the last layer's output.",
-}

@@ -2,24 +2,65 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.training_curves import Training, standard_error, to_floats
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import (
+    GAP_KEYS,
+    TRAINING_KEYS,
+    Training,
+    is_augmented,
+    standard_error,
+    to_floats,
+)
+from pipeline.signals.schema import SampledWeights, Samples, Signals
 from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
-class OverRegularized:
-    """Anti-pattern: a penalty, dropout or augmentation that wins against the data.
+class OverRegularized(Rule):
+    """Anti-pattern: a penalty, dropout or augmentation that outweighs the data.
 
-    Rule: the weights of the middle layer keep at least `min_norm_ratio` of their norm while there is a penalty, and one above
-    `typical_l2` pulls at them with less than `max_penalty_ratio` of the data's gradient where much is left to learn; a network with
-    dropout of `max_dropout` or more learns in spite of it, and one with `suspect_dropout` or more learns `min_learned` of what there is,
-    or has a gap that it closes; and answers in evaluation mode are at most `max_eval_gain` better
-    than as trained, where they leave something to be learned.
+    Fires when (1) dropout is at least `max_dropout` and normalized training accuracy is below `min_learned`, or dropout
+    is at least `suspect_dropout`, accuracy is below `min_learned` and there is no gap to validation that dropout could
+    close; (2) with a penalty, the weights of the middle layer end below `min_norm_ratio` of their first norm, or a
+    penalty above `typical_l2` has more than `max_penalty_ratio` of the data's gradient while accuracy is below
+    `min_learned`; or (3) after `min_epochs` epochs, training accuracy in evaluation mode exceeds that as trained by
+    more than `max_eval_gain` and three standard errors, and leaves something to be learned. It is a failure where less
+    than a tenth was learned.
     """
+
+    check = "over_regularized"
+    reads = (
+        *TRAINING_KEYS,
+        *GAP_KEYS,
+        "running",
+        "exploded",
+        "epochs",
+        "dropout",
+        "l2",
+        "samples",
+        "optimizer",
+        "augmentation",
+    )
+    severities = ("failure", "warning")
+    why = (
+        "Regularization should decide between answers that fit the data about equally well; here it decides instead of "
+        "the data."
+    )
+    source = (
+        "Srivastava et al. 2014, Dropout: between 0.4 and 0.8 of the units are kept where it works best; Karpathy, "
+        "CS231n: the regularization loss must not overwhelm the data loss; Goodfellow et al. 2016, Deep Learning, 7"
+    )
+    remedies = ("regularization.dropout=...", "regularization.l2=...", "augmentation=none")
+    explains = (
+        "loss_exploding",
+        "rate_too_high",
+        "dead_units",
+        "vanishing_activations",
+        *FAILS_TO_GENERALIZE,
+    )
 
     min_norm_ratio: float
     max_dropout: float
@@ -29,13 +70,6 @@ class OverRegularized:
     min_epochs: int
     typical_l2: float
     max_penalty_ratio: float
-    explains: ClassVar[tuple[str, ...]] = (
-        "loss_exploding",
-        "rate_too_high",
-        "dead_units",
-        "vanishing_activations",
-        *FAILS_TO_GENERALIZE,
-    )
 
     def __post_init__(self) -> None:
         number("min_norm_ratio", self.min_norm_ratio, above=0, below=1)
@@ -51,94 +85,87 @@ class OverRegularized:
         training = None if signals.get("running") else Training.from_signals(signals)
         if training is None:
             return None
-        return self._dropout(training) or self._penalty(training) or self._held_back(training)
+        return self._dropout(training) or self._penalty(training) or self._train_eval_gap(training)
 
     def _dropout(self, training: Training) -> Finding | None:
         dropout = training.signals.get("dropout") or 0.0
+        has_exploded = training.signals.get("exploded")
         accuracy = training.last("probe_accuracy")
-        learned = (
-            0.0 if accuracy is None or training.signals.get("exploded") else training.normalized_accuracy(accuracy)
-        )
+        learned = 0.0 if accuracy is None or has_exploded else training.normalized_accuracy(accuracy)
         gap = training.gap()
-        room = gap is None or gap[0] > 2 * gap[1] or learned >= self.min_learned or training.signals.get("exploded")
-        if dropout < self.suspect_dropout or (room and (dropout < self.max_dropout or learned >= self.min_learned)):
+        has_use = gap is None or gap[0] > 2 * gap[1] or learned >= self.min_learned or has_exploded
+        if dropout < self.suspect_dropout:
             return None
-        return self._finding(
-            severity="failure" if learned < 0.1 else "warning",
+        if has_use and (dropout < self.max_dropout or learned >= self.min_learned):
+            return None
+        return self.finding(
+            "failure" if learned < 0.1 else "warning",
             measured={"dropout": dropout, "learned": learned},
             expected=f"dropout below {self.suspect_dropout:g}, or a network that learns in spite of it",
             message=f"Dropout of {dropout:g} leaves {1 - dropout:.0%} of a layer's units, {1 / (1 - dropout):.0f} "
-            f"times as large, and the network has learned {max(learned, 0):.0%} of what there is.",
+            f"times as large, and the network has learned {max(learned, 0):.0%} of what can be learned.",
             remedy=("regularization.dropout=0.3",),
-            source="Srivastava et al. 2014, Dropout: between 0.4 and 0.8 of the units are kept where it works best",
         )
 
     def _penalty(self, training: Training) -> Finding | None:
         l2 = training.signals.get("l2") or 0.0
-        norms = (training.signals.get("samples") or {}).get("weights", {}).get("weight", ())
-        rows = [to_floats(row) for row in norms]
-        if l2 == 0 or len(rows) < 5 or training.signals.get("exploded"):
+        samples: Samples = training.signals.get("samples") or {}
+        weights: SampledWeights = samples.get("weights", {})
+        norms = [to_floats(row) for row in weights.get("weight", ())]
+        if l2 == 0 or len(norms) < 5 or training.signals.get("exploded"):
             return None
-        kept = [last / first for first, last in zip(rows[0], rows[-1], strict=True) if first > 0]
+        norm_ratios = [last / first for first, last in zip(norms[0], norms[-1], strict=True) if first > 0]
         accuracy = training.last("probe_accuracy")
         learned = None if accuracy is None else training.normalized_accuracy(accuracy)
-        pull = self._ratio(training, l2, rows)
-        outweighs = (
+        pull = _penalty_ratio(training, l2, norms)
+        outweighs_data = (
             l2 > self.typical_l2
             and pull > self.max_penalty_ratio
             and learned is not None
             and learned < self.min_learned
         )
-        if not kept or not (median(kept) < self.min_norm_ratio or outweighs):
+        if not norm_ratios or not (median(norm_ratios) < self.min_norm_ratio or outweighs_data):
             return None
-        return self._finding(
-            severity="failure" if learned is not None and learned < 0.1 else "warning",
-            measured={"kept": median(kept), "l2": l2, "pull": pull} | ({} if learned is None else {"learned": learned}),
-            expected=f"weights that keep at least {self.min_norm_ratio:.0%} of their norm, and a penalty whose gradient stays "
-            "below the data's where much is left to learn",
-            message=f"The penalty of {l2:g} pulls at the weights {pull:.2g} times as hard as the data, and has left "
-            f"{median(kept):.1%} of them (the middle layer): they follow it, not the data.",
+        kept = median(norm_ratios)
+        return self.finding(
+            "failure" if learned is not None and learned < 0.1 else "warning",
+            measured={"kept": kept, "l2": l2, "pull": pull} | ({} if learned is None else {"learned": learned}),
+            expected=f"weights that keep at least {self.min_norm_ratio:.0%} of their norm, and a penalty whose "
+            "gradient stays below the data's where much is left to learn",
+            message=f"The penalty of {l2:g} has a gradient {pull:.2g} times as large as that of the data, and the "
+            f"weights of the middle layer end at {kept:.1%} of their first norm: they follow the penalty, not the "
+            "data.",
             remedy=(f"regularization.l2={max(l2 / 100, 1e-5):.2g}",),
-            source="Karpathy, CS231n: the regularization loss must not overwhelm the data loss",
         )
 
-    def _ratio(self, training: Training, l2: float, weights: list[tuple[float, ...]]) -> float:
-        """The penalty's gradient l2 |w| over that of the data, the median over layers and sampled steps."""
-        if training.signals.get("optimizer") == "AdamW":  # whose decay is no part of the gradient
-            return 0.0
-        rows = [to_floats(row) for row in training.signals["samples"]["weights"].get("gradient", ())]
-        pairs = [pair for ws, gs in zip(weights, rows, strict=False) for pair in zip(ws, gs, strict=True)]
-        ratios = [l2 * weight / gradient for weight, gradient in pairs if gradient > 0]
-        return median(ratios) if ratios else 0.0
-
-    def _held_back(self, training: Training) -> Finding | None:
+    def _train_eval_gap(self, training: Training) -> Finding | None:
+        signals = training.signals
         probe, epochs = training.last("probe_accuracy"), len(training.column("loss"))
-        if probe is None or epochs < self.min_epochs or training.signals.get("exploded") or not training.accuracies:
+        if probe is None or epochs < self.min_epochs or signals.get("exploded") or not training.accuracies:
             return None
-        trained = training.accuracy_at_the_end()
+        trained = training.late_accuracy()
         error = standard_error(probe, training.probe_examples)
         if training.normalized_accuracy(probe) >= 0.9 or probe - trained <= self.max_eval_gain + 3 * error:
             return None
-        signals = training.signals
         dropout = signals.get("dropout") or 0.0
-        augmented = signals.get("augmentation", "NoAugmentation") != "NoAugmentation"
-        remedy = ([f"regularization.dropout={dropout / 2:.2g}"] if dropout > 0.2 else []) + (
-            ["augmentation=none"] if augmented else []
-        )
-        return self._finding(
-            severity="warning",
+        return self.finding(
+            "warning",
             measured={"accuracy": trained, "probe_accuracy": probe},
             expected=f"answers as trained at most {self.max_eval_gain:g} below those in evaluation mode",
             message=f"As trained, with dropout and augmentation, {trained:.1%} of the answers are right; without, "
-            f"{probe:.1%}: what the network is shown is much harder than what it is asked.",
-            remedy=tuple(remedy),
-            source="Goodfellow et al. 2016, Deep Learning, 7: too much regularization brings bias, and underfitting",
+            f"{probe:.1%}: training is much harder than evaluation.",
+            remedy=(
+                *((f"regularization.dropout={dropout / 2:.2g}",) if dropout > 0.2 else ()),
+                *(("augmentation=none",) if is_augmented(signals) else ()),
+            ),
         )
 
-    def _finding(self, **fields: Any) -> Finding:
-        return Finding(
-            check="over_regularized",
-            why="Regularization should decide between answers that fit the data about as well; here it decides instead "
-            "of the data.",
-            **fields,
-        )
+
+def _penalty_ratio(training: Training, l2: float, norms: list[tuple[float, ...]]) -> float:
+    """Return the penalty's gradient l2 |w| over that of the data, the median over layers and sampled steps."""
+    if training.signals.get("optimizer") == "AdamW":  # whose decay is no part of the gradient
+        return 0.0
+    rows = [to_floats(row) for row in training.signals["samples"]["weights"].get("gradient", ())]
+    pairs = [pair for ws, gs in zip(norms, rows, strict=False) for pair in zip(ws, gs, strict=True)]
+    ratios = [l2 * weight / gradient for weight, gradient in pairs if gradient > 0]
+    return median(ratios) if ratios else 0.0

@@ -1,32 +1,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.training_curves import Training, standard_error
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training, standard_error
+from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
-class Overfitting:
-    """Anti-pattern: examples learned by heart, where something about them should have been learned.
+class Overfitting(Rule):
+    """Anti-pattern: examples that are memorized, where something general about them should have been learned.
 
-    Rule: accuracy on training examples, in evaluation mode, exceeds that on validation examples by no more than `max_gap`
-    and two standard errors of the difference (`max_gap_few`, where there are fewer than `few_per_class` training examples a class);
-    and where training examples are learned, validation examples are better than a guess.
+    Fires when (1) training examples are learned, in evaluation mode, and validation examples are right no more often
+    than by a guess (a failure); (2) training accuracy exceeds validation accuracy by more than `max_gap` and two
+    standard errors of the difference, or `max_gap_few` with fewer than `few_per_class` training examples a class; or
+    (3) there is a gap and the validation loss ends above `max_val_loss_rise` times its minimum (a hint; Prechelt's
+    generalization loss).
 
-    Learning by heart is no fault in itself: an without_smoothing network that is 100 % right on 5,000 training images and
-    86 % on others does what such a network can. So the gap has to be large, beyond what the sample could show by
-    chance. `max_val_loss_rise` is Prechelt's generalization loss: validation loss over its minimum; it is a hint where accuracy
-    does not suffer.
+    Memorizing is no fault in itself: an unregularized network that is 100 % right on 5,000 training images and 86 % on
+    others does what such a network can. So the gap has to be large, beyond what the sample could show by chance.
     """
+
+    check = "overfitting"
+    reads = (*FINISHED_KEYS, *GAP_KEYS, "l2", "dropout")
+    severities = ("failure", "warning", "info")
+    why = (
+        "The network has more freedom than the examples can constrain, and fits their accidents. If no validation "
+        "answer profits, the labels do not belong to the images, or the splits are prepared differently."
+    )
+    source = (
+        "lecture notes: a big gap between training and validation accuracy is overfitting => increase regularization "
+        "strength; Zhang et al. 2017, Understanding deep learning requires rethinking generalization; Prechelt 1998, "
+        "Early Stopping - But When?"
+    )
+    remedies = ("regularization=l2_dropout", "regularization.dropout=...", "regularization.l2=...")
+    explains = ("overtrained",)
 
     max_gap: float
     max_gap_few: float
     few_per_class: int
     max_val_loss_rise: float
-    explains: ClassVar[tuple[str, ...]] = ("overtrained",)
 
     def __post_init__(self) -> None:
         number("max_gap", self.max_gap, above=0, below=1)
@@ -36,88 +51,67 @@ class Overfitting:
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = Training.if_finished(signals)
-        found, val = (None, None) if training is None else (training.gap(), training.last("val_accuracy"))
-        if training is None or found is None or val is None or not training.beats_chance():
+        if training is None:
             return None
-        gap, error = found
-        guess = standard_error(training.chance, signals["val_examples"])
-        if val <= training.chance + 3 * guess and gap > 2 * error + 0.05:
-            return self._by_heart(training, gap, error)
-        allowed = (
-            self.max_gap_few if signals["train_examples"] < self.few_per_class * signals["classes"] else self.max_gap
-        )
+        difference, probe, val = training.gap(), training.last("probe_accuracy"), training.last("val_accuracy")
+        if difference is None or probe is None or val is None or not training.beats_chance():
+            return None
+        gap, error = difference
+        accuracies = {"probe_accuracy": probe, "val_accuracy": val, "gap": gap, "standard_error": error}
+        guess_error = standard_error(training.chance, signals["val_examples"])
+        if val <= training.chance + 3 * guess_error and gap > 2 * error + 0.05:
+            return self._memorized(training, accuracies)
+        has_few = signals["train_examples"] < self.few_per_class * signals["classes"]
+        allowed = self.max_gap_few if has_few else self.max_gap
         if gap > allowed + 2 * error:
-            return self._gap(training, gap, error, allowed)
-        return self._rise(training, gap, error)
+            return self._large_gap(training, accuracies, allowed)
+        return self._rising_loss(training, accuracies)
 
-    def _by_heart(self, training: Training, gap: float, error: float) -> Finding:
-        probe, val = training.last("probe_accuracy"), training.last("val_accuracy")
-        return self._finding(
-            severity="failure",
-            measured=_measured(training, gap, error),
+    def _memorized(self, training: Training, accuracies: dict[str, float]) -> Finding:
+        probe, val = accuracies["probe_accuracy"], accuracies["val_accuracy"]
+        return self.finding(
+            "failure",
+            measured=accuracies,
             expected=f"validation examples above the {training.chance:.1%} of a guess",
             message=f"{probe:.1%} of the training examples are right and {val:.1%} of the validation examples, no more "
-            "than a guess: what was learned is these examples by heart.",
-            why="Nothing that was learned holds for other images: the labels do not belong to the images, or both "
-            "splits are prepared differently.",
-            remedy=(),
-            source="Zhang et al. 2017, Understanding deep learning requires rethinking generalization: networks learn "
-            "random labels by heart",
+            "than by a guess: the network has memorized these examples and learned nothing that holds for others.",
         )
 
-    def _gap(self, training: Training, gap: float, error: float, allowed: float) -> Finding:
-        probe, val = training.last("probe_accuracy"), training.last("val_accuracy")
-        examples = training.signals["train_examples"]
-        return self._finding(
-            severity="warning",
-            measured=_measured(training, gap, error),
+    def _large_gap(self, training: Training, accuracies: dict[str, float], allowed: float) -> Finding:
+        probe, val, error = (accuracies[key] for key in ("probe_accuracy", "val_accuracy", "standard_error"))
+        return self.finding(
+            "warning",
+            measured=accuracies,
             expected=f"a gap of at most {allowed:g} and two standard errors ({2 * error:.3f})",
             message=f"{probe:.1%} of the training examples are right and {val:.1%} of the validation examples, after "
-            f"training on {examples:,}.",
-            why="The network has more freedom than the examples can bind, and fills it with their accidents.",
-            remedy=_more_regularization(training),
-            source="lecture notes: a big gap between training and validation accuracy is overfitting => increase "
-            "regularization strength",
+            f"training on {training.train_examples:,}.",
+            remedy=_more_regularization(training.signals),
         )
 
-    def _rise(self, training: Training, gap: float, error: float) -> Finding | None:
+    def _rising_loss(self, training: Training, accuracies: dict[str, float]) -> Finding | None:
         losses = training.column("val_loss")
-        if not losses or not all(loss > 0 for loss in losses) or gap <= 2 * error:
+        if not losses or not all(loss > 0 for loss in losses) or accuracies["gap"] <= 2 * accuracies["standard_error"]:
             return None
-        least, risen = min(losses), losses[-1] / min(losses)
-        if risen <= self.max_val_loss_rise:
+        lowest, last = min(losses), losses[-1]
+        if last / lowest <= self.max_val_loss_rise:
             return None
-        epoch = losses.index(least)
-        return self._finding(
-            severity="info",
-            measured=_measured(training, gap, error) | {"least_val_loss": least, "val_loss": losses[-1]},
-            expected=f"a validation loss that ends below {self.max_val_loss_rise:g} x its least",
-            message=f"The validation loss was {least:.4g} after epoch {epoch + 1} and is {losses[-1]:.4g} at the end: "
-            "the network grows surer of its wrong answers.",
-            why="Accuracy does not suffer from it, the probabilities do.",
-            remedy=_more_regularization(training),
-            source="Prechelt 1998, Early Stopping - But When? (generalization loss)",
+        return self.finding(
+            "info",
+            measured=accuracies | {"least_val_loss": lowest, "val_loss": last},
+            expected=f"a validation loss that ends below {self.max_val_loss_rise:g} x its minimum",
+            message=f"The validation loss was {lowest:.4g} after epoch {losses.index(lowest) + 1} and is {last:.4g} at "
+            "the end: the network becomes more certain of its wrong answers. Accuracy does not suffer from it, the "
+            "probabilities do.",
+            remedy=_more_regularization(training.signals),
         )
 
-    def _finding(self, **fields: Any) -> Finding:
-        return Finding(check="overfitting", **fields)
 
-
-def _measured(training: Training, gap: float, error: float) -> dict[str, float]:
-    probe, val = training.last("probe_accuracy"), training.last("val_accuracy")
-    assert probe is not None
-    assert val is not None
-    return {"probe_accuracy": probe, "val_accuracy": val, "gap": gap, "standard_error": error}
-
-
-def _more_regularization(training: Training) -> tuple[str, ...]:
-    """What is off is turned on; what is on is turned up."""
-    l2, dropout = training.signals.get("l2") or 0.0, training.signals.get("dropout") or 0.0
+def _more_regularization(signals: Signals) -> tuple[str, ...]:
+    """Return the remedy that turns on what is off, and turns up what is on."""
+    l2, dropout = signals.get("l2") or 0.0, signals.get("dropout") or 0.0
     if l2 == 0 and dropout == 0:
         return ("regularization=l2_dropout",)
-    stronger = {0.0: 0.3}.get(dropout, min(dropout + 0.2, 0.6))
-    return (
-        (f"regularization.dropout={stronger:.2g}",)
-        if stronger > dropout
-        else (f"regularization.l2={max(l2, 1e-4) * 3:.2g}",)
-    )
+    stronger = 0.3 if dropout == 0 else min(dropout + 0.2, 0.6)
+    if stronger > dropout:
+        return (f"regularization.dropout={stronger:.2g}",)
+    return (f"regularization.l2={max(l2, 1e-4) * 3:.2g}",)

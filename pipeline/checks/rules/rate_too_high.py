@@ -3,37 +3,56 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, ClassVar
 
-from pipeline.checks.finding import Finding, Signals
+from pipeline.checks.finding import Finding, Severity
+from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import (
+    BEATS_CHANCE_KEYS,
+    FINISHED_KEYS,
     Training,
     lr_remedy,
     medians,
     nearest_power_of_ten,
     standard_error,
+    to_float,
     to_floats,
 )
+from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
 
 @dataclass(frozen=True)
-class RateTooHigh:
-    """Anti-pattern: steps so long that the network forgets what it had learned, or never gets hold of anything.
+class RateTooHigh(Rule):
+    """Anti-pattern: steps so long that the network forgets what it had learned, or never learns anything.
 
-    Rule: while training, accuracy on training examples does not end `max_accuracy_drop` below its best (and three standard
-    errors); and a network that ends without having learned much has neither seen its smoothed loss rise to `max_smoothed_loss_ratio`
-    times the first one, nor by `max_loss_regression` of its fall above the least, nor updates above `max_ratio` of the weights. On a
-    few examples, where they were not learned, no lower rate learns them, and no step's loss exceeded `max_overfit_loss_ratio` times
-    the first one.
+    Fires in training when (1) accuracy on training examples ends more than `max_accuracy_drop` and three standard
+    errors below its best, or (2) less than half was learned, and the smoothed loss rose above
+    `max_smoothed_loss_ratio` times the first one, or it ended more than `max_loss_regression` of its drop above the
+    minimum, or a typical update is above `max_ratio` of the weights. Fires on a few examples that are not learned when
+    (3) a lower learning rate learns them, or (4) a loss exceeds `max_overfit_loss_ratio` times the first one. In
+    training it is a failure where less than a tenth was learned.
     """
 
-    max_accuracy_drop: float
-    max_loss_regression: float
-    max_smoothed_loss_ratio: float
-    max_ratio: float
-    max_overfit_loss_ratio: float
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "rate_too_high"
+    reads = (
+        "overfit_reached",
+        "overfit_other_rate",
+        "overfit_other_steps",
+        *FINISHED_KEYS,
+        *BEATS_CHANCE_KEYS,
+        "steps_per_entry",
+        "samples",
+        "chance_loss",
+        "lr",
+    )
+    severities = ("failure", "warning")
+    why = (
+        "A step that is longer than the valley is wide ends higher on the other side. The weights grow or the units "
+        "die, and lower learning rates later cannot restore them."
+    )
+    source = "lecture notes: loss exploding, or going down quickly and reaching a plateau => high learning rate"
+    remedies = ("optimizer.lr=...",)
+    explains = (
         "dead_units",
         "vanishing_activations",
         "nonfinite",
@@ -49,6 +68,12 @@ class RateTooHigh:
         "underfitting",
     )
 
+    max_accuracy_drop: float
+    max_loss_regression: float
+    max_smoothed_loss_ratio: float
+    max_ratio: float
+    max_overfit_loss_ratio: float
+
     def __post_init__(self) -> None:
         number("max_accuracy_drop", self.max_accuracy_drop, above=0, below=1)
         number("max_loss_regression", self.max_loss_regression, above=0, below=1)
@@ -60,101 +85,89 @@ class RateTooHigh:
         if "overfit_reached" in signals:
             return self._overfit(signals)
         training = Training.if_finished(signals)
-        return None if training is None else self._train(training)
+        return None if training is None else self._forgotten(training) or self._never_learned(training)
 
     def _overfit(self, signals: Signals) -> Finding | None:
         losses = to_floats(signals.get("losses", ()))
-        other, rate = to_floats((signals.get("overfit_other_rate"), signals.get("lr")))
+        other, rate = to_float(signals.get("overfit_other_rate")), to_float(signals.get("lr"))
         if 0 < other < rate:
-            return self._finding(
-                signals,
-                severity="failure",
-                measured={"lr": rate, "other_lr": other, "steps": float(signals["overfit_other_steps"])},
-                expected="a few examples learned by heart at the configured rate",
-                message=f"At the rate {rate:.3g} a few examples cannot be learned by heart; at {other:.3g} they are, "
-                f"in {signals['overfit_other_steps']} steps.",
-                factor=other / rate,
+            steps = signals["overfit_other_steps"]
+            return self.finding(
+                "failure",
+                measured={"lr": rate, "other_lr": other, "steps": float(steps)},
+                expected="a few examples that can be memorized at the configured learning rate",
+                message=f"At the learning rate {rate:.3g} a few examples cannot be memorized; at {other:.3g} they are, "
+                f"in {steps} steps.",
+                remedy=lr_remedy(signals, other / rate),
             )
         if signals["overfit_reached"] or not losses or not losses[0] > 0:
             return None
-        place = next((i for i, loss in enumerate(losses) if not loss <= self.max_overfit_loss_ratio * losses[0]), None)
-        if place is None or math.isnan(losses[place]):  # a NaN out of nothing is nonfinite's
+        index = next((i for i, loss in enumerate(losses) if not loss <= self.max_overfit_loss_ratio * losses[0]), None)
+        if index is None or math.isnan(losses[index]):  # a NaN out of nothing is a matter of nonfinite
             return None
-        return self._finding(
-            signals,
-            severity="failure",
-            measured={"first_loss": losses[0], "loss": losses[place], "last_loss": losses[-1]},
+        return self.finding(
+            "failure",
+            measured={"first_loss": losses[0], "loss": losses[index], "last_loss": losses[-1]},
             expected=f"no step above {self.max_overfit_loss_ratio:g} x the first loss {losses[0]:.4g}",
-            message=f"At step {place + 1} the loss on a few examples is {losses[place]:.4g}, up from {losses[0]:.4g}, "
+            message=f"At step {index + 1} the loss on a few examples is {losses[index]:.4g}, up from {losses[0]:.4g}, "
             f"and it ends at {losses[-1]:.4g}: the steps overshoot.",
-            step=place + 1,
-            factor=0.01 if place < 5 else 0.1,
+            remedy=lr_remedy(signals, 0.01 if index < 5 else 0.1),
+            step=index + 1,
         )
 
-    def _train(self, training: Training) -> Finding | None:
-        seen = [("probe_accuracy", training.probe_examples), ("accuracy", training.examples_an_epoch)]
-        for name, examples in seen:
-            values, last = training.column(name), training.last(name)
+    def _forgotten(self, training: Training) -> Finding | None:
+        curves = [
+            (training.column("probe_accuracy"), training.last("probe_accuracy"), training.probe_examples),
+            (training.column("accuracy"), training.last("accuracy"), training.train_examples),
+        ]
+        for values, last, examples in curves:
             if last is None:
                 continue
             best = max(values)
             error = math.hypot(standard_error(best, examples), standard_error(last, examples))
             if best - last > self.max_accuracy_drop + 3 * error:
-                return self._finding(
-                    training.signals,
-                    severity=_severity(training, last),
+                return self.finding(
+                    _severity(training, last),
                     measured={"best": best, "last": last, "standard_error": error},
                     expected=f"training examples at the end at most {self.max_accuracy_drop:g} worse than at best",
                     message=f"{best:.1%} of the training examples were right after epoch {values.index(best) + 1}, "
-                    f"{last:.1%} are at the end: it has forgotten what it had learned.",
+                    f"{last:.1%} are at the end: the network has forgotten what it had learned.",
+                    remedy=lr_remedy(training.signals, 0.1),
                 )
-        return self._never_held(training)
+        return None
 
-    def _never_held(self, training: Training) -> Finding | None:
+    def _never_learned(self, training: Training) -> Finding | None:
         last = training.final_train_accuracy()
         if last is None or training.normalized_accuracy(last) >= 0.5:
             return None
         first, highest = abs(training.losses[0]), max(medians(training.losses, 20))
-        ratios = training.typical_ratios()
+        ratios = training.median_update_ratios()
         ratio = median(ratios.values()) if ratios else 0.0
-        if (
-            ratio <= self.max_ratio
-            and highest <= self.max_smoothed_loss_ratio * first
-            and not self._climbed_again(training)
-        ):
+        is_calm = ratio <= self.max_ratio and highest <= self.max_smoothed_loss_ratio * first
+        if is_calm and not self._loss_regressed(training):
             return None
-        return self._finding(
-            training.signals,
-            severity=_severity(training, last),
+        return self.finding(
+            _severity(training, last),
             measured={"highest_loss": highest, "first_loss": first, "update_ratio": ratio, "accuracy": last},
-            expected=f"updates below {self.max_ratio:g} of the weights and a loss below {self.max_smoothed_loss_ratio:g} x the first",
+            expected=f"updates below {self.max_ratio:g} of the weights and a loss below "
+            f"{self.max_smoothed_loss_ratio:g} x the first",
             message=f"From {first:.4g} the loss went up to {highest:.4g} (smoothed) and ended at "
             f"{training.smoothed_loss(1.0):.4g}; a typical update is {ratio:.2g} of the weights; {last:.1%} of the "
             "training examples are right at the end.",
-            factor=nearest_power_of_ten(3e-3, max(ratio, 1e-2)),
+            remedy=lr_remedy(training.signals, nearest_power_of_ten(3e-3, max(ratio, 1e-2))),
         )
 
-    def _climbed_again(self, training: Training) -> bool:
-        """Whether the loss ended `max_loss_regression` of its fall above its least epoch, by three standard errors."""
+    def _loss_regressed(self, training: Training) -> bool:
+        """Return whether the loss ended `max_loss_regression` of its drop, and 3 standard errors, above its minimum."""
         epochs = training.epoch_losses()
         if len(epochs) < 4:
             return False
-        (first, _), (least, error), (last, last_error) = epochs[0], min(epochs), epochs[-1]
+        (first, _), (lowest, error), (last, last_error) = epochs[0], min(epochs), epochs[-1]
         first = max(first, training.signals.get("chance_loss") or first)
-        if not first - least > 0.05 * abs(first):  # nothing had been gained that could be lost
+        if not first - lowest > 0.05 * abs(first):  # nothing had been gained that could be lost
             return False
-        return last - least > max(self.max_loss_regression * (first - least), 3 * math.hypot(error, last_error))
-
-    def _finding(self, signals: Signals, *, factor: float = 0.1, **fields: Any) -> Finding:
-        return Finding(
-            check="rate_too_high",
-            why="A step that is longer than the valley is wide lands higher on the other side; the weights grow or its "
-            "units die, and lower rates later cannot bring them back.",
-            remedy=lr_remedy(signals, factor),
-            source="lecture notes: loss exploding, or going down quickly and reaching a plateau => high learning rate",
-            **fields,
-        )
+        return last - lowest > max(self.max_loss_regression * (first - lowest), 3 * math.hypot(error, last_error))
 
 
-def _severity(training: Training, accuracy: float) -> str:
+def _severity(training: Training, accuracy: float) -> Severity:
     return "failure" if training.normalized_accuracy(accuracy) < 0.1 else "warning"

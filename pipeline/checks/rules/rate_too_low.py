@@ -2,29 +2,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import ClassVar
 
-from pipeline.checks.finding import Finding, Severity, Signals
-from pipeline.checks.training_curves import Training, lr_remedy, mean, nearest_power_of_ten, to_floats
+from pipeline.checks.finding import Finding, Severity
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import (
+    FINISHED_KEYS,
+    Training,
+    lr_remedy,
+    mean,
+    nearest_power_of_ten,
+    to_float,
+    to_floats,
+)
+from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
-class RateTooLow:
-    """Anti-pattern: a loss that creeps down a straight line, with almost all of the way still before it.
+class RateTooLow(Rule):
+    """Anti-pattern: a loss that falls slowly along a straight line, with almost all of the drop still ahead.
 
-    Rule: after `min_steps` steps the loss has fallen by more than `min_drop` of its first value, or does not fall steadily: the
-    second half of the way (by rate, so that a schedule's end does not count) brings less than `linearity` of what the
-    first half brings, or more than the inverse. A network that is stuck falls fast to chance and then no more; one that
-    escapes from a bad initialization grows faster; one that is too slow goes on.
-    In a training the updates also have to be below `min_ratio` of the weights. Reads `train` and `overfit`.
+    Fires when, after `min_steps` steps or more, the loss has dropped by at most `min_drop` of its first value, and
+    steadily: the second half of the schedule (by summed learning rates, so that a schedule's end does not count) brings
+    between `linearity` and its inverse times what the first half brings. A network that is stuck falls fast to chance
+    and then no more; one that escapes from a bad initialization gets faster. In training, a typical update also has to
+    be below `min_ratio` of the weights. On a few examples that are not learned it also fires when a higher learning
+    rate learns them; ten times the rate is only a hint, since schedules go as far.
     """
 
-    min_steps: int
-    min_drop: float
-    linearity: float
-    min_ratio: float
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "rate_too_low"
+    reads = (
+        "overfit_reached",
+        "overfit_other_rate",
+        "overfit_other_steps",
+        "overfit_steps",
+        *FINISHED_KEYS,
+        "steps_per_entry",
+        "samples",
+        "lr",
+    )
+    severities = ("failure", "warning", "info")
+    why = (
+        "Each step goes in the right direction and is far too short: at this rate the run would take many times its "
+        "length."
+    )
+    source = "lecture notes: loss barely changes => learning rate is too low"
+    remedies = ("optimizer.lr=...",)
+    explains = (
         "cannot_overfit",
         "late_start",
         "train_eval_mismatch",
@@ -34,6 +58,11 @@ class RateTooLow:
         "underfitting",
     )
 
+    min_steps: int
+    min_drop: float
+    linearity: float
+    min_ratio: float
+
     def __post_init__(self) -> None:
         integer("min_steps", self.min_steps, at_least=10)
         number("min_drop", self.min_drop, above=0, below=1)
@@ -41,47 +70,49 @@ class RateTooLow:
         number("min_ratio", self.min_ratio, above=0)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        if "overfit_reached" in signals:
-            losses = to_floats(signals.get("losses", ()))
-            other, rate = to_floats((signals.get("overfit_other_rate"), signals.get("lr")))
-            if other > rate > 0:
-                return self._another_learns(signals, rate, other)
-            if signals["overfit_reached"] or len(losses) < self.min_steps:
-                return None
-            width = max(1, len(losses) // 20)
-            half = len(losses) // 2
-            curve = mean(losses[:width]), mean(losses[half - width : half + width]), mean(losses[-width:])
-            return self._judge(signals, curve, factor=10.0, severity="failure")
+        return self._overfit(signals) if "overfit_reached" in signals else self._train(signals)
+
+    def _overfit(self, signals: Signals) -> Finding | None:
+        losses = to_floats(signals.get("losses", ()))
+        other, rate = to_float(signals.get("overfit_other_rate")), to_float(signals.get("lr"))
+        if other > rate > 0:
+            return self._higher_rate_learns(signals, rate, other)
+        if signals["overfit_reached"] or len(losses) < self.min_steps:
+            return None
+        width, half = max(1, len(losses) // 20), len(losses) // 2
+        curve = mean(losses[:width]), mean(losses[half - width : half + width]), mean(losses[-width:])
+        return self._slow_descent(signals, curve, factor=10.0, severity="failure")
+
+    def _train(self, signals: Signals) -> Finding | None:
         training = Training.if_finished(signals)
         if training is None or training.steps < self.min_steps:
             return None
-        ratio = median(training.typical_ratios().values()) if training.typical_ratios() else None
+        ratios = training.median_update_ratios()
+        ratio = median(ratios.values()) if ratios else None
         if ratio is not None and ratio >= self.min_ratio:
             return None
-        factor = nearest_power_of_ten(1e-3, ratio) if ratio else 10.0
         accuracy = training.final_train_accuracy()
-        severity: Severity = (
-            "failure" if accuracy is None or training.normalized_accuracy(accuracy) < 0.2 else "warning"
+        has_learned = accuracy is not None and not training.normalized_accuracy(accuracy) < 0.2
+        return self._slow_descent(
+            signals,
+            (training.smoothed_loss(0.0), training.smoothed_loss(0.5), training.smoothed_loss(1.0)),
+            factor=nearest_power_of_ten(1e-3, ratio) if ratio else 10.0,
+            severity="warning" if has_learned else "failure",
+            ratio=ratio,
         )
-        curve = training.smoothed_loss(0.0), training.smoothed_loss(0.5), training.smoothed_loss(1.0)
-        return self._judge(signals, curve, factor=factor, severity=severity, ratio=ratio)
 
-    def _another_learns(self, signals: Signals, rate: float, other: float) -> Finding:
-        """A few examples are learned at a higher rate. Ten times it is no fault: schedules go as far."""
+    def _higher_rate_learns(self, signals: Signals, rate: float, other: float) -> Finding:
         times, steps = other / rate, signals["overfit_other_steps"]
-        return Finding(
-            check="rate_too_low",
-            severity="info" if times < 50 else "warning" if times < 500 else "failure",
+        return self.finding(
+            "info" if times < 50 else "warning" if times < 500 else "failure",
             measured={"lr": rate, "other_lr": other, "steps": float(steps)},
-            expected="a few examples learned by heart at a tenth of a rate that learns them, or above",
-            message=f"At the rate {rate:.3g} a few examples are not learned by heart within {signals['overfit_steps']} "
-            f"steps; at {other:.3g} they are, in {steps}.",
-            why="Each step goes the right way and is too short.",
+            expected="a few examples that can be memorized at a learning rate no lower than a tenth of one that works",
+            message=f"At the learning rate {rate:.3g} a few examples are not memorized within "
+            f"{signals['overfit_steps']} steps; at {other:.3g} they are, in {steps}.",
             remedy=lr_remedy(signals, times),
-            source="lecture notes: loss barely changes => learning rate is too low",
         )
 
-    def _judge(
+    def _slow_descent(
         self,
         signals: Signals,
         curve: tuple[float, float, float],
@@ -90,22 +121,18 @@ class RateTooLow:
         severity: Severity,
         ratio: float | None = None,
     ) -> Finding | None:
+        """Judge `curve`: the loss at the start, half way and at the end."""
         first, middle, last = curve
-        fall = (first - last) / abs(first) if first else 0.0
-        if not (first > middle > last and fall <= self.min_drop) or not (
-            self.linearity * (first - middle) <= middle - last <= (first - middle) / self.linearity
-        ):
+        drop = (first - last) / abs(first) if first else 0.0
+        is_linear = self.linearity * (first - middle) <= middle - last <= (first - middle) / self.linearity
+        if not (first > middle > last and drop <= self.min_drop) or not is_linear:
             return None
-        measured = {"first_loss": first, "middle_loss": middle, "loss": last}
-        moved = "" if ratio is None else f" A typical update is {ratio:.1e} of the weights."
-        return Finding(
-            check="rate_too_low",
-            severity=severity,
-            measured=measured | ({} if ratio is None else {"update_ratio": ratio}),
+        update = "" if ratio is None else f" A typical update is {ratio:.1e} of the weights."
+        return self.finding(
+            severity,
+            measured={"first_loss": first, "middle_loss": middle, "loss": last}
+            | ({} if ratio is None else {"update_ratio": ratio}),
             expected=f"a loss that falls by more than {self.min_drop:.0%} within {self.min_steps} steps or more",
-            message=f"The loss crept from {first:.4g} over {middle:.4g} to {last:.4g}, straight and slowly.{moved}",
-            why="Each step goes the right way and is far too short: at this rate the run would take many times its "
-            "length to get anywhere.",
+            message=f"The loss fell from {first:.4g} over {middle:.4g} to {last:.4g}, steadily and slowly.{update}",
             remedy=lr_remedy(signals, factor),
-            source="lecture notes: loss barely changes => learning rate is too low",
         )

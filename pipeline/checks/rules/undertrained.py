@@ -1,24 +1,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.training_curves import Training
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training
+from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
-class Undertrained:
+class Undertrained(Rule):
     """Anti-pattern: a run that ends while the network is still learning.
 
-    Rule: where neither the answers as trained nor those in evaluation mode have learned more than `min_learned` of what
-    there is, and training examples are answered no better than validation examples, the run has more than `min_epochs`
-    epochs, and the last quarter of the way brought at most `max_last_quarter` of the whole fall of the loss, times what was learned
-    (a quarter is what a straight line brings). The way is measured in summed rates, not in steps: a schedule that ends
-    at zero makes every curve fall at its end, and that is healthy. A loss that has fallen by less than `min_drop` of its
-    first value has another fault than a short run, unless there were fewer than `min_steps` steps in all.
+    Fires when (1) normalized training accuracy, as trained or in evaluation mode, is below `min_learned`, (2) training
+    is not better than validation, and (3) the run had at most `min_epochs` epochs, or the last quarter of the schedule
+    still gave more than `max_last_quarter` of the total drop in loss times the normalized accuracy, and more than
+    `last_quarter_floor` of the total drop.
+
+    A quarter is what a straight line gives. The schedule is measured in summed learning rates, not in steps: one that
+    ends at zero makes every curve fall at its end, and that is healthy. A loss that has dropped by less than `min_drop`
+    of its first value has another fault than a short run, and a network at chance too, unless the run had fewer than
+    `min_steps` steps.
     """
+
+    check = "undertrained"
+    reads = (*FINISHED_KEYS, *GAP_KEYS, "steps_per_entry")
+    severities = ("warning",)
+    why = "The network has not yet learned all that it can learn from these examples."
+    source = "Godbole et al. 2023, Deep Learning Tuning Playbook: still improving at the end => train longer"
+    remedies = ("stages.train.epochs=...",)
+    explains = ("underfitting",)
 
     min_epochs: int
     max_last_quarter: float
@@ -26,7 +38,6 @@ class Undertrained:
     min_learned: float
     min_steps: int
     last_quarter_floor: float
-    explains: ClassVar[tuple[str, ...]] = ("underfitting",)
 
     def __post_init__(self) -> None:
         integer("min_epochs", self.min_epochs, at_least=0)
@@ -40,37 +51,33 @@ class Undertrained:
         training = Training.if_finished(signals)
         if training is None:
             return None
-        hardly_begun = training.steps < self.min_steps
-        if not hardly_begun and (not training.beats_chance() or len(training.losses) < 10):
+        has_hardly_begun = training.steps < self.min_steps
+        if not has_hardly_begun and (not training.beats_chance() or len(training.losses) < 10):
             return None
-        trained, probe = training.accuracy_at_the_end(), training.last("probe_accuracy")
+        trained, probe = training.late_accuracy(), training.last("probe_accuracy")
         accuracy = trained if probe is None else min(trained, probe)
+        learned = training.normalized_accuracy(accuracy)
         gap = training.gap()
-        if training.normalized_accuracy(accuracy) >= self.min_learned or (
-            gap is not None and gap[0] > 2 * gap[1] + 0.02
-        ):
+        if learned >= self.min_learned or (gap is not None and gap[0] > 2 * gap[1] + 0.02):
             return None
-        epochs, left = len(training.column("loss")), self._left(training)
-        allowed = max(self.max_last_quarter * training.normalized_accuracy(accuracy), self.last_quarter_floor)
-        if not hardly_begun and epochs > self.min_epochs and left <= allowed:
+        epochs, last_quarter = len(training.column("loss")), self._last_quarter(training)
+        allowed = max(self.max_last_quarter * learned, self.last_quarter_floor)
+        if not has_hardly_begun and epochs > self.min_epochs and last_quarter <= allowed:
             return None
-        wanted = max(2 * signals["epochs_planned"], 10)
-        return Finding(
-            check="undertrained",
-            severity="warning",
-            measured={"epochs": float(epochs), "accuracy": accuracy, "last_quarter": left},
-            expected=f"{self.min_steps} steps, more than {self.min_epochs} epochs, and a last quarter that brings at most "
-            f"{allowed:.0%} of the fall",
+        return self.finding(
+            "warning",
+            measured={"epochs": float(epochs), "accuracy": accuracy, "last_quarter": last_quarter},
+            expected=f"{self.min_steps} steps, more than {self.min_epochs} epochs, and a last quarter of the schedule "
+            f"that gives at most {allowed:.0%} of the drop in loss",
             message=f"After {training.steps} steps in {epochs} epoch{'s' if epochs > 1 else ''} {accuracy:.1%} of the "
-            f"training examples are right, no more than of others, and the last quarter of the way brought {left:.0%} "
-            "of the loss's fall.",
-            why="Nothing that the network can learn from these examples is used up yet.",
-            remedy=(f"stages.train.epochs={wanted}",),
-            source="Godbole et al. 2023, Deep Learning Tuning Playbook: still improving at the end => train longer",
+            f"training examples are right, no more than of others, and the last quarter of the schedule gave "
+            f"{last_quarter:.0%} of the drop in loss.",
+            remedy=(f"stages.train.epochs={max(2 * signals['epochs_planned'], 10)}",),
         )
 
-    def _left(self, training: Training) -> float:
-        first, almost, last = (training.smoothed_loss(part) for part in (0.0, 0.75, 1.0))
+    def _last_quarter(self, training: Training) -> float:
+        """Return the share of the loss's drop in the last quarter of the schedule; 0 for too small a drop."""
+        first, late, last = (training.smoothed_loss(progress) for progress in (0.0, 0.75, 1.0))
         if not first - last > self.min_drop * abs(first):
             return 0.0
-        return (almost - last) / (first - last)
+        return (late - last) / (first - last)

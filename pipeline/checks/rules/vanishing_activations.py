@@ -1,28 +1,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Severity, Signals
-from pipeline.checks.layer_stats import ROUNDING, activation_layers, fraction_at_chance, to_float
+from pipeline.checks.finding import Finding, Severity
+from pipeline.checks.layer_stats import ACTIVATION_KEYS, ROUNDING, Layer, activation_layers, fraction_at_chance
+from pipeline.checks.rule import Rule
+from pipeline.checks.training_curves import TRAINING_KEYS, to_float
+from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
 
 @dataclass(frozen=True)
-class VanishingActivations:
+class VanishingActivations(Rule):
     """Anti-pattern: weights so small (0.01 randn, or Xavier under ReLU in a deep net, or a stack of sigmoids or of
     softmaxes) that what depends on the image fades from layer to layer. "Later activations become zero, gradients too
     small to update."
 
-    Rule: the spread over examples of the last hidden activation is at least `failure` times that of the input. Where it is
-    below `warning` times, training must show no harm: its loss leaves chance within the first `max_fraction_at_chance` of the run.
+    Fires when the standard deviation over examples of the last hidden activation is below `failure` (a failure) or
+    `warning` times that of the input. Between the two it is a hint, a warning if training then stays at chance for
+    `max_fraction_at_chance` of the run, and a failure if it does for nine tenths.
     """
 
-    failure: float
-    warning: float
-    max_fraction_at_chance: float
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "vanishing_activations"
+    reads = (*ACTIVATION_KEYS, "input_std", "chance_loss", *TRAINING_KEYS)
+    severities = ("failure", "warning", "info")
+    why = (
+        "Layers that see almost the same for every image learn almost nothing from it, and pass gradients that are as "
+        "small to the layers before them."
+    )
+    source = "lecture notes, small random numbers; He et al. 2015, Delving Deep into Rectifiers, section 2.2"
+    remedies = ("activation=relu", "init=he", "batchnorm=before_activation")
+    explains = (
         "vanishing_gradients",
         "exploding_gradients",
         "initial_loss",
@@ -32,51 +41,42 @@ class VanishingActivations:
         *FAILS_TO_GENERALIZE,
     )
 
+    failure: float
+    warning: float
+    max_fraction_at_chance: float
+
     def __post_init__(self) -> None:
         number("failure", self.failure, above=0, below=1)
         number("warning", self.warning, at_least=self.failure, below=1)
         number("max_fraction_at_chance", self.max_fraction_at_chance, above=0, at_most=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        layers, spread = activation_layers(signals), to_float(signals.get("input_std"))
-        if len(layers) < 2 or not spread > 0 or not to_float(layers[0]["unit_std"]) > ROUNDING:
+        layers, input_std = activation_layers(signals), to_float(signals.get("input_std"))
+        if len(layers) < 2 or not input_std > 0 or not to_float(layers[0]["unit_std"]) > ROUNDING:
             return None  # with nothing in the first layer already, the input is cut off, and nothing faded
-        last = layers[-1]
-        left = to_float(last["unit_std"]) / spread
-        late = fraction_at_chance(signals)
-        if not left < self.warning:
+        last, last_std = layers[-1], to_float(layers[-1]["unit_std"])
+        ratio = last_std / input_std
+        if not ratio < self.warning:
             return None
-        severity: Severity = (
-            "failure"
-            if left < self.failure or late >= 0.9
-            else "warning"
-            if late >= self.max_fraction_at_chance
-            else "info"
-        )
-        squashing = last["kind"] in ("sigmoid", "softmax")
-        course = ", ".join(f"{to_float(layer['unit_std']):.2g}" for layer in _some(layers))
-        harm = (
-            f" {late:.0%} of the training passed before the loss left chance."
-            if late >= self.max_fraction_at_chance
-            else ""
-        )
-        return Finding(
-            check="vanishing_activations",
-            severity=severity,
-            measured={"input_std": spread, "last_std": to_float(last["unit_std"]), "left": left},
-            expected=f"a spread over examples of at least {self.warning:g} times the input's {spread:.2g}",
-            message=f"What depends on the image fades from {spread:.2g} to {to_float(last['unit_std']):.2g} over "
-            f"{len(layers)} layers ({course}).{harm}",
-            why="Layers that see almost the same for every image learn almost nothing from it, and pass gradients that "
-            "are as small to the layers before them.",
-            remedy=("activation=relu", "init=he", "batchnorm=before_activation")
-            if squashing
-            else ("init=he", "batchnorm=before_activation"),
-            source="lecture notes, small random numbers; He et al. 2015, Delving Deep into Rectifiers, section 2.2",
+        at_chance = fraction_at_chance(signals)
+        stays_at_chance = at_chance >= self.max_fraction_at_chance
+        severity: Severity = "warning" if stays_at_chance else "info"
+        if ratio < self.failure or at_chance >= 0.9:
+            severity = "failure"
+        course = ", ".join(f"{to_float(layer['unit_std']):.2g}" for layer in _first_and_last(layers))
+        harm = f" {at_chance:.0%} of the training passed before the loss left chance." if stays_at_chance else ""
+        return self.finding(
+            severity,
+            measured={"input_std": input_std, "last_std": last_std, "left": ratio},
+            expected=f"a standard deviation over examples of at least {self.warning:g} times the input's "
+            f"{input_std:.2g}",
+            message=f"What depends on the image fades from {input_std:.2g} to {last_std:.2g} over {len(layers)} layers "
+            f"({course}).{harm}",
+            remedy=self.remedies if last["kind"] in ("sigmoid", "softmax") else self.remedies[1:],
             where=last["name"],
             step=0,
         )
 
 
-def _some(layers: list[dict[str, object]]) -> list[dict[str, object]]:
+def _first_and_last(layers: list[Layer]) -> list[Layer]:
     return layers if len(layers) <= 6 else [*layers[:3], *layers[-3:]]

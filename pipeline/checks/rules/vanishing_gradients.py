@@ -1,29 +1,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
-from pipeline.checks.finding import Finding, Signals
-from pipeline.checks.layer_stats import relative_gradients, to_float
+from pipeline.checks.finding import Finding
+from pipeline.checks.layer_stats import relative_gradients
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
 
 @dataclass(frozen=True)
-class VanishingGradients:
+class VanishingGradients(Rule):
     """Anti-pattern: a deep stack of layers each of which passes on a fraction of the gradient (a sigmoid at most a
     quarter), so that the first ones hardly learn.
 
-    Rule: gradient / weight of the first hidden layer is at least `min_ratio` times that of the last hidden layer.
+    Fires when gradient / weight (root mean squares) of the first hidden layer is below `min_ratio` times that of the
+    last hidden layer; below the square of `min_ratio` it is a failure.
     """
 
-    min_ratio: float
-    explains: ClassVar[tuple[str, ...]] = (
+    check = "vanishing_gradients"
+    reads = ("gradients", "activations")
+    severities = ("failure", "warning")
+    why = "With one learning rate for all layers the first ones stand still while the last ones learn."
+    source = "lecture notes, sigmoid kills gradients; Hochreiter 1991; Glorot & Bengio 2010"
+    remedies = ("activation=relu", "init=he", "batchnorm=before_activation")
+    explains = (
         "input_ignored",
         "unreachable_parameters",
         "frozen_weights",
         *FAILS_TO_GENERALIZE,
     )
+
+    min_ratio: float
 
     def __post_init__(self) -> None:
         number("min_ratio", self.min_ratio, above=0, below=1)
@@ -36,19 +45,14 @@ class VanishingGradients:
         if not 0 < smallest < self.min_ratio * largest:
             return None
         kinds = (signals.get("activations") or {}).get("kind") or [""]
-        squashing = kinds[0] in ("sigmoid", "tanh", "softmax")
-        return Finding(
-            check="vanishing_gradients",
-            severity="failure" if smallest < self.min_ratio**2 * largest else "warning",
-            measured={"first": smallest, "last": largest, "ratio": to_float(smallest / largest)},
+        ratio = smallest / largest
+        return self.finding(
+            "failure" if smallest < self.min_ratio**2 * largest else "warning",
+            measured={"first": smallest, "last": largest, "ratio": ratio},
             expected=f"a ratio of at least {self.min_ratio:g} between the first and the last hidden layer",
-            message=f"Gradient / weight is {smallest:.2g} in {first} and {largest:.2g} in {last}: "
-            f"{smallest / largest:.1g} of it is left at the first layer.",
-            why="With one rate for all layers the first ones stand still while the last ones learn.",
-            remedy=("activation=relu", "init=he", "batchnorm=before_activation")
-            if squashing
-            else ("init=he", "batchnorm=before_activation"),
-            source="lecture notes, sigmoid kills gradients; Hochreiter 1991; Glorot & Bengio 2010",
+            message=f"Gradient / weight is {smallest:.2g} in {first} and {largest:.2g} in {last}: {ratio:.1g} of it is "
+            "left at the first layer.",
+            remedy=self.remedies if kinds[0] in ("sigmoid", "tanh", "softmax") else self.remedies[1:],
             where=first,
             step=0,
         )

@@ -1,4 +1,4 @@
-"""Where images come from: one file each, every public function a choice of the `data` group, called by keyword.
+"""Sources of images: one file each. Every public function is an option of the `data` group, called by keyword.
 
-This file imports nothing, so that choosing one source never loads what another needs.
+This file imports nothing, so that choosing one source never imports the packages of another.
 """

@@ -1,4 +1,4 @@
-"""Two small real data sets that come with the package; nothing is downloaded. Licences: files/LICENSES.md."""
+"""Two small real data sets that are part of the package; nothing is downloaded. Licences: files/LICENSES.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from pipeline.data.dataset import Images, Source
 
 _FILES = Path(__file__).parent.parent / "files"
-_GARMENTS = (
+_FASHION_CLASSES = (
     "T-shirt/top",
     "Trouser",
     "Pullover",
@@ -26,20 +26,20 @@ _GARMENTS = (
 
 
 def fashion_mnist_5k() -> Source:
-    """28 x 28 grey images of clothes: the first 500 training and 100 test images of each of Fashion-MNIST's 10 classes.
+    """Return 28 x 28 grey images of clothes, uint8: the first 500 training and 100 test images of each of 10 classes.
 
     Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms".
     """
     with np.load(_FILES / "fashion_mnist_5k.npz", allow_pickle=False) as arrays:
         train, test = (
-            Images(torch.from_numpy(arrays[f"x_{part}"])[:, None], torch.from_numpy(arrays[f"y_{part}"]).long())
-            for part in ("train", "test")
+            Images(torch.from_numpy(arrays[f"x_{split}"])[:, None], torch.from_numpy(arrays[f"y_{split}"]).long())
+            for split in ("train", "test")
         )
-    return Source(name="fashion_mnist_5k", train=train, test=test, classes=_GARMENTS, scale=1 / 255)
+    return Source(name="fashion_mnist_5k", train=train, test=test, classes=_FASHION_CLASSES, scale=1 / 255)
 
 
 def digits() -> Source:
-    """1797 handwritten digits of 8 x 8 pixels, values 0 .. 16; no official test split.
+    """Return 1797 handwritten digits of 8 x 8 pixels, uint8 in 0 .. 16; there is no official test split.
 
     Alpaydin and Kaynak 1998, "Optical recognition of handwritten digits".
     """

@@ -1,4 +1,4 @@
-"""A folder of image files, one folder per class."""
+"""A folder of image files, with one folder per class."""
 
 from __future__ import annotations
 
@@ -16,129 +16,139 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.validation import boolean, integer
 
 _SPLITS = ("train", "val", "test")
-_SHOWN = 10  # offending files named in an error
+_SHOWN = 10  # offending files that an error names
 
 
 def image_folder(*, path: str, size: int | None, grayscale: bool) -> Source:
-    """`path/train/<class>/*` with `path/val` and `path/test` where there are such splits, or `path/<class>/*`.
+    """Return the images of `path/train/<class>/*`, `path/val/...` and `path/test/...`, or of `path/<class>/*`.
 
-    Classes are the folders' names, sorted, over all splits. Images become RGB, or grey with `grayscale`; each is turned
-    upright as its EXIF data say, and with `size` its centre square is resized to size x size (bilinear, antialiased);
-    without, all must have one size. 16-bit grey files are kept as int32 with scale 1/65535, and 8-bit files
-    beside them times 257. Files with endings unknown to Pillow and hidden files are passed over.
+    The folders `val` and `test` are optional. Classes are the names of the folders, sorted, over all splits. Images
+    become RGB, or grey with `grayscale`. Each is turned upright by its EXIF data. With `size`, the centre square is
+    resized to size x size (bilinear, antialiased); without, all images must have one size. 16-bit grey files are kept
+    as int32 with scale 1/65535, and 8-bit files in the same folders are multiplied by 257. Hidden files and files with
+    endings that Pillow does not know are skipped.
 
-    Raises UserError (`path`): no images, files that cannot be read (all are counted, ten named), differing sizes,
-    folders beside `train` that are no split.
+    Raises `UserError` (`path`) when there are no images, when files cannot be read (all are counted, ten are named),
+    when sizes differ, or when a folder beside `train` is no split.
     """
     if size is not None:
         size = integer("size", size, at_least=1)
     boolean("grayscale", grayscale)
     root = Path(path).expanduser()
-    folders = _split_folders(root)
-    classes = sorted({entry.name for folder in folders.values() for entry in _folders(folder)})
-    files = {part: _files(folder) for part, folder in folders.items()}
+    folders = _find_split_folders(root)
+    classes = sorted({entry.name for folder in folders.values() for entry in _subfolders(folder)})
+    files = {split: _image_files(folder) for split, folder in folders.items()}
     if not any(files.values()):
         raise UserError(
             f"{root} holds no images in folders: expected {root}/<class>/* or {root}/train/<class>/*.", field="path"
         )
-    arrays = _read([file for found in files.values() for file in found], root, size, grayscale)
-    deep = any(array.dtype == np.int32 for array in arrays)
-    if deep:
+    all_files = [file for split_files in files.values() for file in split_files]
+    arrays = _read_all(all_files, root, size, grayscale)
+    _check_same_size(all_files, arrays, root)
+    is_16_bit = any(array.dtype == np.int32 for array in arrays)
+    if is_16_bit:
         arrays = [array if array.dtype == np.int32 else array.astype(np.int32) * 257 for array in arrays]
-    label_of = {name: label for label, name in enumerate(classes)}
-    remaining = iter(arrays)
-    splits = {
-        part: Images(
-            torch.from_numpy(np.stack([next(remaining) for _ in found]))
-            if found
-            else torch.empty((0, *arrays[0].shape)),
-            torch.tensor([label_of[file.parent.name] for file in found], dtype=torch.long),
-        )
-        for part, found in files.items()
-    }
+    splits = _to_splits(files, arrays, classes)
     return Source(
         name=root.resolve().name,
         train=splits["train"],
         val=splits.get("val"),
         test=splits.get("test"),
         classes=tuple(classes),
-        scale=1 / 65535 if deep else 1 / 255,
+        scale=1 / 65535 if is_16_bit else 1 / 255,
         path=str(root),
     )
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split; a folder without `train` in it is all training."""
+def _find_split_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each split. A folder without `train` in it is the training split."""
     if not root.is_dir():
         raise UserError(f"{root} is not a folder. Set data.path to the folder that holds the images.", field="path")
     if not (root / "train").is_dir():
         return {"train": root}
-    for folder in _folders(root):
+    for folder in _subfolders(root):
         if folder.name not in _SPLITS:
             meant = did_you_mean(folder.name, _SPLITS)
             raise UserError(
-                f"beside {root}/train only val and test are read, not {folder.name!r}.{meant}", field="path"
+                f"the folders in {root} must be train, val or test, but there is {folder.name!r}.{meant}", field="path"
             )
-    return {part: root / part for part in _SPLITS if (root / part).is_dir()}
+    return {split: root / split for split in _SPLITS if (root / split).is_dir()}
 
 
-def _folders(root: Path) -> list[Path]:
+def _subfolders(root: Path) -> list[Path]:
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _files(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     known = Image.registered_extensions()
     return [
         file
-        for class_folder in _folders(folder)
+        for class_folder in _subfolders(folder)
         for file in sorted(class_folder.iterdir())
         if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
     ]
 
 
-def _read(files: list[Path], root: Path, size: int | None, grayscale: bool) -> list[np.ndarray]:
-    """The images (C, H, W) of `files`, all of one shape."""
+def _to_splits(files: dict[str, list[Path]], arrays: list[np.ndarray], classes: list[str]) -> dict[str, Images]:
+    """Return the images of each split; `arrays` are those of all `files`, in order."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    remaining = iter(arrays)
+    splits = {}
+    for split, split_files in files.items():
+        stacked = [next(remaining) for _ in split_files]
+        pixels = torch.from_numpy(np.stack(stacked)) if stacked else torch.empty((0, *arrays[0].shape))
+        labels = torch.tensor([label_of[file.parent.name] for file in split_files], dtype=torch.long)
+        splits[split] = Images(pixels, labels)
+    return splits
+
+
+def _read_all(files: list[Path], root: Path, size: int | None, grayscale: bool) -> list[np.ndarray]:
+    """Return the images (C, H, W) of `files`; raise one `UserError` for all that cannot be read."""
 
     def read(file: Path) -> np.ndarray | str:
         try:
-            return _pixels(file, size, grayscale)
+            return _read(file, size, grayscale)
         except Exception as error:  # noqa: BLE001 - Pillow raises OSError, SyntaxError, struct.error and others
             return f"{type(error).__name__}: {error}"
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = list(pool.map(read, files))
     broken = [
-        f"{file.relative_to(root)} ({said})" for file, said in zip(files, results, strict=True) if isinstance(said, str)
+        f"{file.relative_to(root)} ({result})"
+        for file, result in zip(files, results, strict=True)
+        if isinstance(result, str)
     ]
     if broken:
         raise UserError(
             f"{len(broken)} file(s) in {root} cannot be read: {_listed(broken)}. Repair or remove them.", field="path"
         )
-    arrays = [result for result in results if not isinstance(result, str)]
+    return [result for result in results if not isinstance(result, str)]
+
+
+def _check_same_size(files: list[Path], arrays: list[np.ndarray], root: Path) -> None:
     shape = arrays[0].shape
-    others = [
+    mismatched = [
         f"{file.relative_to(root)} ({array.shape[2]} x {array.shape[1]})"
         for file, array in zip(files, arrays, strict=True)
         if array.shape != shape
     ]
-    if others:
+    if mismatched:
         raise UserError(
-            f"images must have one size, but {len(others)} in {root} are not {shape[2]} x {shape[1]} (width x height) "
-            f"like {files[0].relative_to(root)}: {_listed(others)}. Set data.size to resize all.",
+            f"images must have one size, but {len(mismatched)} in {root} are not {shape[2]} x {shape[1]} (width x "
+            f"height) like {files[0].relative_to(root)}: {_listed(mismatched)}. Set data.size to resize all.",
             field="path",
         )
-    return arrays
 
 
-def _pixels(file: Path, size: int | None, grayscale: bool) -> np.ndarray:
-    """(C, H, W): uint8, or int32 of a file with 16 bits."""
+def _read(file: Path, size: int | None, grayscale: bool) -> np.ndarray:
+    """Return the image (C, H, W): uint8, or int32 for a file with 16 bits."""
     with Image.open(file) as opened:
         image = ImageOps.exif_transpose(opened)
     if image.mode == "F":
         raise ValueError("floating-point pixels; save them in a .npz file")
-    deep = image.mode.startswith("I")
-    if deep:  # as floats, which Pillow can resize
-        image = Image.fromarray(np.asarray(image).astype(np.float32))
+    is_integer = image.mode.startswith("I")  # 16 or 32 bits
+    if is_integer:
+        image = Image.fromarray(np.asarray(image).astype(np.float32))  # which Pillow can resize
     else:
         if "transparency" in image.info:
             image = image.convert("RGBA")
@@ -146,10 +156,10 @@ def _pixels(file: Path, size: int | None, grayscale: bool) -> np.ndarray:
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     array = np.asarray(image)
-    if not deep:
+    if not is_integer:
         return array[None] if grayscale else np.ascontiguousarray(array.transpose(2, 0, 1))
     if array.min() < 0 or array.max() > 65535:
-        raise ValueError("whole numbers beyond 16 bits; save them in a .npz file")
+        raise ValueError("integers beyond 16 bits; save them in a .npz file")
     return np.repeat(array.round().astype(np.int32)[None], 1 if grayscale else 3, axis=0)
 
 

@@ -1,4 +1,4 @@
-"""torchvision's MNIST, FashionMNIST, CIFAR10, CIFAR100, SVHN and their like, as whole tensors instead of items."""
+"""MNIST, FashionMNIST, CIFAR10, CIFAR100, SVHN and similar data sets of torchvision, as whole tensors."""
 
 from __future__ import annotations
 
@@ -20,40 +20,43 @@ _IDX_FILES = {"train": "train-{}-idx{}-ubyte", "test": "t10k-{}-idx{}-ubyte"}
 
 
 def torchvision_set(*, dataset: Callable[..., Any], path: str, download: bool) -> Source:
-    """A torchvision data set that keeps its images in `.data` and its labels in `.targets` or `.labels`.
+    """Return a data set of torchvision that holds its images in `.data` and its labels in `.targets` or `.labels`.
 
-    `dataset` is the class, or a partial of it, called for its training and its test split with `root=path` and
-    `download`. A `path` that itself holds the four IDX files of MNIST or Fashion-MNIST (plain or .gz), as some
-    distributions package them, is read as it is.
+    `dataset` is the class or a partial of it. It is called for its training and for its test split, with `root=path`
+    and `download`. A `path` that itself holds the four IDX files of MNIST or Fashion-MNIST (plain or .gz) is read
+    without torchvision.
 
-    Raises UserError (`path`): nothing there and `download` false, no network, torn or corrupt files, a missing reader.
+    Raises `UserError` (`path`) when the files are missing and `download` is false, when there is no network, when files
+    are torn or corrupt, or when a package that reads them is missing.
     """
     boolean("download", download)
     root = Path(path).expanduser()
-    kind = getattr(dataset, "func", dataset)  # a partial knows neither its name nor its classes
+    kind = getattr(dataset, "func", dataset)  # a partial has neither a name nor classes
     name = getattr(kind, "__name__", str(kind))
     try:
-        if _idx_file(root, "train", "images", 3):
-            train, test = (_idx_split(root, part) for part in ("train", "test"))
+        if _find_idx_file(root, "train", "images", 3):
+            train, test = (_read_idx_split(root, split) for split in ("train", "test"))
             classes: Sequence[str] | None = getattr(kind, "classes", None)
         else:
-            by_split = "split" in inspect.signature(dataset).parameters
+            takes_split = "split" in inspect.signature(dataset).parameters
             train_set, test_set = (
                 dataset(
-                    root=str(root), download=download, **({"split": part} if by_split else {"train": part == "train"})
+                    root=str(root),
+                    download=download,
+                    **({"split": split} if takes_split else {"train": split == "train"}),
                 )
-                for part in ("train", "test")
+                for split in ("train", "test")
             )
-            train, test = _images(train_set), _images(test_set)
+            train, test = _to_images(train_set), _to_images(test_set)
             classes = getattr(train_set, "classes", None)
-    except Exception as error:  # torchvision raises many kinds, and all of them are about the files
+    except Exception as error:  # torchvision raises many types, and all of them are about the files
         raise UserError(_download_hint(error, name=name, root=root, download=download), field="path") from error
     if classes is None:
         classes = [str(label) for label in range(int(train.labels.max()) + 1)]
     return Source(name=name, train=train, test=test, classes=tuple(classes), scale=1 / 255, path=str(root))
 
 
-def _images(dataset: Any) -> Images:
+def _to_images(dataset: Any) -> Images:
     pixels = torch.as_tensor(dataset.data)
     labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels)
     if pixels.ndim == 3:
@@ -63,20 +66,25 @@ def _images(dataset: Any) -> Images:
     return Images(pixels.contiguous(), labels.long())
 
 
-def _idx_file(root: Path, part: str, kind: str, dimensions: int) -> Path | None:
-    stem = root / _IDX_FILES[part].format(kind, dimensions)
-    return next((file for file in (stem, stem.with_name(stem.name + ".gz")) if file.is_file()), None)
+# torchvision finds IDX files only unpacked and in its own folders, and its readers (torchvision.datasets.mnist:
+# read_image_file, read_label_file) do not unpack either. The reader below serves the folders of four .gz files in which
+# MNIST and Fashion-MNIST are distributed, which may be read-only.
 
 
-def _idx_split(root: Path, part: str) -> Images:
-    return Images(_idx(root, part, "images", 3)[:, None], _idx(root, part, "labels", 1).long())
+def _find_idx_file(root: Path, split: str, kind: str, dimensions: int) -> Path | None:
+    plain = root / _IDX_FILES[split].format(kind, dimensions)
+    return next((file for file in (plain, plain.with_name(plain.name + ".gz")) if file.is_file()), None)
 
 
-def _idx(root: Path, part: str, kind: str, dimensions: int) -> Tensor:
-    """The uint8 array in an IDX file: two zero bytes, the type (8), the number of dimensions, the sizes, the values."""
-    file = _idx_file(root, part, kind, dimensions)
+def _read_idx_split(root: Path, split: str) -> Images:
+    return Images(_read_idx(root, split, "images", 3)[:, None], _read_idx(root, split, "labels", 1).long())
+
+
+def _read_idx(root: Path, split: str, kind: str, dimensions: int) -> Tensor:
+    """Return the uint8 array of an IDX file: two zero bytes, the type (8), the number of dimensions, sizes, values."""
+    file = _find_idx_file(root, split, kind, dimensions)
     if file is None:
-        raise FileNotFoundError(f"{_IDX_FILES[part].format(kind, dimensions)}[.gz] is missing")
+        raise FileNotFoundError(f"{_IDX_FILES[split].format(kind, dimensions)}[.gz] is missing")
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     start = 4 + 4 * dimensions
     shape = np.frombuffer(content[4:start], dtype=">u4").astype(int)
@@ -88,13 +96,13 @@ def _idx(root: Path, part: str, kind: str, dimensions: int) -> Tensor:
 def _download_hint(error: Exception, *, name: str, root: Path, download: bool) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"{name} is stored in files that need the package {error.name!r}. Install it: pip install {error.name}"
-    said = f"({type(error).__name__}: {error})"
+    cause = f"({type(error).__name__}: {error})"
     if not download:
         return (
-            f"{name} could not be read from {root} {said}. Set data.download=true to fetch it, or point data.path to a "
-            "folder that holds it."
+            f"{name} could not be read from {root} {cause}. Set data.download=true to download it, or set data.path to "
+            "a folder that holds it."
         )
     return (
-        f"{name} could neither be read from {root} nor downloaded there {said}. Without a network, copy the folder "
+        f"{name} could neither be read from {root} nor downloaded there {cause}. Without a network, copy the folder "
         "from a machine that has it; after a broken download, delete the folder and try again."
     )

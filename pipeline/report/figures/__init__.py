@@ -1,1 +1,1 @@
-"""Charts from signals, one subject a file: plain Plotly figures, pure. A chart is None where nothing was measured."""
+"""Charts, tables and images as blocks of a page: each from plain numbers, or None where they were not measured."""

@@ -1,4 +1,4 @@
-"""Losses and accuracies over the steps: what the shape of a curve says, with the steps that say it marked."""
+"""Losses and accuracies over the steps, with the name of the curve's shape and the steps that show it."""
 
 from __future__ import annotations
 
@@ -6,101 +6,120 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.checks.curve_shape import BROKEN_SHAPE_OF_CHECK, HEALTHY_SHAPES, SHAPE_OF_CHECK
 from pipeline.report.blocks import BLUE, GREEN, ORANGE, PURPLE, RED, Chart
 from pipeline.report.figures.traces import (
-    BY_STEP,
-    LOG,
+    HOVER_BY_STEP,
+    LINEAR_FIRST,
+    LOG_FIRST,
     axis,
+    chart_label,
     downsample,
     highlight_points,
     line,
     reference_line,
-    verdict,
 )
 
 Signals = Mapping[str, Any]
 
-SHAPES = {
-    "nonfinite": "not finite", "loss_exploding": "exploding", "rate_too_high": "exploding", "loss_plateau": "plateau",
-    "late_start": "late start", "oscillating_loss": "oscillating", "rate_too_low": "slow",
-    "undertrained": "still improving",
-}  # fmt: skip
+SHAPES = {**BROKEN_SHAPE_OF_CHECK, **SHAPE_OF_CHECK}
 """Check -> shape of the curve, where the record does not name it."""
-LOG_AXIS = {f"yaxis.{key}": value for key, value in LOG.items()}
-VIEWS: dict[str, dict[str, Any]] = {"linear": {"yaxis.type": "linear"}, "log": LOG_AXIS}
-LOG_FIRST: dict[str, dict[str, Any]] = {"log": VIEWS["log"], "linear": VIEWS["linear"]}
+FEW_STEPS = 50
+"""Steps below which each is drawn as a point."""
+ROOMY_GAP = 0.12
+"""Accuracy between the two curves from which on the gap's number fits between them."""
 
 
 def loss(train: Signals, *, findings: Sequence[Mapping[str, Any]] = (), shape: str | None, at: Sequence[int]) -> Chart:
-    """`shape` and `at`: the curve's name and the steps it rests on, where the stage recorded them."""
+    """Return the loss of each step and epoch. `shape` and `at` are the curve's name and the steps that show it."""
     losses, epochs = list(train.get("losses", [])), train.get("epochs") or {}
     stride = train.get("steps_per_entry", 1)
-    places, means = downsample(losses)
-    few = len(epochs.get("step", [])) < 2
-    batches = line([p * stride for p in places], means, "each batch", BLUE, width=2 if few else 1)
-    data = [batches | ({} if few else {"opacity": 0.35, "hoverinfo": "skip"})]
-    if few and len(losses) < 50:
-        data[0]["mode"] = "lines+markers"
-    if epochs:
-        for key, name, color, dash in (
-            ("loss", "training", BLUE, "solid"),
-            ("val_loss", "validation", ORANGE, "solid"),
-            ("penalty", "penalty", PURPLE, "dash"),
-        ):
-            if any(epochs.get(key) or ()):
-                data.append(line(epochs["step"], epochs[key], name, color, dash=dash))
     ends = [0, max(len(losses) * stride, *epochs.get("step", [1]))]
-    if train.get("chance_loss") is not None and not train.get("exploded"):
-        data.append(reference_line(train["chance_loss"], "chance", ends))
+    layout: dict[str, Any] = HOVER_BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "annotations": []}
+    data = [_batch_losses(losses, stride, epochs), *_epoch_losses(epochs), *_loss_references(train, ends)]
+    shape = shape or _shape(train, findings)
+    good = shape in HEALTHY_SHAPES
+    if shape is not None:
+        layout["annotations"].append(chart_label(shape, good=good))
+    if evidence := _evidence(train, findings, at, losses, stride):
+        steps, values = ([point[i] for point in evidence] for i in (0, 1))
+        data.append(highlight_points(steps, values, "evidence", GREEN if good else RED))
+    is_huge = train.get("exploded") or shape == "exploding"
+    views = LOG_FIRST if is_huge else LINEAR_FIRST
+    return Chart("loss", "Loss", {"data": data, "layout": layout}, views=views, height=360)
+
+
+def _batch_losses(losses: Sequence[float], stride: int, epochs: Signals) -> dict[str, Any]:
+    """Return the loss of each step, faint where there are epochs to see."""
+    positions, means = downsample(losses)
+    is_main = len(epochs.get("step", [])) < 2
+    trace = line([p * stride for p in positions], means, "each batch", BLUE, width=2 if is_main else 1)
+    trace |= {} if is_main else {"opacity": 0.35, "hoverinfo": "skip"}
+    return trace | ({"mode": "lines+markers"} if is_main and len(losses) < FEW_STEPS else {})
+
+
+def _epoch_losses(epochs: Signals) -> list[dict[str, Any]]:
+    """Return the losses of training and validation and the penalty, after each epoch."""
+    columns = (
+        ("loss", "training", BLUE, "solid"),
+        ("val_loss", "validation", ORANGE, "solid"),
+        ("penalty", "penalty", PURPLE, "dash"),
+    )
+    return [
+        line(epochs["step"], epochs[key], name, color, dash=dash)
+        for key, name, color, dash in columns
+        if any(epochs.get(key) or ())
+    ]
+
+
+def _loss_references(train: Signals, ends: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the loss of chance, or the limit at which a diverging training was stopped."""
     if train.get("exploded"):
         limit = train["break_factor"] * train["original_cost"]
-        data.append(
-            reference_line(limit, f"{train['break_factor']:g} x the original cost: stop", ends, color=RED, left=True)
-        )
-    layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "annotations": []}
-    shape = shape or _shape(train, findings)
-    good = shape in ("good", "still_improving")
-    if shape is not None:
-        layout["annotations"].append(verdict(shape.replace("_", " "), good=good))
-    evidence = _evidence(train, findings, at, losses, stride)
-    if evidence:
-        data.append(
-            highlight_points(
-                [step for step, _ in evidence], [value for _, value in evidence], "evidence", GREEN if good else RED
-            )
-        )
-    huge = train.get("exploded") or (shape and "explod" in shape)
-    return Chart("loss", "Loss", {"data": data, "layout": layout}, views=LOG_FIRST if huge else VIEWS, height=360)
+        text = f"{train['break_factor']:g} x the original cost: training stops"
+        return [reference_line(limit, text, ends, color=RED, left=True)]
+    return [] if train.get("chance_loss") is None else [reference_line(train["chance_loss"], "chance", ends)]
 
 
 def accuracy(train: Signals, *, test: float | None = None) -> Chart | None:
-    """Training and validation, the gap between them shaded."""
+    """Return the accuracy of training and validation after each epoch, the gap between them shaded."""
     epochs = train.get("epochs") or {}
     if not epochs.get("val_accuracy"):
         return None
-    steps, known, unseen = epochs["step"], *_both(epochs)
-    gap = known[-1] - unseen[-1]
+    steps, val = epochs["step"], list(epochs["val_accuracy"])
+    training = list(epochs.get("probe_accuracy") or epochs["accuracy"])
+    gap = training[-1] - val[-1]
+    shade = "rgba(217,134,0,.18)" if gap > 0 else "rgba(0,0,0,0)"
     data = [
-        line(steps, unseen, "validation", ORANGE),
-        line(steps, known, "training examples", BLUE)
-        | {"fill": "tonexty", "fillcolor": "rgba(217,134,0,.18)" if gap > 0 else "rgba(0,0,0,0)"},
+        line(steps, val, "validation", ORANGE),
+        line(steps, training, "training", BLUE) | {"fill": "tonexty", "fillcolor": shade},
     ]
     if epochs.get("probe_accuracy"):
-        data.append(line(steps, epochs["accuracy"], "as trained", BLUE, width=1, dash="dot"))
+        data.append(line(steps, epochs["accuracy"], "training, during the epoch", BLUE, width=1, dash="dot"))
     if test is not None:
-        star = {"symbol": "diamond", "size": 11, "color": GREEN}
+        diamond = {"symbol": "diamond", "size": 11, "color": GREEN}
         data.append(
-            {"type": "scatter", "mode": "markers", "x": [steps[-1]], "y": [test], "name": "test", "marker": star}
+            {"type": "scatter", "mode": "markers", "x": [steps[-1]], "y": [test], "name": "test", "marker": diamond}
         )
     if "chance_accuracy" in train:
         data.append(reference_line(train["chance_accuracy"], "chance", steps))
-    layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("accuracy", tickformat=".0%")}
-    layout["annotations"] = [_gap(steps[-1], known[-1], unseen[-1])]
+    layout: dict[str, Any] = HOVER_BY_STEP | {"xaxis": axis("step"), "yaxis": axis("accuracy", tickformat=".0%")}
+    layout["annotations"] = [_gap_label(steps[-1], training[-1], val[-1])]
     layout["yaxis"]["range"] = [0, 1.03]
-    return Chart("accuracy", "Accuracy, and the gap", {"data": data, "layout": layout}, height=360)
+    return Chart("accuracy", "Accuracy and generalization gap", {"data": data, "layout": layout}, height=360)
+
+
+def _gap_label(step: float, training: float, val: float) -> dict[str, Any]:
+    """Return the number of the gap, inside it where there is room and below it otherwise."""
+    gap = training - val
+    fits = gap > ROOMY_GAP
+    position = {"x": step, "y": (training + val) / 2 if fits else min(training, val), "xanchor": "right", "xshift": -12}
+    position |= {"yanchor": "middle" if fits else "top", "yshift": 0 if fits else -14, "showarrow": False}
+    return position | {"text": f"gap {100 * gap:.1f} points", "font": {"size": 15, "color": ORANGE}}
 
 
 def rate(samples: Signals) -> Chart | None:
+    """Return the learning rate over the sampled steps."""
     if not samples.get("lr") or len(samples["lr"]) < 3:
         return None
     data = [line(samples["step"], samples["lr"], "rate", BLUE)]
@@ -108,63 +127,8 @@ def rate(samples: Signals) -> Chart | None:
     return Chart("rate", "Learning rate", figure, height=260)
 
 
-def lr_range(metrics: Signals) -> Chart | None:
-    """The loss against the rate, and the rate that is proposed."""
-    if not metrics.get("rates"):
-        return None
-    data = [
-        line(metrics["rates"], metrics["losses"], "each step", BLUE, width=1) | {"opacity": 0.45},
-        line(metrics["rates"], metrics["smoothed"], "smoothed", BLUE, width=2.6),
-    ]
-    finite = [value for value in metrics["smoothed"] if isinstance(value, (int, float)) and math.isfinite(value)]
-    top = 1.25 * max(finite[: max(1, len(finite) * 2 // 3)], default=1.0)
-    layout: dict[str, Any] = {"xaxis": axis("learning rate", **LOG), "yaxis": axis("loss (nats)", range=[0, top])}
-    layout |= {"shapes": [], "annotations": []}
-    for key, name, color in (("proposed_lr", "proposed", GREEN), ("configured_lr", "configured", PURPLE)):
-        if metrics.get(key):
-            upright = {"type": "line", "x0": metrics[key], "x1": metrics[key], "yref": "paper", "y0": 0, "y1": 1}
-            layout["shapes"].append(upright | {"line": {"color": color, "width": 2, "dash": "dash"}})
-            place = {"x": math.log10(metrics[key]), "yref": "paper", "y": 1 if color == GREEN else 0.9}
-            word = {"text": f"{name} {metrics[key]:.2g}", "showarrow": False, "xanchor": "left", "xshift": 4}
-            layout["annotations"].append(place | word | {"font": {"color": color}})
-    return Chart("lr-range", "Loss against learning rate", {"data": data, "layout": layout}, height=340)
-
-
-def overfit_curve(overfit: Signals) -> Chart | None:
-    """A few examples learned by heart, or not."""
-    if not overfit.get("losses"):
-        return None
-    places, means = downsample(overfit["losses"])
-    data = [line(places, means, "loss", BLUE) | ({"mode": "lines+markers"} if len(places) < 60 else {})]
-    if overfit.get("accuracies"):
-        right = downsample(overfit["accuracies"])[1]
-        data.append(line(places, right, "share right", GREEN, dash="dot") | {"yaxis": "y2"})
-    if "overfit_target" in overfit:
-        data.append(reference_line(overfit["overfit_target"], "target", [1, len(overfit["losses"])], left=True))
-    second = axis("share right", overlaying="y", side="right", range=[0, 1.05], showgrid=False)
-    second |= {"tickvals": [0, 0.5, 1], "ticktext": ["0 %", "50 %", "100 %"]}
-    layout: dict[str, Any] = BY_STEP | {"xaxis": axis("step"), "yaxis": axis("loss (nats)"), "yaxis2": second}
-    layout["margin"] = {"r": 56}
-    if "overfit_reached" in overfit:
-        reached = bool(overfit["overfit_reached"])
-        layout["annotations"] = [verdict("learned by heart" if reached else "cannot", good=reached, y=0.7)]
-    return Chart("by-heart", "A few examples, learned by heart", {"data": data, "layout": layout}, views=LOG_FIRST)
-
-
-def _gap(step: float, known: float, unseen: float) -> dict[str, Any]:
-    """The gap in words: inside it where there is room, below it where not."""
-    gap = known - unseen
-    inside = gap > 0.12
-    place = {"x": step, "y": (known + unseen) / 2 if inside else min(known, unseen), "xanchor": "right", "xshift": -12}
-    place |= {"yanchor": "middle" if inside else "top", "yshift": 0 if inside else -14, "showarrow": False}
-    return place | {"text": f"gap {100 * gap:.1f} points", "font": {"size": 15, "color": ORANGE}}
-
-
-def _both(epochs: Signals) -> tuple[list[float], list[float]]:
-    return list(epochs.get("probe_accuracy") or epochs["accuracy"]), list(epochs["val_accuracy"])
-
-
 def _shape(train: Signals, findings: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of the curve's shape by the findings, for records that do not have it."""
     named = [SHAPES[f["check"]] for f in findings if f["check"] in SHAPES and f["severity"] != "info"]
     if named:
         return named[0]
@@ -176,13 +140,13 @@ def _shape(train: Signals, findings: Sequence[Mapping[str, Any]]) -> str | None:
 def _evidence(
     train: Signals, findings: Sequence[Mapping[str, Any]], at: Sequence[int], losses: Sequence[float], stride: int
 ) -> list[tuple[int, float]]:
-    """(step, loss) of the steps that the shape rests on."""
+    """Return (step, loss) of the steps that show the shape. A loss that is not finite is drawn at the highest one."""
     steps = list(at) or [f["step"] for f in findings if f["check"] in SHAPES and f["step"] is not None]
     steps = steps or [train[key] for key in ("exploded_step", "nonfinite_step") if train.get(key) is not None]
-    found = []
+    points = []
     for step in dict.fromkeys(int(step) for step in steps):
         value = losses[(step - 1) // stride] if 0 < step <= len(losses) * stride else math.nan
         value = value if math.isfinite(value) else max((v for v in losses if math.isfinite(v)), default=math.nan)
         if math.isfinite(value):
-            found.append((step, value))
-    return found
+            points.append((step, value))
+    return points

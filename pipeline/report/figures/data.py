@@ -1,23 +1,21 @@
-"""The data: counts, examples after each step of preprocessing, and what preprocessing did to the cloud of them."""
+"""The data: class counts, examples after each step of preprocessing, and their principal components."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from pipeline.report.blocks import BLUE, COLOURS, GREEN, INK, ORANGE, Cell, Chart, Images, PngImage, Table
+from pipeline.report.figures.png_images import png_image, tile_grid, tile_row
 from pipeline.report.figures.traces import axis, round_significant
-from pipeline.report.png import picture, strip
 
 SPLITS = (("train", "training", BLUE), ("val", "validation", ORANGE), ("test", "test", GREEN))
-CLASSES = 40
+MAX_CLASSES = 40
 
 
 def class_counts(classes: Sequence[str], by_split: Mapping[str, Sequence[int]]) -> Chart:
-    """Examples per class, of every split."""
-    shown = min(len(classes), CLASSES)
+    """Return the number of examples of each class in every split."""
+    shown = min(len(classes), MAX_CLASSES)
     data = [
         {"type": "bar", "x": list(classes)[:shown], "y": list(by_split[key])[:shown], "name": name,
          "marker": {"color": color}}
@@ -29,79 +27,76 @@ def class_counts(classes: Sequence[str], by_split: Mapping[str, Sequence[int]]) 
     return Chart("class-counts", "Examples per class", figure, note=note, height=300)
 
 
-def examples(pictures: Mapping[str, Any], classes: Sequence[str]) -> Table | None:
-    """A row per class, a column per step: the same images all the way into the network."""
-    sheets = pictures.get("examples")
+def examples(images: Mapping[str, Any], classes: Sequence[str]) -> Table | None:
+    """Return training examples after each step of preprocessing: a row per class, a column per step."""
+    sheets = images.get("examples")
     if sheets is None:
         return None
-    steps = [str(step) for step in pictures["steps"]]
+    steps = [str(step) for step in images["steps"]]
     scale = 1.0 if sheets.shape[3] >= 32 else 1.5 if sheets.shape[3] >= 20 else 3.0
     rows: list[list[Cell]] = [
-        [classes[label], *(picture(strip(sheet[label]), f"{classes[label]}, {step}", scale=scale)
+        [classes[label], *(png_image(tile_row(sheet[label]), f"{classes[label]}, {step}", scale=scale)
                            for sheet, step in zip(sheets, steps, strict=True))]
         for label in range(min(sheets.shape[1], len(classes)))
     ]  # fmt: skip
-    rest = f", the first {len(rows)} of {len(classes)} classes" if len(rows) < len(classes) else ""
-    caption = f"Training examples on their way into the network{rest}. Where values have a sign, grey is zero."
+    part = f", of the first {len(rows)} of {len(classes)} classes" if len(rows) < len(classes) else ""
+    caption = f"Training examples after each step of preprocessing{part}. Where values have a sign, grey is zero."
     return Table(["class", *steps], rows, caption=caption, sortable=False)
 
 
-def mean(pictures: Mapping[str, Any]) -> Images | None:
-    if pictures.get("mean") is None:
+def mean(images: Mapping[str, Any]) -> Images | None:
+    """Return the mean of the training images."""
+    if images.get("mean") is None:
         return None
-    pixels = pictures["mean"]
+    pixels = images["mean"]
     scale = max(1.0, round(196 / max(pixels.shape[:2])))
-    shown = picture(pixels, "the mean image", scale=scale)
-    return Images("Mean image", [("", shown)], note="Of training images.", wide=False)
+    image = png_image(pixels, "the mean image", scale=scale)
+    return Images("Mean image", [("", image)], note="The mean of the training images.", wide=False)
 
 
-def pca_scatter(pictures: Mapping[str, Any], classes: Sequence[str]) -> list[Chart]:
-    """The cloud of training examples before preprocessing and after, each along its two widest directions."""
-    clouds = pictures.get("plane")
-    if clouds is None:
+def pca_scatter(images: Mapping[str, Any], classes: Sequence[str]) -> list[Chart]:
+    """Return training examples along their two principal components, before preprocessing and after it."""
+    point_sets = images.get("plane")
+    if point_sets is None:
         return []
-    labels = [int(label) for label in pictures["plane_labels"]]
+    labels = [int(label) for label in images["plane_labels"]]
+    charts = (("pca-before", "Pixels"), ("pca-after", "After preprocessing"))
     return [
-        _cloud(points, labels, classes, id=id, title=title)
-        for points, id, title in zip(
-            clouds, ("plane-before", "plane-after"), ("Pixels", "After preprocessing"), strict=True
-        )
+        _scatter(points, labels, classes, chart_id=chart_id, title=title)
+        for points, (chart_id, title) in zip(point_sets, charts, strict=True)
     ]
 
 
-def _cloud(points: Any, labels: Sequence[int], classes: Sequence[str], *, id: str, title: str) -> Chart:
-    x, y = (round_significant([float(v) for v in points[:, axis_]]) for axis_ in (0, 1))
+def _scatter(points: Any, labels: Sequence[int], classes: Sequence[str], *, chart_id: str, title: str) -> Chart:
+    x, y = (round_significant([float(v) for v in points[:, column]]) for column in (0, 1))
     names = [classes[label] if label < len(classes) else str(label) for label in labels]
-    few = len(classes) <= len(COLOURS)
-    color: Any = [COLOURS[label] for label in labels] if few else labels
-    marker = {"size": 5, "opacity": 0.75, "color": color} | ({} if few else {"colorscale": "Viridis"})
+    has_few_classes = len(classes) <= len(COLOURS)
+    color: Any = [COLOURS[label] for label in labels] if has_few_classes else labels
+    marker = {"size": 5, "opacity": 0.75, "color": color} | ({} if has_few_classes else {"colorscale": "Viridis"})
     dots: dict[str, Any] = {"type": "scatter", "mode": "markers", "hoverinfo": "text"}
     cloud = dots | {"x": x, "y": y, "text": names, "marker": marker}
     cross = {"symbol": "cross-thin", "size": 16, "color": INK, "line": {"width": 2, "color": INK}}
     origin = dots | {"x": [0], "y": [0], "text": ["zero"], "marker": cross}
-    layout = {"showlegend": False, "xaxis": axis("widest direction"), "hovermode": "closest"}
-    layout["yaxis"] = axis("second widest", scaleanchor="x")
+    layout = {"showlegend": False, "xaxis": axis("first principal component"), "hovermode": "closest"}
+    layout["yaxis"] = axis("second principal component", scaleanchor="x")
     note = "A point is a training example, coloured by class, along the two directions of largest spread; + is zero."
-    return Chart(id, title, {"data": [cloud, origin], "layout": layout}, note=note, height=340)
+    return Chart(chart_id, title, {"data": [cloud, origin], "layout": layout}, note=note, height=340)
 
 
-def filters(arrays: Mapping[str, Any], title: str) -> Images | None:
-    """First-layer weights, tiled."""
-    tiles = arrays.get("filters")
+def filters(images: Mapping[str, Any], title: str) -> Images | None:
+    """Return the weights of the first layer, tiled."""
+    tiles = images.get("filters")
     if tiles is None:
         return None
-    columns = max(1, min(len(tiles), 16 if tiles.shape[1] < 20 else 12))
-    rows = [strip(tiles[i : i + columns], fill=columns) for i in range(0, len(tiles), columns)]
-    gap = np.zeros((1, *rows[0].shape[1:]), np.uint8)
-    sheet = np.concatenate([part for row in rows for part in (row, gap)][:-1])
+    sheet = tile_grid(tiles, columns=max(1, min(len(tiles), 16 if tiles.shape[1] < 20 else 12)))
     scale = max(1.0, min(10.0, 440 / sheet.shape[1]))
-    return Images(title, [("", picture(sheet, title, scale=scale))], note="Grey is zero.", wide=False)
+    return Images(title, [("", png_image(sheet, title, scale=scale))], note="Grey is zero.", wide=False)
 
 
-def tiles(arrays: Mapping[str, Any]) -> list[PngImage]:
-    """One picture per wrong answer."""
-    pixels = arrays.get("mistakes")
+def mistake_images(images: Mapping[str, Any]) -> list[PngImage]:
+    """Return an image for each mistake that the stage kept."""
+    pixels = images.get("mistakes")
     if pixels is None:
         return []
     scale = max(1.0, round(84 / max(pixels.shape[1:3])))
-    return [picture(one, "a wrong answer", scale=scale) for one in pixels]
+    return [png_image(one, "a mistake", scale=scale) for one in pixels]

@@ -1,1 +1,1 @@
-"""The search on the terminal and as a page."""
+"""Reports of a search: in the terminal while it runs, and report.html."""

@@ -1,1 +1,1 @@
-"""The results of a search: analysis, importance, the comparison of the best two, files."""
+"""The results of a search: analysis of its trials, comparison of the best two, and the files that it writes."""

@@ -1,9 +1,9 @@
-"""Is the winner of a search better than the runner-up, or was it luck? Both are trained again with other seeds."""
+"""Whether the best trial of a search is better than the second best: both are trained again with other seeds."""
 
 from __future__ import annotations
 
-import math
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,15 +11,15 @@ from typing import Any, Literal
 from pipeline.search.records import Search, Trial
 from pipeline.search.results.analysis import is_number
 
-LEVEL = 0.05
-"""A difference that luck alone would bring about more rarely than this is called a difference."""
+SIGNIFICANCE_LEVEL = 0.05
+"""A difference is called one if chance alone produces such a difference less often than this."""
 
-Verdict = Literal["better", "within_noise", "worse", "broken", "untold", "alone"]
+ComparisonVerdict = Literal["better", "within_noise", "worse", "broken", "inconclusive", "single"]
 
 
 @dataclass(frozen=True)
 class RetrainJob:
-    """One training to be done: a trial's overrides with another seed."""
+    """A training to be done: the overrides of a trial, with another seed."""
 
     trial: int
     overrides: tuple[str, ...]
@@ -27,20 +27,21 @@ class RetrainJob:
 
 
 Retrain = Callable[[Sequence[RetrainJob]], Sequence[float | None]]
-"""Trains every job as long as the last round's trials, and gives the score of each; None where it broke."""
+"""Trains each job as long as the trials of the last round, and returns the scores; None for a training that broke."""
 
 
 @dataclass(frozen=True)
 class RetrainedTrial:
-    """One trial over the seeds."""
+    """One trial with several seeds."""
 
     trial: int
     searched: float
-    """Its score in the search, which is lucky where it was chosen for being high."""
+    """The score in the search, which is too good on average: the trial was chosen for it."""
     scores: tuple[float | None, ...]
 
     @property
     def known(self) -> list[float]:
+        """The scores of trainings that did not break."""
         return [score for score in self.scores if is_number(score)]
 
     @property
@@ -55,130 +56,128 @@ class RetrainedTrial:
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """What the seeds say about winner and runner-up; `chosen` is the trial to keep."""
+    """The best trial (`winner`) and the second best (`runner_up`) with the same seeds."""
 
-    verdict: Verdict
+    verdict: ComparisonVerdict
     sentence: str
     chosen: int
+    """The number of the trial to use."""
     seeds: tuple[int, ...]
     winner: RetrainedTrial
     runner_up: RetrainedTrial | None = None
     difference: float | None = None
-    """Of the means, positive where the winner is better."""
+    """Difference of the means, positive if the winner is better."""
     p: float | None = None
-    """How often luck alone would bring about a difference as large (Welch's t-test, two-sided)."""
+    """Probability of a difference at least as large by chance alone (Welch's t-test, two-sided)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        told = [r for r in (self.winner, self.runner_up) if r is not None]
+        """Return the content of final.json."""
         trained = [
             {"trial": r.trial, "searched": r.searched, "scores": list(r.scores), "mean": r.mean, "spread": r.spread}
-            for r in told
+            for r in (self.winner, self.runner_up)
+            if r is not None
         ]
-        plain = {key: getattr(self, key) for key in ("verdict", "sentence", "chosen", "difference", "p")}
-        return plain | {"seeds": list(self.seeds), "trained": trained}
+        fields = {key: getattr(self, key) for key in ("verdict", "sentence", "chosen", "difference", "p")}
+        return fields | {"seeds": list(self.seeds), "trained": trained}
+
+    def retrained(self, trial: int) -> RetrainedTrial | None:
+        """Return the retrained trial of that number, or None if it is neither the winner nor the runner-up."""
+        return next((r for r in (self.winner, self.runner_up) if r is not None and r.trial == trial), None)
 
 
 def compare_best_two(search: Search, retrain: Retrain, *, seeds: int) -> SeedComparison | None:
-    """Train the two best trials with `seeds` seeds that the search did not use. None where no trial is complete.
+    """Train the two best trials with `seeds` seeds that the search did not use, and compare the scores.
 
-    The search's own scores do not count: the winner was chosen for its score, luck included. Welch's test, not a paired
-    one: what two trainings have in common through one seed is lost within a few steps of different rates, and of three
-    pairs, two degrees of freedom are left.
+    Return None if no trial is complete. The scores of the search do not count: the winner was chosen for its score,
+    luck included. The test is not a paired one: what two trainings have in common through one seed is lost within a few
+    steps of different learning rates, and of three pairs, two degrees of freedom remain.
     """
-    best = _distinct(search.ranking())[:2]
+    best = _distinct_trials(search.ranking())[:2]
     if not best:
         return None
-    used = {search.seed, *(trial.seed for trial in search.trials)}
-    first = max(used) + 1
-    fresh = tuple(range(first, first + seeds))
-    jobs = [RetrainJob(trial.number, trial.overrides, seed) for trial in best for seed in fresh]
+    first_seed = max(search.seed, *(trial.seed for trial in search.trials)) + 1
+    new_seeds = tuple(range(first_seed, first_seed + seeds))
+    jobs = [RetrainJob(trial.number, trial.overrides, seed) for trial in best for seed in new_seeds]
     scores = list(retrain(jobs))
     assert len(scores) == len(jobs)
-    trained = [
+    retrained = [
         RetrainedTrial(trial.number, trial.score or 0.0, tuple(scores[i * seeds : (i + 1) * seeds]))
         for i, trial in enumerate(best)
     ]
-    return compare(*trained, seeds=fresh, direction=search.direction)
+    return compare(*retrained, seeds=new_seeds, direction=search.direction)
 
 
 def compare(
     winner: RetrainedTrial, runner_up: RetrainedTrial | None = None, *, seeds: tuple[int, ...], direction: str
 ) -> SeedComparison:
-    """The verdict on scores that are there."""
+    """Compare the scores of two retrained trials."""
 
-    def told(verdict: Verdict, sentence: str, *, chosen: int = winner.trial, **numbers: float) -> SeedComparison:
+    def result(
+        verdict: ComparisonVerdict, sentence: str, *, chosen: int = winner.trial, **numbers: float
+    ) -> SeedComparison:
         return SeedComparison(verdict, sentence, chosen, seeds, winner, runner_up, **numbers)
 
-    name = f"Trial {winner.trial}"
+    n_seeds = _format_seeds(seeds)
     if runner_up is None:
-        return told("alone", f"{name} is the only complete trial; over {_seeds(seeds)} it scores {_range(winner)}.")
-    for one, other in [(winner, runner_up), (runner_up, winner)]:
-        if broke := len(one.scores) - len(one.known):
-            chosen = other if len(other.known) > len(one.known) else winner
-            sentence = f"Trial {one.trial} broke with {broke} of {_seeds(seeds)}; trial {chosen.trial} is kept."
-            return told("broken", sentence, chosen=chosen.trial)
+        return result(
+            "single", f"Trial {winner.trial} is the only complete trial. Over {n_seeds} it scores {_format(winner)}."
+        )
+    for trial, other in [(winner, runner_up), (runner_up, winner)]:
+        if n_broken := len(trial.scores) - len(trial.known):
+            chosen = (other if len(other.known) > len(trial.known) else winner).trial
+            sentence = f"Trial {trial.trial} broke with {n_broken} of {n_seeds}. Trial {chosen} is chosen."
+            return result("broken", sentence, chosen=chosen)
     assert winner.mean is not None
     assert runner_up.mean is not None
     difference = (winner.mean - runner_up.mean) * (1 if direction == "maximize" else -1)
-    both = f"{_range(winner)} against {_range(runner_up)} of trial {runner_up.trial} over {_seeds(seeds)}"
+    means = (
+        f"Over {n_seeds} trial {winner.trial} scores {_format(winner)} and trial {runner_up.trial} {_format(runner_up)}"
+    )
     p = welch_p_value(winner.known, runner_up.known)
     if p is None:
-        same = "one seed says" if len(seeds) < 2 else "no seed changes a score, which says"
-        sentence = f"{name}: {both}; {same} nothing about noise, so the difference is left open."
-        return told("untold", sentence, difference=difference)
-    chance = f"luck alone brings about as much with probability {p:.2g}"
-    if p >= LEVEL:
-        kept = winner if difference >= 0 else runner_up
-        sentence = f"{name} and trial {runner_up.trial} are equal within seed noise: {both}; {chance}. "
-        sentence += f"Trial {kept.trial} is kept."
-        return told("within_noise", sentence, chosen=kept.trial, difference=difference, p=p)
+        cause = "one seed does not show the noise" if len(seeds) < 2 else "the scores do not depend on the seed"
+        return result("inconclusive", f"{means}; {cause}, so no test is possible.", difference=difference)
+    chance = f"chance alone produces such a difference with probability {p:.2g}"
+    if p >= SIGNIFICANCE_LEVEL:
+        chosen = (winner if difference >= 0 else runner_up).trial
+        sentence = f"The two are equal within seed noise. {means}; {chance}. Trial {chosen} is chosen."
+        return result("within_noise", sentence, chosen=chosen, difference=difference, p=p)
     if difference > 0:
-        return told("better", f"{name} is better: {both}; {chance}.", difference=difference, p=p)
-    sentence = f"Trial {runner_up.trial} is better than trial {winner.trial}, which won by luck: {both}; {chance}."
-    return told("worse", sentence, chosen=runner_up.trial, difference=difference, p=p)
+        return result("better", f"Trial {winner.trial} is better. {means}; {chance}.", difference=difference, p=p)
+    sentence = (
+        f"Trial {runner_up.trial} is better: the search preferred trial {winner.trial} by luck. {means}; {chance}."
+    )
+    return result("worse", sentence, chosen=runner_up.trial, difference=difference, p=p)
 
 
 def welch_p_value(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Two-sided p of Welch's t-test: how often samples of one mean would differ as much. None without any spread."""
-    if min(len(a), len(b)) < 2:
+    """Return the two-sided p-value of Welch's t-test, or None if the samples show no spread."""
+    if min(len(a), len(b)) < 2 or (len(set(a)) == 1 and len(set(b)) == 1):
         return None
-    errors = [statistics.variance(sample) / len(sample) for sample in (a, b)]
-    if sum(errors) == 0:
-        return None
-    t = (statistics.fmean(a) - statistics.fmean(b)) / math.sqrt(sum(errors))
-    degrees = sum(errors) ** 2 / sum(e**2 / (len(s) - 1) for e, s in zip(errors, (a, b), strict=True))
-    return 2 * _student_tail(abs(t), degrees)
+    from scipy.stats import ttest_ind  # takes half a second to import
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # SciPy warns if one of the samples is constant
+        return float(ttest_ind(a, b, equal_var=False).pvalue)
 
 
-def _student_tail(t: float, degrees: float, *, panels: int = 2000) -> float:
-    """Probability that Student's t exceeds `t` >= 0. With x = sqrt(v) tan(u) its density is cos(u)^(v - 1) du, up to a
-    constant: smooth and on a bounded interval, where Simpson's rule is exact to many digits."""
-    constant = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
-    start, end = math.atan(t / math.sqrt(degrees)), math.pi / 2
-    step = (end - start) / panels
-    heights = [max(math.cos(start + i * step), 0.0) ** (degrees - 1) for i in range(panels + 1)]
-    weighted = heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2])
-    return constant * weighted * step / 3
-
-
-def _distinct(trials: Sequence[Trial]) -> list[Trial]:
-    """Without later trials of the same parameters, which say nothing about another choice."""
+def _distinct_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials without those whose parameters occurred before: they are no other choice."""
     seen: list[dict[str, Any]] = []
-    kept = []
+    distinct = []
     for trial in trials:
         if trial.params not in seen:
             seen.append(trial.params)
-            kept.append(trial)
-    return kept
+            distinct.append(trial)
+    return distinct
 
 
-def _range(trained: RetrainedTrial) -> str:
-    mean, spread = trained.mean, trained.spread
+def _format(retrained: RetrainedTrial) -> str:
+    mean, spread = retrained.mean, retrained.spread
     if mean is None:
         return "nothing"
     return f"{mean:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def _format_seeds(seeds: Sequence[int]) -> str:
     return f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}"

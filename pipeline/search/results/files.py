@@ -1,4 +1,4 @@
-"""The files that a search leaves beside search.json: trials.csv, best.yaml, final.json, report.html."""
+"""The files that a search writes beside search.json: trials.csv, best.yaml, final.json, report.html."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ from typing import Any
 
 from pipeline.config.compose import CONF
 from pipeline.config.experiments import to_experiment_yaml
+from pipeline.config.override_keys import override_key
 from pipeline.runs.json_files import to_json
 from pipeline.runs.paths import write_text
 from pipeline.search.records import Search, Trial
 from pipeline.search.report.page import search_page
 from pipeline.search.results.analysis import is_number
-from pipeline.search.results.compare_best import RetrainedTrial, SeedComparison
+from pipeline.search.results.compare_best import SeedComparison
 
 TRIALS, BEST, FINAL, REPORT = "trials.csv", "best.yaml", "final.json", "report.html"
-NOT_OF_A_RECIPE = ("stage", "search", "hydra", "resume", "fix", "verbose", "outputs", "report")
-"""Keys that say how the search was run, or where, rather than what was trained."""
+NOT_IN_RECIPE = ("stage", "search", "hydra", "resume", "fix", "verbose", "outputs", "report")
+"""Keys that say how or where the search ran, and not what was trained."""
 
 
-def write(search: Search, comparison: SeedComparison | None = None) -> None:
-    """All of them, each whole; best.yaml once a trial is complete, final.json once the winner was trained again."""
-    folder = Path(search.directory)
-    write_text(folder / REPORT, search_page(search, comparison, best_file=_typed(folder / BEST)))
-    write_text(folder / TRIALS, trials_csv(search))
-    if (best := chosen(search, comparison)) is not None:
-        write_text(folder / BEST, recipe(search, best, comparison))
+def write_results(search: Search, comparison: SeedComparison | None = None) -> None:
+    """Write all files, each in one move.
+
+    best.yaml is written if a trial is complete, and final.json if the best two were trained again.
+    """
+    directory = Path(search.directory)
+    write_text(directory / REPORT, search_page(search, comparison, best_file=_typed_path(directory / BEST)))
+    write_text(directory / TRIALS, trials_csv(search))
+    if (best := chosen_trial(search, comparison)) is not None:
+        write_text(directory / BEST, best_recipe(search, best, comparison))
     if comparison is not None:
-        write_text(folder / FINAL, to_json(comparison.as_dict(), indent=1) + "\n")
+        write_text(directory / FINAL, to_json(comparison.as_dict(), indent=1) + "\n")
 
 
-def chosen(search: Search, comparison: SeedComparison | None = None) -> Trial | None:
-    """The trial to keep: the first of the ranking, unless the seeds spoke for the runner-up."""
+def chosen_trial(search: Search, comparison: SeedComparison | None = None) -> Trial | None:
+    """Return the trial to use: that of the comparison, or else the first of the ranking."""
     if comparison is not None:
         return next((t for t in search.trials if t.number == comparison.chosen), None)
     return next(iter(search.ranking()), None)
 
 
 def trials_csv(search: Search) -> str:
-    """One row per trial, in the order of their numbers; parameters under their keys, lists of overrides as typed."""
-    places = {trial.number: place for place, trial in enumerate(search.ranking(), start=1)}
-    rows = [_row(trial, search, places.get(trial.number)) for trial in sorted(search.trials, key=lambda t: t.number)]
-    columns = dict.fromkeys(column for row in rows for column in row) or _row(_NOBODY, search, None)
+    """Return a table with one row for each trial, in the order of their numbers, and a column for each parameter."""
+    ranks = {trial.number: rank for rank, trial in enumerate(search.ranking(), start=1)}
+    rows = [_csv_row(trial, search, ranks.get(trial.number)) for trial in sorted(search.trials, key=lambda t: t.number)]
+    columns = dict.fromkeys(column for row in rows for column in row) or _csv_row(_NO_TRIAL, search, None)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
     writer.writeheader()
@@ -52,44 +56,37 @@ def trials_csv(search: Search) -> str:
     return text.getvalue()
 
 
-def recipe(search: Search, best: Trial, comparison: SeedComparison | None = None) -> str:
-    """best.yaml: the trial as a recipe, with what to expect of it in its header."""
-    kept = [word for word in (*search.base, *best.overrides) if _belongs(_key(word))]
-    kept = [word for word in kept if _key(word) != "stages.train.epochs"]
-    kept.append(f"stages.train.epochs={search.rounds[-1].epochs}")
+def best_recipe(search: Search, best: Trial, comparison: SeedComparison | None = None) -> str:
+    """Return the trial as a recipe (best.yaml). Its header says which scores to expect."""
+    overrides = [override for override in (*search.base, *best.overrides) if _belongs_to_recipe(override)]
+    overrides.append(f"stages.train.epochs={search.rounds[-1].epochs}")
     groups = [folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()]
-    return to_experiment_yaml(kept, groups=groups, header="\n".join(_header(search, best, comparison)))
+    return to_experiment_yaml(overrides, groups=groups, header="\n".join(_header(search, best, comparison)))
 
 
 def _header(search: Search, best: Trial, comparison: SeedComparison | None) -> list[str]:
     name = f"Trial {best.number} of {len(search.trials)} of the search {search.name}"
     lines = [f"{name}: {search.metric} {best.score:.4f} on {search.examples} validation images."]
-    if (again := _again(comparison, best.number)) is not None and again.mean is not None:
-        spread = "" if again.spread is None else f" ± {again.spread:.4f}"
-        lines += [f"With {len(again.known)} other seeds: {again.mean:.4f}{spread} (mean ± standard deviation)."]
-    use = search.command_for(_typed(Path(search.directory) / BEST))
-    lines += ["", f"  {use}", "", "It was found with", f"  {search.command}"]
-    return lines
+    retrained = comparison.retrained(best.number) if comparison else None
+    if retrained is not None and retrained.mean is not None:
+        spread = "" if retrained.spread is None else f" ± {retrained.spread:.4f}"
+        lines += [f"With {len(retrained.known)} other seeds: {retrained.mean:.4f}{spread} (mean ± standard deviation)."]
+    use = search.command_for(_typed_path(Path(search.directory) / BEST))
+    return [*lines, "", f"  {use}", "", "It was found with", f"  {search.command}"]
 
 
-def _typed(path: Path) -> str:
-    """As it can be typed where the search was: shorter where it lies below."""
+def _typed_path(path: Path) -> str:
+    """Return the path as it can be typed: relative if it lies below the working directory."""
     here = Path.cwd()
     return str(path.resolve().relative_to(here)) if path.resolve().is_relative_to(here) else str(path)
 
 
-def _again(comparison: SeedComparison | None, number: int) -> RetrainedTrial | None:
-    trained = (comparison.winner, comparison.runner_up) if comparison else ()
-    return next((r for r in trained if r is not None and r.trial == number), None)
-
-
-def _row(trial: Trial, search: Search, place: int | None) -> dict[str, Any]:
-    about = search.rounds[trial.round].name if trial.round < len(search.rounds) else ""
+def _csv_row(trial: Trial, search: Search, rank: int | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "trial": trial.number,
-        "place": place,
+        "place": rank,
         "round": trial.round,
-        "round_name": about,
+        "round_name": search.rounds[trial.round].name if trial.round < len(search.rounds) else "",
         "state": trial.state,
         "reason": trial.reason,
         "score": trial.score,
@@ -107,12 +104,10 @@ def _row(trial: Trial, search: Search, place: int | None) -> dict[str, Any]:
     }
 
 
-def _belongs(key: str) -> bool:
-    return not key.startswith("hydra") and key.partition(".")[0] not in NOT_OF_A_RECIPE
+def _belongs_to_recipe(override: str) -> bool:
+    key = override_key(override)
+    is_run_key = key.startswith("hydra") or key.partition(".")[0] in NOT_IN_RECIPE
+    return not is_run_key and key != "stages.train.epochs"
 
 
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
-
-
-_NOBODY = Trial(number=0, round=0, params={}, overrides=(), state="")
+_NO_TRIAL = Trial(number=0, round=0, params={}, overrides=(), state="")

@@ -1,1 +1,1 @@
-"""The space of a search: parameters, samples drawn in advance, the configuration of each trial, refined ranges."""
+"""The space of a search: parameters, grids, the configuration of each trial, and the ranges of the next round."""

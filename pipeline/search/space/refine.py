@@ -1,198 +1,131 @@
-"""From one round to the next: narrow each range around the good trials, or widen it where they lie at its edge."""
+"""The next round: each range narrowed to the good trials, or widened if they lie at its edge."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from statistics import correlation
 
-from pipeline.search.records import Parameter, RangeChange, Round, Trial, ranked
+from pipeline.search.records import Parameter, RangeChange, Round, Trial, rank_trials
 from pipeline.search.settings import RoundConfig, SearchSettings
+from pipeline.search.space.ranges import can_widen, keep, narrow, widen
 
-AT_LEAST = 3
-"""Good trials: fewer say nothing about a region."""
+MIN_GOOD_TRIALS = 3
+"""Fewer good trials say nothing about a region."""
 OUTERMOST = 3
-"""Trials nearest to an end of a range: the best lie at that edge where two of them are among the best third, ..."""
-TREND = 1.65
-"""... and scores rise towards it: the rank correlation is so many of its standard errors, 1 / sqrt(n - 1). Where a
-parameter does not matter, both happen by chance in about one round of twenty; then a wider range costs trials only."""
-DECADES = 1, 2
-"""By which a range is widened at first, and again to the same side. With more, most of the trials of a round lie where
-every training breaks, and the good rates are few in what is left."""
-MARGIN = 0.1
-"""Of the good trials' span, added on both sides."""
-NARROWEST = 0.1
-"""Of the range before: a region that few trials make narrower is luck."""
+"""Number of trials nearest to an end of a range. The best trials lie at that edge if at least two of these are among
+the best third, ..."""
+MIN_TREND = 1.65
+"""... and if scores rise towards the edge: Spearman's rank correlation is at least so many of its standard errors,
+1 / sqrt(n - 1). If a parameter does not matter, both happen by chance in about one round of twenty, and the wider range
+then costs trials only."""
 
 
 def next_round(
     rounds: Sequence[Round], trials: Sequence[Trial], settings: SearchSettings, *, examples: int
 ) -> Round | None:
-    """The round after `rounds`, or None after the last. A function of what is finished, so that all who share a study
-    come to the same."""
+    """Return the round that follows `rounds`, or None after the last one.
+
+    `trials` are those of all rounds, `examples` is the size of the validation split. The result depends on finished
+    trials only, so all processes that share a study compute the same round.
+    """
     last = rounds[-1]
-    begun = [stretch.name for stretch in settings.rounds]
-    place = begun.index(last.name)
-    same = [i for i, round in enumerate(rounds) if round.name == last.name]
-    pool = [trial for trial in trials if trial.round in same]
-    good = top_trials(pool, settings, n=last.trials, examples=examples)
-    widened = sum(any(move.kind == "widened" for move in round.moves) for round in rounds)
-    edges = {
-        p.key: edge_of_best(p, pool, explored(p.key, rounds), settings, examples=examples) for p in last.parameters
-    }
-    if not good:  # where every training broke off, rates are too high
-        edges = {p.key: "low" if p.key.endswith("lr") and _can_widen(p, "low") else "" for p in last.parameters}
-    if any(edges.values()) and widened < settings.max_widenings:
-        moves = [move for i in same for move in rounds[i].moves]
-        wider = [_widen(p, edges[p.key], again=_widened(p.key, edges[p.key], moves)) for p in last.parameters]
-        return _round(RoundConfig(last.name, last.trials, last.epochs), wider)
-    if place + 1 == len(begun) or not good:
+    index = [configured.name for configured in settings.rounds].index(last.name)
+    same_name = [i for i, search_round in enumerate(rounds) if search_round.name == last.name]
+    pool = [trial for trial in trials if trial.round in same_name]
+    good_trials = top_trials(pool, settings, n=last.trials, examples=examples)
+    widenings = sum(any(change.kind == "widened" for change in search_round.moves) for search_round in rounds)
+    if widenings < settings.max_widenings:
+        edges = _edges_to_widen(last, rounds, pool, settings, all_broke=not good_trials, examples=examples)
+        if any(edges.values()):
+            changes = [change for i in same_name for change in rounds[i].moves]
+            return _make_round(
+                RoundConfig(last.name, last.trials, last.epochs),
+                [_widen_or_keep(p, edges[p.key], changes) for p in last.parameters],
+            )
+    if index + 1 == len(settings.rounds) or not good_trials:
         return None
-    narrower = [_narrow(p, good, explored(p.key, rounds)) for p in last.parameters]
-    return _round(settings.rounds[place + 1], narrower)
+    narrowed = [narrow(p, good_trials, explored_range(p.key, rounds)) for p in last.parameters]
+    return _make_round(settings.rounds[index + 1], narrowed)
 
 
 def top_trials(pool: Sequence[Trial], settings: SearchSettings, *, n: int, examples: int) -> list[Trial]:
-    """The best of the finished trials: the share `keep` of a round's `n`, three at least, none that broke."""
-    best = ranked(list(pool), direction=settings.direction, examples=examples)
-    return best[: max(AT_LEAST, math.ceil(settings.top_fraction * n))]
+    """Return the best complete trials: the fraction `search.top_fraction` of a round's `n` trials, at least three."""
+    ranking = rank_trials(list(pool), direction=settings.direction, examples=examples)
+    return ranking[: max(MIN_GOOD_TRIALS, math.ceil(settings.top_fraction * n))]
 
 
-def explored(key: str, rounds: Sequence[Round]) -> Parameter:
-    """The parameter over all that rounds have covered so far."""
-    same = [p for round in rounds for p in round.parameters if p.key == key]
-    return dataclasses.replace(same[-1], low=min(p.low for p in same), high=max(p.high for p in same))
+def explored_range(key: str, rounds: Sequence[Round]) -> Parameter:
+    """Return the parameter over the ranges of all rounds so far."""
+    parameters = [p for search_round in rounds for p in search_round.parameters if p.key == key]
+    return dataclasses.replace(parameters[-1], low=min(p.low for p in parameters), high=max(p.high for p in parameters))
 
 
 def edge_of_best(
-    parameter: Parameter, pool: Sequence[Trial], whole: Parameter, settings: SearchSettings, *, examples: int
+    parameter: Parameter, pool: Sequence[Trial], explored: Parameter, settings: SearchSettings, *, examples: int
 ) -> str:
-    """`low` or `high` where the best of the trials lie at an edge beyond which nothing was tried; otherwise empty."""
+    """Return `low` or `high` if the best trials lie at an edge beyond which nothing was tried, and otherwise `""`."""
     if parameter.kind == "choice":
         return ""
     pool = [trial for trial in pool if parameter.key in trial.params]
-    at = {t.number: parameter.to_unit(t.params[parameter.key]) for t in pool}
-    inside = [trial for trial in pool if -1e-6 <= at[trial.number] <= 1 + 1e-6]
-    order = ranked(inside, direction=settings.direction, examples=examples)
-    if len(order) < OUTERMOST:
+    positions = {t.number: parameter.to_unit(t.params[parameter.key]) for t in pool}
+    inside = [trial for trial in pool if -1e-6 <= positions[trial.number] <= 1 + 1e-6]
+    ranking = rank_trials(inside, direction=settings.direction, examples=examples)
+    if len(ranking) < OUTERMOST:
         return ""
-    worst = len(order)  # shared by all that broke
-    places = {trial.number: place for place, trial in enumerate(order)}
-    quality = [-float(places.get(trial.number, worst)) for trial in inside]
-    positions = [at[trial.number] for trial in inside]
-    trend = _rank_correlation(positions, quality) * math.sqrt(len(inside) - 1)
-    best = {trial.number for trial in order[: math.ceil(len(inside) / 3)]}
-    by_position = sorted(inside, key=lambda trial: at[trial.number])
+    best = {trial.number for trial in ranking[: math.ceil(len(inside) / 3)]}
+    by_position = sorted(inside, key=lambda trial: positions[trial.number])
     for side, sign, outermost in [("high", 1, by_position[-OUTERMOST:]), ("low", -1, by_position[:OUTERMOST])]:
-        unexplored = getattr(parameter, side) == getattr(whole, side) and _can_widen(parameter, side)
-        if unexplored and sign * trend >= TREND and sum(trial.number in best for trial in outermost) >= 2:
-            return side
+        is_unexplored = getattr(parameter, side) == getattr(explored, side) and can_widen(parameter, side)
+        if is_unexplored and sum(trial.number in best for trial in outermost) >= 2:
+            ranks = {trial.number: rank for rank, trial in enumerate(ranking)}
+            quality = [
+                -float(ranks.get(trial.number, len(ranking))) for trial in inside
+            ]  # broken trials share the last
+            trend = rank_correlation([positions[trial.number] for trial in inside], quality)
+            if sign * trend * math.sqrt(len(inside) - 1) >= MIN_TREND:
+                return side
     return ""
 
 
-def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's: the correlation of the ranks, equal values sharing their mean rank. 0 where one is constant."""
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return Spearman's rank correlation. Equal values share their mean rank; it is 0 if `a` or `b` is constant."""
     if len(set(a)) < 2 or len(set(b)) < 2:
         return 0.0
-    return correlation(_ranks(a), _ranks(b))
+    from scipy.stats import spearmanr  # takes half a second to import, and most searches do not come here
+
+    return float(spearmanr(a, b).statistic)
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(values)
-    return [order.index(value) + (order.count(value) - 1) / 2 for value in values]
+def _edges_to_widen(
+    last: Round,
+    rounds: Sequence[Round],
+    pool: Sequence[Trial],
+    settings: SearchSettings,
+    *,
+    all_broke: bool,
+    examples: int,
+) -> dict[str, str]:
+    """Return the edge of each parameter beyond which its range is widened.
+
+    If every training broke (`all_broke`), the learning rates are too high, and are widened downwards.
+    """
+    if all_broke:
+        return {p.key: "low" if p.key.endswith("lr") and can_widen(p, "low") else "" for p in last.parameters}
+    return {
+        p.key: edge_of_best(p, pool, explored_range(p.key, rounds), settings, examples=examples)
+        for p in last.parameters
+    }
 
 
-def _can_widen(parameter: Parameter, side: str) -> bool:
-    low, high = _bounds(parameter)
-    return parameter.high < high if side == "high" else parameter.low > low
-
-
-def _bounds(parameter: Parameter) -> tuple[float, float]:
-    """Beyond which no range is widened: zero, and for a share, such as dropout or momentum, one."""
-    if parameter.log:
-        return (1 if parameter.kind == "int" else 0.0), math.inf
-    low = min(1.0, parameter.low) if parameter.low >= 0 else -math.inf
-    low = 0.0 if parameter.kind == "float" and parameter.low >= 0 else low
-    share = parameter.kind == "float" and parameter.low >= 0 and parameter.high <= 1
-    return low, 1.0 if share else math.inf
-
-
-def _widened(key: str, side: str, moves: Sequence[RangeChange]) -> bool:
-    """Whether the range was widened to that side before."""
-    return any((move.key, move.kind, move.edge) == (key, "widened", side) for move in moves)
-
-
-def _widen(parameter: Parameter, side: str, *, again: bool) -> tuple[Parameter, RangeChange]:
-    """Beyond the edge: in log space by `DECADES`, otherwise by the range's own width; a quarter of the range before
-    stays, so that the good trials have neighbours on both sides."""
+def _widen_or_keep(parameter: Parameter, side: str, changes: Sequence[RangeChange]) -> tuple[Parameter, RangeChange]:
     if not side:
-        return parameter, RangeChange(parameter.key, "kept", "", f"{parameter.key} kept: {_shown(parameter)}")
-    width = parameter.high - parameter.low
-    least, most = _bounds(parameter)
-    if parameter.log:
-        whole = parameter.kind == "int"  # such as a width: what a trial costs grows with it
-        factor = 10.0 ** DECADES[again and not whole]
-        low = parameter.from_unit(0.75) if side == "high" else parameter.low / factor
-        high = parameter.high * factor if side == "high" else parameter.from_unit(0.25)
-    else:
-        low = parameter.from_unit(0.75) if side == "high" else parameter.low - width
-        high = parameter.high + width if side == "high" else parameter.from_unit(0.25)
-    wide = _fitted(parameter, max(low, least), min(high, most))
-    where = f"at or beyond the {side} edge of {_shown(parameter)}"
-    said = f"{parameter.key} widened: the best lie {where}, next {_shown(wide)}"
-    return wide, RangeChange(parameter.key, "widened", side, said)
+        return keep(parameter)
+    again = any((change.key, change.kind, change.edge) == (parameter.key, "widened", side) for change in changes)
+    return widen(parameter, side, again=again)
 
 
-def _narrow(parameter: Parameter, good: Sequence[Trial], whole: Parameter) -> tuple[Parameter | None, RangeChange]:
-    """None where nothing is left to vary."""
-    values = [trial.params[parameter.key] for trial in good if parameter.key in trial.params]
-    if not values:  # a key of options that no good trial has, and the next round neither
-        return None, RangeChange(parameter.key, "dropped", "", f"{parameter.key} dropped: no good trial has it")
-    if parameter.kind == "choice":
-        kept = tuple(choice for choice in parameter.choices if choice in values)
-        kind = "narrowed" if len(kept) < len(parameter.choices) else "kept"
-        names = ", ".join(str(choice) for choice in kept)
-        return dataclasses.replace(parameter, choices=kept), RangeChange(
-            parameter.key, kind, "", f"{parameter.key} {kind}: {names}"
-        )
-    at = [whole.to_unit(value) for value in values]
-    last = whole.to_unit(parameter.high) - whole.to_unit(parameter.low)
-    span = max(at) - min(at)
-    margin = max(MARGIN * span, (NARROWEST * last - span) / 2)
-    narrow = _fitted(
-        parameter, whole.from_unit(max(0.0, min(at) - margin)), whole.from_unit(min(1.0, max(at) + margin))
-    )
-    side = next((side for side in ("low", "high") if getattr(narrow, side) == getattr(whole, side)), "")
-    said = f"{parameter.key} narrowed: {_shown(whole)} to {_shown(narrow)}"
-    return narrow, RangeChange(parameter.key, "narrowed", side, said)
-
-
-def _fitted(parameter: Parameter, low: float, high: float) -> Parameter:
-    """The range with bounds of three digits, in whole steps."""
-    if parameter.step:
-        origin, step = parameter.low, parameter.step
-        low = origin + math.floor((low - origin) / step + 1e-9) * step
-        high = origin + math.ceil((high - origin) / step - 1e-9) * step
-        low, high = float(f"{low:.12g}"), float(f"{high:.12g}")
-    elif parameter.kind == "float":
-        low, high = _outwards(low, math.floor), _outwards(high, math.ceil)
-    if parameter.kind == "int":
-        low, high = math.floor(low), math.ceil(high)
-    return dataclasses.replace(parameter, low=low, high=high)
-
-
-def _outwards(value: float, rounded: object) -> float:
-    if value == 0 or not math.isfinite(value):
-        return value
-    scale = 10.0 ** (2 - math.floor(math.log10(abs(value))))
-    return float(f"{rounded(value * scale - 1e-9 if rounded is math.ceil else value * scale + 1e-9) / scale:.6g}")  # type: ignore[operator]
-
-
-def _shown(parameter: Parameter) -> str:
-    return f"{parameter.low:.3g} .. {parameter.high:.3g}"
-
-
-def _round(stretch: RoundConfig, moved: Sequence[tuple[Parameter | None, RangeChange]]) -> Round:
-    parameters = tuple(parameter for parameter, _ in moved if parameter is not None)
-    return Round(stretch.name, parameters, stretch.trials, stretch.epochs, tuple(move for _, move in moved))
+def _make_round(configured: RoundConfig, changed: Sequence[tuple[Parameter | None, RangeChange]]) -> Round:
+    parameters = tuple(parameter for parameter, _ in changed if parameter is not None)
+    changes = tuple(change for _, change in changed)
+    return Round(configured.name, parameters, configured.trials, configured.epochs, changes)

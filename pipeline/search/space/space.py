@@ -18,38 +18,42 @@ from pipeline.errors import UserError
 from pipeline.search.records import Parameter, Value
 
 
-def parameters(overrides: Sequence[Override]) -> tuple[Parameter, ...]:
-    """One for each override that sweeps; of several of one key the last. Raises `UserError` where there are none."""
-    found = {o.key_or_group: _parameter(o) for o in overrides if o.is_sweep_override()}
-    if not found:
+def parse_space(overrides: Sequence[Override]) -> tuple[Parameter, ...]:
+    """Return a parameter for each override that sweeps; if a key occurs several times, the last one counts.
+
+    Raise `UserError` if no override sweeps, or if a sweep is empty or impossible.
+    """
+    space = {o.key_or_group: _parse_parameter(o) for o in overrides if o.is_sweep_override()}
+    if not space:
         raise UserError(
-            "there is nothing to search: give at least one range, such as "
+            "there is nothing to search. Give at least one range, such as "
             "'optimizer.lr=tag(log,interval(0.0001,1))' or 'activation=choice(relu,elu)'.",
             field="search.space",
         )
-    return tuple(found.values())
+    return tuple(space.values())
 
 
-def _parameter(override: Override) -> Parameter:
+def _parse_parameter(override: Override) -> Parameter:
     key = override.key_or_group
     sign = "++" if override.is_force_add() else "+" if override.is_add() else ""
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
-        return _interval(key, sign, sweep)
+        return _parse_interval(key, sign, sweep)
     if isinstance(sweep, RangeSweep):
-        return _range(key, sign, sweep)
+        return _parse_range(key, sign, sweep)
     if isinstance(sweep, Glob):
-        choices = tuple(_plain(value, override) for value in override.sweep_iterator())
+        values: Iterable[Any] = override.sweep_iterator()
     else:
         assert isinstance(sweep, ChoiceSweep)
-        choices = tuple(_plain(value, override) for value in _flat(sweep))
+        values = _flatten_choices(sweep)
+    choices = tuple(_to_value(value, override) for value in values)
     if not choices:
         raise UserError(f"{override.input_line!r} has nothing to choose from.", field=key)
-    once = {(type(choice), choice): choice for choice in choices}  # 1 and true are equal to Python
-    return Parameter(key, "choice", choices=tuple(once.values()), sign=sign)
+    unique = {(type(choice), choice): choice for choice in choices}  # 1 and true are equal in Python
+    return Parameter(key, "choice", choices=tuple(unique.values()), sign=sign)
 
 
-def _interval(key: str, sign: str, sweep: IntervalSweep) -> Parameter:
+def _parse_interval(key: str, sign: str, sweep: IntervalSweep) -> Parameter:
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     assert low is not None
     assert high is not None
@@ -69,7 +73,7 @@ def _interval(key: str, sign: str, sweep: IntervalSweep) -> Parameter:
     return Parameter(key, kind, low=low, high=high, log=log, sign=sign)
 
 
-def _range(key: str, sign: str, sweep: RangeSweep) -> Parameter:
+def _parse_range(key: str, sign: str, sweep: RangeSweep) -> Parameter:
     values = list(sweep.range())
     if not values:
         raise UserError(f"range({sweep.start},{sweep.stop},{sweep.step}) is empty.", field=key)
@@ -80,16 +84,16 @@ def _range(key: str, sign: str, sweep: RangeSweep) -> Parameter:
     return Parameter(key, kind, low=low, high=high, step=abs(values[1] - values[0]), sign=sign)
 
 
-def _flat(sweep: ChoiceSweep) -> Iterable[Any]:
-    """The choices of a choice, and of choices among them."""
+def _flatten_choices(sweep: ChoiceSweep) -> Iterable[Any]:
+    """Yield the choices of `sweep`, and those of choices nested in it."""
     for value in sweep.list or ():
         if isinstance(value, ChoiceSweep):
-            yield from _flat(value)
+            yield from _flatten_choices(value)
         else:
             yield value
 
 
-def _plain(value: Any, override: Override) -> Value:
+def _to_value(value: Any, override: Override) -> Value:
     if isinstance(value, QuotedString):
         return value.text
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -98,23 +102,23 @@ def _plain(value: Any, override: Override) -> Value:
 
 
 def to_override(parameter: Parameter, value: Value) -> str:
-    """The override that gives the parameter that value."""
+    """Return the override that sets the parameter to `value`."""
     if value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
     elif isinstance(value, str):
-        text = value if _bare(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        text = value if _needs_no_quotes(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     else:
         text = repr(value)
     return f"{parameter.sign}{parameter.key}={text}"
 
 
-def _bare(text: str) -> bool:
-    """Whether Hydra reads the text as it is: words, paths, and what is a list or a dictionary."""
+def _needs_no_quotes(text: str) -> bool:
+    """Whether Hydra reads the unquoted text as it is: words, paths, lists and dictionaries."""
     return text[:1] in ("[", "{") or (bool(text) and all(c.isalnum() or c in "_-./+" for c in text))
 
 
 def midpoint(parameter: Parameter) -> Value:
-    """Of a range, or the first choice: for a key that has no value of its own."""
+    """Return a value for a configuration that needs one: the middle of a range, or the first choice."""
     if parameter.kind == "choice":
         return parameter.choices[0]
     return parameter.low if parameter.step else parameter.from_unit(0.5)

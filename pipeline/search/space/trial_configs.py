@@ -1,8 +1,8 @@
-"""The configuration of every trial: composed once, a trial's values put into it.
+"""The configuration of every trial: composed once, with the values of the trial put into it.
 
-Composing takes Hydra a third of a second, putting a value in its place microseconds. What only Hydra can do (options of
-groups, keys with `+`, lists) is composed once for each combination that occurs, and kept. A key that only some options
-have, such as the momentum of some optimizers, is a parameter of the trials with those options.
+Hydra composes in a third of a second; putting a value into a composed configuration takes microseconds. Only Hydra can
+compose options of groups, keys with `+`, and lists: these are composed once for each combination that occurs. A key
+that only some options have, such as the momentum of some optimizers, is a parameter of the trials with those options.
 """
 
 from __future__ import annotations
@@ -16,119 +16,138 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pipeline.config.compose import compose_config, groups, has_key
+from pipeline.config.check_overrides import has_key
+from pipeline.config.compose import compose_config, groups
 from pipeline.errors import UserError
 from pipeline.runs.json_files import config_dir_flag
 from pipeline.search.records import Parameter, Round, Value
 from pipeline.search.space.space import midpoint, to_override
 
-MOST_COMBINATIONS = 32
-"""That are composed before the first trial, to see whether they fit together; beyond, each when it occurs."""
+MAX_COMBINATIONS = 32
+"""Largest number of combinations that are all composed before the first trial, to see whether they are valid."""
 
 
 @dataclass
-class _Composed:
-    """One combination: the configuration, the same as plain data, the places that depend on others, and those of
-    parameters, with what stands there."""
+class _Composition:
+    """One combination of composed parameters."""
 
     config: DictConfig
     plain: dict[str, Any]
+    """The same as plain data."""
     interpolated: list[str]
-    value_parameters: dict[str, Any]
+    """Dotted keys of values that are computed from others."""
+    composed_values: dict[str, Any]
+    """The composed value of each value parameter that this combination has."""
 
 
 class TrialConfigs:
-    """`plain(params)`: the configuration of a trial as plain data, to be used before the next is asked for."""
+    """The configurations of a search's trials. `base`: the overrides that all trials share."""
 
     def __init__(self, base: Sequence[str], parameters: Sequence[Parameter], *, config_dir: str | None = None):
         self.base, self.parameters, self.config_dir = tuple(base), tuple(parameters), config_dir
         self.flags = tuple(config_dir_flag(config_dir))
-        menu = groups(config_dir)
+        group_names = groups(config_dir)
         self.composed_parameters = [
-            p for p in self.parameters if p.key in menu or p.sign or any(map(_structured, p.choices))
+            p for p in self.parameters if p.key in group_names or p.sign or any(map(_is_structured, p.choices))
         ]
+        """Parameters that Hydra must compose."""
         self.value_parameters = [p for p in self.parameters if p not in self.composed_parameters]
-        self._kept: dict[tuple[str, ...], _Composed] = {}
+        """Parameters whose value is put into a composed configuration."""
+        self._compositions: dict[tuple[str, ...], _Composition] = {}
 
     def active_parameters(self, parameters: Sequence[Parameter], params: Mapping[str, Value]) -> tuple[Parameter, ...]:
-        """Those of the parameters that a trial with these options has; while options are open, they alone."""
-        composing = {p.key for p in self.composed_parameters}
-        options = tuple(p for p in parameters if p.key in composing)
+        """Return those of `parameters` that a trial with `params` has.
+
+        As long as `params` lacks some of the composed parameters, only these are returned.
+        """
+        composed = {p.key for p in self.composed_parameters}
+        options = tuple(p for p in parameters if p.key in composed)
         if any(p.key not in params for p in options):
             return options
-        there = composing | self._has(self._words(params))
-        return tuple(p for p in parameters if p.key in there)
+        existing = composed | self._existing_keys(self._composed_overrides(params))
+        return tuple(p for p in parameters if p.key in existing)
 
-    def overrides(self, round: Round, params: Mapping[str, Value]) -> list[str]:
-        """What is appended to the base overrides for a trial with these values."""
-        words = [to_override(p, params[p.key]) for p in round.parameters if p.key in params]
-        return [*words, f"stages.train.epochs={round.epochs}"]
+    def overrides(self, search_round: Round, params: Mapping[str, Value]) -> list[str]:
+        """Return the overrides that, appended to `base`, give the trial with `params`."""
+        values = [to_override(p, params[p.key]) for p in search_round.parameters if p.key in params]
+        return [*values, f"stages.train.epochs={search_round.epochs}"]
 
     @functools.cached_property
     def base_config(self) -> DictConfig:
-        """The search's configuration without a trial's values: first options, and a value where there is none."""
-        words = [to_override(p, midpoint(p)) for p in self.composed_parameters]
-        config = compose_config([*self.base, *words], config_dir=self.config_dir)
+        """The configuration of the search without the values of a trial.
+
+        It has the first choice of every group, and a value for every key that is added with `+`. Raises `UserError` if
+        it does not train.
+        """
+        values = [to_override(p, midpoint(p)) for p in self.composed_parameters]
+        config = compose_config([*self.base, *values], config_dir=self.config_dir)
         if "train" not in config.stages:
-            raise UserError("a search trains: add train, such as stage=[sanity,train].", field="stage")
+            raise UserError("a search needs the stage train. Add it, such as stage=[sanity,train].", field="stage")
         return config
 
     def validate(self) -> None:
-        """Compose what can occur, so that options that do not fit together, and keys that none of them has, are found
-        before the first trial."""
-        few = math.prod(len(p.choices) or 1 for p in self.composed_parameters) <= MOST_COMBINATIONS
-        there = {key for words in (self._combinations() if few else self._one_by_one()) for key in self._has(words)}
-        if nowhere := [to_override(p, midpoint(p)) for p in self.value_parameters if p.key not in there]:
-            compose_config([*self.base, *self._words({}), *nowhere], config_dir=self.config_dir)  # says what is wrong
-            raise AssertionError(f"composed with {nowhere}, but not found")
+        """Compose the combinations that can occur.
 
-    def for_trial(self, round: Round, params: Mapping[str, Value]) -> dict[str, Any]:
-        made = self._composition(tuple(self._words(params)))
-        values = {key: params.get(key, own) for key, own in made.value_parameters.items()} | {
-            "stages.train.epochs": round.epochs
-        }
-        for key, value in values.items():
-            OmegaConf.update(made.config, key, value)
-            _put(made.plain, key, value)
-        for key in made.interpolated:
-            _put(made.plain, key, OmegaConf.select(made.config, key))
-        return made.plain
+        Raise `UserError` if options do not fit together, or if a key exists with none of them.
+        """
+        has_few = math.prod(len(p.choices) or 1 for p in self.composed_parameters) <= MAX_COMBINATIONS
+        combinations = self._all_combinations() if has_few else self._single_changes()
+        existing = {key for overrides in combinations for key in self._existing_keys(overrides)}
+        if missing := [to_override(p, midpoint(p)) for p in self.value_parameters if p.key not in existing]:
+            # this raises the error that names the key
+            compose_config([*self.base, *self._composed_overrides({}), *missing], config_dir=self.config_dir)
+            raise AssertionError(f"{missing} can be composed, but no combination has the keys")
 
-    def _words(self, params: Mapping[str, Value]) -> list[str]:
+    def for_trial(self, search_round: Round, params: Mapping[str, Value]) -> dict[str, Any]:
+        """Return the configuration of the trial with `params` as plain data.
+
+        The dictionary is reused: it is valid until the next call.
+        """
+        composition = self._compose(tuple(self._composed_overrides(params)))
+        values = {key: params.get(key, value) for key, value in composition.composed_values.items()}
+        for key, value in (values | {"stages.train.epochs": search_round.epochs}).items():
+            OmegaConf.update(composition.config, key, value)
+            _set_value(composition.plain, key, value)
+        for key in composition.interpolated:
+            _set_value(composition.plain, key, OmegaConf.select(composition.config, key))
+        return composition.plain
+
+    def _composed_overrides(self, params: Mapping[str, Value]) -> list[str]:
         return [to_override(p, params.get(p.key, midpoint(p))) for p in self.composed_parameters]
 
-    def _combinations(self) -> Iterator[list[str]]:
+    def _all_combinations(self) -> Iterator[list[str]]:
         axes = [[to_override(p, value) for value in p.choices or (midpoint(p),)] for p in self.composed_parameters]
-        yield from (list(words) for words in itertools.product(*axes))
+        yield from (list(overrides) for overrides in itertools.product(*axes))
 
-    def _one_by_one(self) -> Iterator[list[str]]:
-        """Each choice with the first of all others."""
-        first = self._words({})
+    def _single_changes(self) -> Iterator[list[str]]:
+        """Yield each choice together with the first choices of all other parameters."""
+        first = self._composed_overrides({})
         yield first
         for i, p in enumerate(self.composed_parameters):
             for value in p.choices[1:]:
                 yield [*first[:i], to_override(p, value), *first[i + 1 :]]
 
-    def _has(self, words: Sequence[str]) -> set[str]:
-        return set(self._composition(tuple(words)).value_parameters)
+    def _existing_keys(self, overrides: Sequence[str]) -> set[str]:
+        return set(self._compose(tuple(overrides)).composed_values)
 
-    def _composition(self, words: tuple[str, ...]) -> _Composed:
-        if words not in self._kept:
-            config = compose_config([*self.base, *words], config_dir=self.config_dir)
+    def _compose(self, overrides: tuple[str, ...]) -> _Composition:
+        if overrides not in self._compositions:
+            config = compose_config([*self.base, *overrides], config_dir=self.config_dir)
             with open_dict(config):
                 config.stages = {"train": config.stages.train}
-            valued = {p.key: OmegaConf.select(config, p.key) for p in self.value_parameters if has_key(config, p.key)}
+            values = {p.key: OmegaConf.select(config, p.key) for p in self.value_parameters if has_key(config, p.key)}
             plain: Any = OmegaConf.to_container(config, resolve=True)
-            places = list(_interpolated(OmegaConf.to_container(config, resolve=False), ""))
-            self._kept[words] = _Composed(config, plain, places, valued)
-        return self._kept[words]
+            interpolated = list(_interpolated_keys(OmegaConf.to_container(config, resolve=False), ""))
+            self._compositions[overrides] = _Composition(config, plain, interpolated, values)
+        return self._compositions[overrides]
 
 
-def _structured(value: Value) -> bool:
+def _is_structured(value: Value) -> bool:
+    """Whether a choice is a list or a dictionary."""
     return isinstance(value, str) and value[:1] in ("[", "{")
 
 
-def _put(plain: dict[str, Any], key: str, value: Any) -> None:
+def _set_value(plain: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     node = plain
     for parent in parents:
@@ -136,10 +155,9 @@ def _put(plain: dict[str, Any], key: str, value: Any) -> None:
     node[last] = value
 
 
-def _interpolated(node: Any, path: str) -> Iterator[str]:
-    """Dotted places of values that are computed from others."""
+def _interpolated_keys(node: Any, path: str) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, inner in node.items():
-            yield from _interpolated(inner, f"{path}.{key}" if path else str(key))
+            yield from _interpolated_keys(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(node, str) and "${" in node:
         yield path

@@ -1,4 +1,4 @@
-"""Who works on a search, and who of them is gone: signs of life in the storage, processes of this machine."""
+"""Which processes work on a search: heartbeats in the storage, and the processes of this host."""
 
 from __future__ import annotations
 
@@ -9,102 +9,121 @@ import time
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import BaseStorage
+from pipeline.search.study.storage import Storage
 
 HEARTBEAT_SECONDS = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 HEARTBEAT_TIMEOUT = 60.0
-"""Without one for so long, an owner on another machine is gone. On this machine its process is looked for instead."""
-_SIGN = "alive/"
+"""Seconds after which a process of another host without a heartbeat is gone. A process of this host is looked up."""
+_KEY_PREFIX = "alive/"
 
-Sign = dict[str, Any]
-"""Host, pid, when the process began, and the time of the sign by its own clock."""
+Heartbeat = dict[str, Any]
+"""Keys: `host`, `pid`, `since` (start time of the process), `beat` (time of the heartbeat by the sender's clock)."""
 
 
 class WorkerIdentity:
-    """Who takes trials: this process."""
+    """The identity of this process among those that work on a search."""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(6)
         self.host, self.pid = socket.gethostname(), os.getpid()
         self.started_at = process_start_time(self.pid)
 
-    def heartbeat_text(self) -> Sign:
+    def make_heartbeat(self) -> Heartbeat:
+        """Return a heartbeat of the present moment."""
         return {"host": self.host, "pid": self.pid, "since": self.started_at, "beat": time.time()}
 
 
 class HeartbeatRegistry:
-    """Of all who work on one study."""
+    """The heartbeats of all processes that work on one study."""
 
-    def __init__(self, storage: BaseStorage, study_id: int, me: WorkerIdentity):
-        self.storage, self.study_id, self.me = storage, study_id, me
-        self._heard: dict[str, tuple[float, float]] = {}
-        self._beaten = 0.0
+    def __init__(self, storage: Storage, study_id: int, identity: WorkerIdentity):
+        self.storage, self.study_id, self.identity = storage, study_id, identity
+        self._last_changes: dict[str, tuple[float, float]] = {}
+        """By token: the last heartbeat seen, and the time by our clock at which it appeared."""
+        self._last_sent = 0.0
 
     def send(self, *, now: bool = False) -> None:
-        """A sign of life, if one is due."""
-        if now or time.monotonic() - self._beaten >= HEARTBEAT_SECONDS:
-            self._beaten = time.monotonic()
-            self.storage.set_study_user_attr(self.study_id, _SIGN + self.me.token, self.me.heartbeat_text())
+        """Send a heartbeat if one is due, or at once (`now`)."""
+        if now or time.monotonic() - self._last_sent >= HEARTBEAT_SECONDS:
+            self._last_sent = time.monotonic()
+            key = _KEY_PREFIX + self.identity.token
+            self.storage.set_study_user_attr(self.study_id, key, self.identity.make_heartbeat())
 
     def remove(self) -> None:
-        self.storage.set_study_user_attr(self.study_id, _SIGN + self.me.token, None)
+        """Remove our heartbeat."""
+        self.storage.set_study_user_attr(self.study_id, _KEY_PREFIX + self.identity.token, None)
 
-    def all(self) -> dict[str, Sign]:
-        """By token."""
-        return _signs(self.storage.get_study_user_attrs(self.study_id))
+    def all(self) -> dict[str, Heartbeat]:
+        """Return all heartbeats by token."""
+        return _heartbeats(self.storage.get_study_user_attrs(self.study_id))
 
-    def alive_peers(self) -> list[Sign]:
-        """Of those who live, without us."""
-        return [sign for token, sign in self.all().items() if token != self.me.token and self.is_alive(token, sign)]
+    def alive_peers(self) -> list[Heartbeat]:
+        """Return the heartbeats of the other processes that are alive."""
+        peers = {token: beat for token, beat in self.all().items() if token != self.identity.token}
+        return [beat for token, beat in peers.items() if self.is_alive(token, beat)]
 
     def leader(self) -> str:
-        """The token that is first by name of those who live, us among them."""
-        return min(token for token, sign in self.all().items() if token == self.me.token or self.is_alive(token, sign))
+        """Return the least token among the processes that are alive, ours included."""
+        return min(
+            token for token, beat in self.all().items() if token == self.identity.token or self.is_alive(token, beat)
+        )
 
-    def is_alive(self, token: str, sign: Sign | None) -> bool:
-        """On this machine, whether its process does; on another, whether its sign changed of late by our clock. An
-        owner without a sign has just taken the row, or was killed before it could sign it."""
-        if sign is not None and sign["host"] == self.me.host:
-            return process_start_time(sign["pid"]) == sign["since"]
-        beat = sign["beat"] if sign else 0.0
-        before, since = self._heard.get(token, (None, 0.0))
-        if beat != before:
-            self._heard[token] = beat, time.monotonic()
+    def is_alive(self, token: str, heartbeat: Heartbeat | None) -> bool:
+        """Whether the process is alive.
+
+        On this host: whether the process exists. On other hosts: whether its heartbeat changed within
+        `HEARTBEAT_TIMEOUT`, by our clock. A process without a heartbeat has just claimed a row, or was killed before it
+        could send one; it counts as alive until the timeout.
+        """
+        if heartbeat is not None and heartbeat["host"] == self.identity.host:
+            return process_start_time(heartbeat["pid"]) == heartbeat["since"]
+        beat = heartbeat["beat"] if heartbeat else 0.0
+        last_beat, changed_at = self._last_changes.get(token, (None, 0.0))
+        if beat != last_beat:
+            self._last_changes[token] = beat, time.monotonic()
             return True
-        return time.monotonic() - since < HEARTBEAT_TIMEOUT
+        return time.monotonic() - changed_at < HEARTBEAT_TIMEOUT
 
 
-def alive_workers(storage: BaseStorage, search: str, me: WorkerIdentity) -> list[Sign]:
-    """Signs of the other processes that work on any round of a search, by their clock: there is no time to listen."""
-    found: list[Sign] = []
+def alive_workers(storage: Storage, search: str, identity: WorkerIdentity) -> list[Heartbeat]:
+    """Return the heartbeats of the other processes that work on any round of the search `search`.
+
+    Their own clocks decide, since there is no time to wait for a change.
+    """
+    alive: list[Heartbeat] = []
     for study in storage.get_all_studies():
         if study.study_name.rpartition(".")[0] == search:
-            others = [sign for token, sign in _signs(study.user_attrs).items() if token != me.token]
-            found += [sign for sign in others if _lives_by_its_clock(sign, me)]
-    return found
+            peers = [beat for token, beat in _heartbeats(study.user_attrs).items() if token != identity.token]
+            alive += [beat for beat in peers if _is_alive_by_its_clock(beat, identity)]
+    return alive
 
 
-def _lives_by_its_clock(sign: Sign, me: WorkerIdentity) -> bool:
-    if sign["host"] == me.host:
-        return process_start_time(sign["pid"]) == sign["since"]
-    return abs(time.time() - sign["beat"]) < HEARTBEAT_TIMEOUT
+def _is_alive_by_its_clock(heartbeat: Heartbeat, identity: WorkerIdentity) -> bool:
+    if heartbeat["host"] == identity.host:
+        return process_start_time(heartbeat["pid"]) == heartbeat["since"]
+    return abs(time.time() - heartbeat["beat"]) < HEARTBEAT_TIMEOUT
 
 
-def _signs(attributes: dict[str, Any]) -> dict[str, Sign]:
-    return {key.removeprefix(_SIGN): sign for key, sign in attributes.items() if key.startswith(_SIGN) and sign}
+def _heartbeats(attributes: dict[str, Any]) -> dict[str, Heartbeat]:
+    return {
+        key.removeprefix(_KEY_PREFIX): beat for key, beat in attributes.items() if key.startswith(_KEY_PREFIX) and beat
+    }
 
 
 def process_start_time(pid: int) -> str | None:
-    """When a process began, so that a number that is given anew is told from the old one; None where there is none."""
+    """Return when the process started, or None if there is none.
+
+    The start time tells a process from a later one with the same number. Without /proc it is always the same text.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-        state, *rest = stat.rpartition(")")[2].split()
-        return None if state in "ZX" else rest[18]
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
     except OSError:
         if Path("/proc/self/stat").exists():
             return None
-    try:  # without /proc
+    try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None

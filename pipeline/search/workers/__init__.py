@@ -1,1 +1,1 @@
-"""Processes that train trials: the scheduler, the pool, the worker and its tasks."""
+"""Worker processes, and the scheduler that gives them trials."""

@@ -1,4 +1,4 @@
-"""What a worker is given to do. Apart from running it, which needs torch: whoever gives it out does not."""
+"""A worker's task. It is apart from the code that runs it, which imports torch: the scheduler does without."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is to do: a trial, or with `sanity` the stages before any trial."""
+    """A trial to run, or with `is_sanity_check` the stage `sanity` of the search's configuration."""
 
     config: dict[str, Any]
     overrides: tuple[str, ...]
     directory: Path | None
-    """None: leaves no record."""
+    """The directory to write; None: the trial writes nothing."""
     metric: str
-    report: bool = False
-    """Whether to ask after each epoch if going on is hopeless."""
-    sanity: bool = False
+    asks_pruner: bool = False
+    """Whether the trial asks after each epoch if it is to stop."""
+    is_sanity_check: bool = False
     flags: tuple[str, ...] = ()
-    """Of the command that repeats it, before the overrides."""
+    """Flags of the command that repeats the trial, before the overrides."""
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments of the command that repeats the trial."""
         return *self.flags, *self.overrides

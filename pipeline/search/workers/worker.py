@@ -1,4 +1,4 @@
-"""One trial in a worker: from its configuration to its result, with everything kept that the next may use again."""
+"""Runs tasks in a worker process: each trial from its configuration to its result."""
 
 from __future__ import annotations
 
@@ -12,112 +12,130 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import FAILED, PASSED, UserError
 from pipeline.runs.json_files import OUTCOME, SCHEMA, SIGNALS, to_json
 from pipeline.search.records import BROKEN, COMPLETE, CRASHED, PRUNED
 from pipeline.search.workers.task import Task
 from pipeline.workflow.build import BuildCache, build_from_dict
-from pipeline.workflow.components import Components, Outcome
-from pipeline.workflow.sequence import OutcomeWriter, run_stages
+from pipeline.workflow.components import Components, RunContext
+from pipeline.workflow.execution import execute
+from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.outcome_writer import OutcomeWriter
 
 
 class TrialPruned(Exception):
-    """The pruner stops the trial."""
+    """The pruner has stopped the trial."""
 
 
 class TrialRunner:
-    """Runs tasks one after another; `ask(epoch, score)` says whether a trial is hopeless."""
+    """Runs tasks one after another, and keeps what the next one may use again.
 
-    def __init__(self, ask: Callable[[int, float], bool]):
-        self.ask = ask
-        self.kept = BuildCache()
+    `should_prune(epoch, score)` returns whether the running trial is to stop.
+    """
+
+    def __init__(self, should_prune: Callable[[int, float], bool]):
+        self.should_prune = should_prune
+        self.cache = BuildCache()
 
     def run(self, task: Task) -> Any:
-        return self._sanity(task) if task.sanity else self._trial(task)
+        """Run the task and return its result."""
+        return self._check_sanity(task) if task.is_sanity_check else self._run_trial(task)
 
-    def _sanity(self, task: Task) -> dict[str, Any] | UserError:
-        """The stage `sanity`, where it is chosen, on the search's configuration, as a run of its own."""
+    def _check_sanity(self, task: Task) -> dict[str, Any] | UserError:
+        """Run the stage `sanity`, if it is chosen, as a run of its own.
+
+        Return its entry in outcome.json and the size of the validation split, or the user's mistake.
+        """
+        assert task.directory is not None
         try:
-            parts = build_from_dict(task.config, kept=self.kept)
-            stages = {name: stage for name, stage in parts.stages.items() if name == "sanity"}
-            assert task.directory is not None
-            parts = dataclasses.replace(parts, directory=task.directory, stages=stages, loggers={}, save_images=False)
-            outcomes = run_stages(parts, arguments=task.words).outcomes if stages else ()
+            components = build_from_dict(task.config, cache=self.cache)
+            stages = {name: stage for name, stage in components.stages.items() if name == "sanity"}
+            components = dataclasses.replace(components, stages=stages, loggers={})
+            context = RunContext(task.directory)
+            outcomes = execute(components, context, arguments=task.arguments).outcomes if stages else ()
         except UserError as error:
             return error
-        return {"stage": next((o.to_dict() for o in outcomes), None), "examples": len(parts.data.val)}
+        return {"stage": next((o.to_dict() for o in outcomes), None), "examples": len(components.data.val)}
 
-    def _trial(self, task: Task) -> dict[str, Any]:
-        """What a `Trial` has beside its place; never raises for what went wrong in the trial."""
+    def _run_trial(self, task: Task) -> dict[str, Any]:
+        """Run a trial, and return the fields of a `Trial` that it decides. Errors in the trial become its state."""
         started = time.perf_counter()
-        curve: list[float] = []
-        epochs = task.config["stages"]["train"]["epochs"]
-
-        def epoch_ended(row: dict[str, float]) -> None:
-            curve.append(row[task.metric])
-            ask = task.report and len(curve) < epochs  # after the last nothing is left to save
-            if ask and math.isfinite(curve[-1]) and self.ask(len(curve) - 1, curve[-1]):
-                raise TrialPruned
-
-        result: dict[str, Any] = {"scores": curve}
+        scores: list[float] = []
+        result: dict[str, Any] = {"scores": scores}
         try:
-            parts = build_from_dict(task.config, kept=self.kept)
-            parts = dataclasses.replace(parts, is_trial=True, save_images=False, on_epoch_end=epoch_ended)
-            result["seed"] = parts.seed
-            outcome = parts.stages["train"](parts, ())
-            result |= _result(outcome, task.metric)
+            components = build_from_dict(task.config, cache=self.cache)
+            result["seed"] = components.seed
+            context = RunContext(is_trial=True, on_epoch_end=self._make_epoch_callback(task, scores))
+            outcome = components.stages["train"](components, context, ())
+            result |= _summarize(outcome, task.metric)
             if task.directory is not None:
-                _write_trial_dir(parts, task.directory, task, outcome)
+                _write_trial_dir(components, task, task.directory, outcome)
                 result["directory"] = f"{task.directory.parent.name}/{task.directory.name}"
         except TrialPruned:
-            result |= {"state": PRUNED, "reason": f"hopeless after {len(curve)} epochs: {task.metric} {curve[-1]:.4g}"}
-            result["score"] = curve[-1]
+            reason = f"pruned after {len(scores)} epochs at {task.metric} {scores[-1]:.4g}"
+            result |= {"state": PRUNED, "reason": reason, "score": scores[-1]}
         except UserError as error:
             result |= {"state": CRASHED, "reason": str(error)}
-        except Exception as error:  # noqa: BLE001 - a trial never ends the search
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            said = (str(error).strip().splitlines() or [""])[0]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            result |= {"state": CRASHED, "reason": f"{type(error).__name__}: {said} ({where})"}
+        except Exception as error:  # noqa: BLE001 - an error in a trial must not end the search
+            result |= {"state": CRASHED, "reason": _describe_error(error)}
         result["seconds"] = round(time.perf_counter() - started, 4)
         return result
 
+    def _make_epoch_callback(self, task: Task, scores: list[float]) -> Callable[[dict[str, float]], None]:
+        """Return a function that appends the score of each epoch to `scores`, and asks the pruner."""
+        epochs = task.config["stages"]["train"]["epochs"]
 
-def _result(outcome: Outcome, metric: str) -> dict[str, Any]:
+        def on_epoch_end(row: dict[str, float]) -> None:
+            scores.append(row[task.metric])
+            can_save_time = task.asks_pruner and len(scores) < epochs
+            if can_save_time and math.isfinite(scores[-1]) and self.should_prune(len(scores) - 1, scores[-1]):
+                raise TrialPruned
+
+        return on_epoch_end
+
+
+def _describe_error(error: Exception) -> str:
+    location = traceback.extract_tb(error.__traceback__)[-1]
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message} ({Path(location.filename).name}:{location.lineno})"
+
+
+def _summarize(outcome: Outcome, metric: str) -> dict[str, Any]:
+    """Return the state of a trial that has trained, its score and its metrics."""
     metrics = outcome.metrics
-    known = ["val_accuracy", "val_loss", "best_epoch"]
-    numbers = {str(key): float(metrics[key]) for key in known if key in metrics}
+    numbers = {str(key): float(metrics[key]) for key in ("val_accuracy", "val_loss", "best_epoch") if key in metrics}
     if metrics["history"]:
-        last = metrics["history"][-1]
-        numbers |= {key: float(last[key]) for key in ("loss", "accuracy")}
+        numbers |= {key: float(metrics["history"][-1][key]) for key in ("loss", "accuracy")}
     broken = {"state": BROKEN, "metrics": numbers}
     if "exploded_step" in metrics:
         cost, original, step = (metrics[key] for key in ("exploded_cost", "original_cost", "exploded_step"))
-        reason = f"cost {cost:.3g}, above {metrics['break_factor']:g} x the original {original:.3g}, at step {step}"
+        reason = f"cost {cost:.3g} above {metrics['break_factor']:g} x the original cost {original:.3g} at step {step}"
         return broken | {"reason": reason}
     if "nonfinite_step" in metrics:
-        return broken | {"reason": f"cost NaN or infinite at step {metrics['nonfinite_step']}"}
+        return broken | {"reason": f"cost not finite at step {metrics['nonfinite_step']}"}
     score = numbers.get(metric, math.nan)
     if not math.isfinite(score):
         return broken | {"reason": f"{metric} is {score}"}
     return {"state": COMPLETE, "score": score, "metrics": numbers}
 
 
-def _write_trial_dir(parts: Components, directory: Path, task: Task, outcome: Outcome) -> None:
-    """The trial's record, as a run leaves it, in one go: the folder appears whole. It is not synced to the disk: what
-    counts is the study, and a trial that is not in it runs again."""
-    record = OutcomeWriter(parts, task.words)
-    content = record.to_dict(parts, [outcome], "passed" if outcome.passed else "failed", 0 if outcome.passed else 3)
-    beside = directory.with_name(f".{directory.name}.{os.getpid()}")
-    (beside / ".hydra").mkdir(parents=True)
-    signals = {"schema": SCHEMA, "stages": {outcome.name: outcome.signals}}
-    for name, value in [
-        (OUTCOME, content),
-        (SIGNALS, signals),
-        (".hydra/config.yaml", parts.config),  # JSON is YAML
-        (".hydra/overrides.yaml", list(task.overrides)),
-    ]:
-        (beside / name).write_text(to_json(value) + "\n")
-    if directory.exists():  # of a worker that was killed before it could tell
+def _write_trial_dir(components: Components, task: Task, directory: Path, outcome: Outcome) -> None:
+    """Write the record of the trial, as that of a run, in one move.
+
+    Its files are not forced to the disk: the study counts, and a trial that is not in it runs again.
+    """
+    writer = OutcomeWriter(components, RunContext(directory), task.arguments)
+    status, exit_code = ("passed", PASSED) if outcome.passed else ("failed", FAILED)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
+    (temporary / ".hydra").mkdir(parents=True)
+    contents = {
+        OUTCOME: writer.to_dict(components, [outcome], status, exit_code),
+        SIGNALS: {"schema": SCHEMA, "stages": {outcome.name: outcome.signals}},
+        ".hydra/config.yaml": components.config,  # JSON is YAML
+        ".hydra/overrides.yaml": list(task.overrides),
+    }
+    for name, content in contents.items():
+        (temporary / name).write_text(to_json(content) + "\n")
+    if directory.exists():  # its worker was killed before it could report the result
         shutil.rmtree(directory)
-    beside.replace(directory)
+    temporary.replace(directory)

@@ -1,4 +1,4 @@
-"""`sanity.data` of docs/signals.md: the images and labels, as they are stored and as they go into the network.
+"""The signal `sanity.data` of docs/signals.md: images and labels, as they are stored and as the network receives them.
 
 Shapes: N examples, C channels, H W pixels. Everything is measured on samples of bounded size, except what is cheap
 enough for all examples: class counts, constant features and exact duplicates.
@@ -23,14 +23,14 @@ __all__ = ["data_signals"]
 def data_signals(
     splits: Mapping[str, tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """The object `sanity.data` of docs/signals.md.
+    """Return the signal `sanity.data` of docs/signals.md.
 
-    `splits` holds (stored pixels (N, C, H, W), labels (N,) int64) of `train`, and of `val` and `test` where they may be
-    looked at; `prepare` maps stored pixels to the network's inputs. Pixels may be on any device, and nothing drawn here
-    touches the global random state: equal data give equal numbers.
+    `splits` holds (stored pixels (N, C, H, W), labels (N,) int64) of `train`, and of `val` and `test` if they may be
+    measured. `prepare` maps stored pixels to the inputs of the network. `classes` are names in label order. Pixels may
+    be on any device. The global random state is neither used nor changed: equal data give equal numbers.
     """
     train, labels = splits["train"]
-    others = {name: pixels for name, (pixels, _) in splits.items() if name != "train"}
+    others = {name: split for name, split in splits.items() if name != "train"}
     return {
         "features": train[0].numel(),
         "value_bits": value_bits(train),
@@ -41,6 +41,6 @@ def data_signals(
             name: torch.bincount(split_labels, minlength=len(classes)).tolist()
             for name, (_, split_labels) in splits.items()
         },
-        "duplicates": {name: count_duplicates(train, pixels) for name, pixels in others.items()},
-        "neighbours": label_agreement(train, labels, {n: s for n, s in splits.items() if n != "train"}, len(classes)),
+        "duplicates": {name: count_duplicates(train, pixels) for name, (pixels, _) in others.items()},
+        "neighbours": label_agreement(train, labels, others, len(classes)),
     }

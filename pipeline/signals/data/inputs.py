@@ -1,4 +1,4 @@
-"""What the network gets to see: location and spread of the preprocessed images, and pixels that never change."""
+"""Mean and standard deviation of the inputs of the network, and the share of pixels that are constant."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 
 from pipeline.signals.data.subsample import subsample_indices
 
-_EXAMPLES = 1000  # images of each split that are preprocessed; errors of a mean are then 3 % of the images' spread
-_VALUES = 1 << 21  # and values: 680 images of 3x32x32, whose whitening costs 13 GFLOP
-_CHANNELS = 64  # longer lists of channels (columns of a table) are left out
+_MAX_EXAMPLES = 1000  # images of a split that are preprocessed; the error of a mean is then 3 % of the images' std
+_MAX_VALUES = 1 << 21  # values of these images: 680 of 3x32x32, whose whitening costs 13 GFLOP
+_MAX_CHANNELS = 64  # longer lists of channels (columns of a table) are left out
 
 
 def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-    """Mean and standard deviation over all values of a sample, with standard errors, and the same by channel.
+    """Return the mean and standard deviation of a sample of inputs, with standard errors, and the same by channel.
 
-    Images are the independent units, not pixels. With m_i the mean of image i and q_i its mean square about the mean m
-    of all: m = mean(m_i), std = sqrt(mean(q_i)); their errors are std(m_i) / sqrt(n) and, as d std = d q / (2 std),
-    std(q_i) / sqrt(n) / (2 std).
+    `prepare` maps stored `pixels` (N, C, H, W) to inputs. Images are the independent units, not pixels. With m_i the
+    mean of image i and q_i its mean square about the mean m of all: m = mean(m_i), std = sqrt(mean(q_i)). Their errors
+    are std(m_i) / sqrt(n) and, as d std = d q / (2 std), std(q_i) / sqrt(n) / (2 std).
     """
-    most = min(_EXAMPLES, max(50, _VALUES // pixels[0].numel()))
-    chosen = subsample_indices(len(pixels), most).to(pixels.device)
-    inputs = prepare(pixels[chosen]).double()
+    n_sampled = min(_MAX_EXAMPLES, max(50, _MAX_VALUES // pixels[0].numel()))
+    index = subsample_indices(len(pixels), n_sampled).to(pixels.device)
+    inputs = prepare(pixels[index]).double()
     means = inputs.flatten(1).mean(1)
     mean = means.mean()
     squares = (inputs - mean).square().flatten(1).mean(1)
@@ -38,7 +38,7 @@ def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[s
         "mean_error": float(means.std(correction=0)) / math.sqrt(n),
         "std_error": float(squares.std(correction=0)) / math.sqrt(n) / (2 * std) if std > 0 else 0.0,
     }
-    if inputs.shape[1] > _CHANNELS:
+    if inputs.shape[1] > _MAX_CHANNELS:
         return result
     by_channel = inputs.transpose(0, 1).flatten(1)
     return result | {
@@ -48,11 +48,14 @@ def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[s
 
 
 def constant_share(pixels: Tensor) -> float:
-    """The share of the C*H*W stored values that are the same in every image; exact, and cheap where few are."""
+    """Return the share of the C*H*W stored values that are the same in every image of `pixels` (N, C, H, W).
+
+    The result is exact, and cheap if few are constant.
+    """
     flat = pixels.flatten(1)
-    same = torch.arange(flat.shape[1], device=pixels.device)
+    constant = torch.arange(flat.shape[1], device=pixels.device)
     for chunk in flat.split(256):
-        if not len(same):
+        if not len(constant):
             break
-        same = same[(chunk[:, same] == flat[0, same]).all(0)]
-    return len(same) / flat.shape[1]
+        constant = constant[(chunk[:, constant] == flat[0, constant]).all(0)]
+    return len(constant) / flat.shape[1]

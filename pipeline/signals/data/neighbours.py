@@ -1,7 +1,8 @@
-"""Do labels go with pixels? Each example's label against those of its nearest training examples (Euclidean).
+"""Whether labels belong to pixels: the label of each example against those of its nearest training examples.
 
-Neighbours are crude, but they see the stored images alone: no network, no preprocessing, no training. By Cover and Hart
-(1967) the nearest one's label is wrong at most twice as often as the best possible answer, given enough examples.
+Distances are Euclidean, between stored images: no network, no preprocessing and no training is involved. By Cover and
+Hart (1967) the label of the nearest example is wrong at most twice as often as the best possible prediction, given
+enough examples.
 """
 
 from __future__ import annotations
@@ -16,88 +17,103 @@ from torch.nn import functional as F
 
 from pipeline.signals.data.subsample import subsample_indices
 
-_REFERENCES, _ASKED = 2000, 500  # training examples that are searched; validation and test examples that ask
-_FEATURES = 256  # images are averaged over 2x2 pixels until they have no more: cheaper, and shifts matter less
-_COLUMNS = 4096  # features of a table, which cannot be averaged
-_NEAREST = 20
-_MATRIX = 100  # classes up to which the matrix is given
+_MAX_REFERENCES, _MAX_QUERIES = 2000, 500  # sampled training examples; sampled examples of each other split
+_MAX_FEATURES = 256  # images are averaged over 2x2 pixels down to so many: cheaper, and shifts matter less
+_MAX_COLUMNS = 4096  # features of a table, which cannot be averaged
+_MAX_NEAREST = 20
+_MAX_MATRIX_CLASSES = 100  # classes up to which the matrix is given
 
 
 def label_agreement(
-    train: Tensor, labels: Tensor, others: Mapping[str, tuple[Tensor, Tensor]], classes: int
+    train: Tensor, labels: Tensor, others: Mapping[str, tuple[Tensor, Tensor]], n_classes: int
 ) -> dict[str, dict[str, Any]]:
-    """For `train` (each example against the others) and every other split the numbers that `_agreement` describes."""
-    chosen = subsample_indices(len(train), _REFERENCES).to(train.device)
-    if len(chosen) < 2:
-        return {}
-    references, known = _features(train[chosen]), labels[chosen]
-    centre = references.mean(0)
-    scale = references.std(0, correction=0) if train.shape[2] * train.shape[3] == 1 else torch.ones_like(centre)
-    scale = torch.where(scale > 0, scale, 1.0)  # columns of a table have units of their own, pixels share one
-    references = (references - centre) / scale
-    nearest = min(_NEAREST, max(1, len(chosen) // (2 * classes)), len(chosen) - 1)
-    shares = torch.bincount(known, minlength=classes).double() / len(known)
-    found = {"train": _agreement(_nearest(references, references, nearest, same=True), known, known, shares)}
-    for name, (pixels, own) in others.items():
-        asked = subsample_indices(len(pixels), _ASKED).to(pixels.device)
-        points = (_features(pixels[asked]) - centre) / scale
-        found[name] = _agreement(_nearest(references, points, nearest, same=False), known, own[asked], shares)
-    return found
+    """Return the numbers of `_agreement` for `train` and for every split of `others`.
 
-
-def _agreement(nearest: Tensor, known: Tensor, own: Tensor, shares: Tensor) -> dict[str, Any]:
-    """`nearest` (N, k): places of the k nearest references, nearest first; `known` and `own` labels; class shares.
-
-    An example is clear where at least half of its k neighbours have one label, and pure where it is among the clearest
-    quarter. `evenness` is that of the other labels around clear examples, by Pielou: their entropy / ln(classes - 1),
-    averaged over the majority's classes; classes that look alike give few others, random labels give all alike.
+    `train` (N, C, H, W) are stored pixels with `labels` (N,); `others` are (pixels, labels) by name. No training
+    example is its own neighbour. The result is empty for fewer than two training examples.
     """
-    (n, k), classes = nearest.shape, len(shares)
-    votes = torch.zeros((n, classes), device=own.device)
-    votes.scatter_add_(1, known[nearest], torch.ones_like(nearest, dtype=votes.dtype))
-    top, said = votes.max(1)
-    clear = 2 * top >= k
-    pure = top >= top.sort(descending=True).values[(n - 1) // 4]
-    rest = votes.scatter(1, said[:, None], 0.0)[clear].double()
-    groups, group = said[clear].unique(return_inverse=True)  # not all classes: a square of thousands would not fit
-    rest = rest.new_zeros((len(groups), classes)).index_add_(0, group, rest)
-    chance = torch.bincount(own, minlength=classes).double() / n
+    index = subsample_indices(len(train), _MAX_REFERENCES).to(train.device)
+    if len(index) < 2:
+        return {}
+    references, reference_labels = _features(train[index]), labels[index]
+    mean = references.mean(0)
+    std = references.std(0, correction=0) if train.shape[2] * train.shape[3] == 1 else torch.ones_like(mean)
+    std = torch.where(std > 0, std, 1.0)  # columns of a table have different units, pixels share one
+    references = (references - mean) / std
+    k = min(_MAX_NEAREST, max(1, len(index) // (2 * n_classes)), len(index) - 1)
+    frequencies = torch.bincount(reference_labels, minlength=n_classes).double() / len(reference_labels)
+    nearest = _nearest(references, references, k, exclude_self=True)
+    result = {"train": _agreement(nearest, reference_labels, reference_labels, frequencies)}
+    for name, (pixels, split_labels) in others.items():
+        index = subsample_indices(len(pixels), _MAX_QUERIES).to(pixels.device)
+        nearest = _nearest(references, (_features(pixels[index]) - mean) / std, k, exclude_self=False)
+        result[name] = _agreement(nearest, reference_labels, split_labels[index], frequencies)
+    return result
+
+
+def _agreement(nearest: Tensor, reference_labels: Tensor, labels: Tensor, frequencies: Tensor) -> dict[str, Any]:
+    """Compare the labels (N,) of examples with those of their neighbours.
+
+    `nearest` (N, k) are indices of references, nearest first; `reference_labels` (R,) are their labels and
+    `frequencies` (C,) the class frequencies.
+
+    An example is clear if at least half of its k neighbours have one label, and pure if it is among the clearest
+    quarter. `evenness` is that of the other labels around clear examples, by Pielou: their entropy / ln(classes - 1),
+    averaged over the classes of the majority. Classes that look alike give few other labels, random labels all alike.
+    """
+    (n, k), n_classes = nearest.shape, len(frequencies)
+    votes = torch.zeros((n, n_classes), device=labels.device)
+    votes.scatter_add_(1, reference_labels[nearest], torch.ones_like(nearest, dtype=votes.dtype))
+    top_votes, majority = votes.max(1)
+    clear = 2 * top_votes >= k
+    pure = top_votes >= top_votes.sort(descending=True).values[(n - 1) // 4]
+    other_votes = votes.scatter(1, majority[:, None], 0.0)[clear].double()
+    groups, group = majority[clear].unique(return_inverse=True)  # (C, C) would not fit for thousands of classes
+    other_votes = other_votes.new_zeros((len(groups), n_classes)).index_add_(0, group, other_votes)
+    own_frequencies = torch.bincount(labels, minlength=n_classes).double() / n
     result = {
         "examples": n,
         "nearest": k,
-        "agreement": float((known[nearest[:, 0]] == own).double().mean()),
-        "vote_agreement": float((known[nearest] == own[:, None]).double().mean()),
-        "chance": float((chance * shares).sum()),
+        "agreement": float((reference_labels[nearest[:, 0]] == labels).double().mean()),
+        "vote_agreement": float((reference_labels[nearest] == labels[:, None]).double().mean()),
+        "chance": float((own_frequencies * frequencies).sum()),
         "clear": float(clear.double().mean()),
-        "pure_disagreement": float((said != own)[pure].double().mean()),
-        "evenness": _evenness(rest),
+        "pure_disagreement": float((majority != labels)[pure].double().mean()),
+        "evenness": _evenness(other_votes),
     }
-    if classes > _MATRIX:
+    if n_classes > _MAX_MATRIX_CLASSES:
         return result
-    matrix = torch.bincount(said[clear] * classes + own[clear], minlength=classes**2)
-    return result | {"clear_labels": matrix.view(classes, classes).tolist()}
+    matrix = torch.bincount(majority[clear] * n_classes + labels[clear], minlength=n_classes**2)
+    return result | {"clear_labels": matrix.view(n_classes, n_classes).tolist()}
 
 
-def _evenness(rest: Tensor) -> float | None:
-    """(G, C) votes for others, by majority -> 0 (all for one other class) .. 1 (alike for all); None for 2 classes."""
-    totals, others = rest.sum(1), rest.shape[1] - 1
-    if others < 2 or not totals.sum() > 0:
+def _evenness(other_votes: Tensor) -> float | None:
+    """Return the evenness of votes (G, C) for other labels, one row per label of the majority.
+
+    It is 0 if all go to one other class and 1 if all other classes get as many; None for two classes.
+    """
+    totals, n_others = other_votes.sum(1), other_votes.shape[1] - 1
+    if n_others < 2 or not totals.sum() > 0:
         return None
-    entropies = torch.special.entr(rest / totals.clamp(min=1)[:, None]).sum(1) / math.log(others)
+    entropies = torch.special.entr(other_votes / totals.clamp(min=1)[:, None]).sum(1) / math.log(n_others)
     return float((entropies * totals).sum() / totals.sum())
 
 
-def _nearest(references: Tensor, points: Tensor, k: int, *, same: bool) -> Tensor:
-    """(R, D), (N, D) -> (N, k) places, nearest first: |x - r|^2 without |x|^2. With `same`, no point is its own."""
+def _nearest(references: Tensor, points: Tensor, k: int, *, exclude_self: bool) -> Tensor:
+    """Return the indices (N, k) of the nearest of `references` (R, D) to each of `points` (N, D), nearest first.
+
+    Compared is |x - r|^2 without |x|^2. `torch.cdist` would round differently and merge near distances by its square
+    root: on digits of two grey levels, which have many ties, half of the examples would get other neighbours.
+    """
     distances = torch.addmm(references.square().sum(1), points, references.T, alpha=-2)
-    if same:
+    if exclude_self:
         distances.fill_diagonal_(math.inf)
     return distances.topk(k, dim=1, largest=False).indices
 
 
 def _features(pixels: Tensor) -> Tensor:
-    """Stored pixels (N, C, H, W) -> float32 (N, D), large images averaged down."""
+    """Flatten stored pixels (N, C, H, W) to float32 (N, D), with large images averaged down."""
     values = pixels.float()
-    while values[0].numel() > _FEATURES and min(values.shape[2:]) > 1:
+    while values[0].numel() > _MAX_FEATURES and min(values.shape[2:]) > 1:
         values = F.avg_pool2d(values, 2)
-    return values.flatten(1)[:, :_COLUMNS]
+    return values.flatten(1)[:, :_MAX_COLUMNS]

@@ -1,4 +1,4 @@
-"""A fixed random choice of examples: file order may be sorted or periodic, so an evenly spaced one would be biased."""
+"""A fixed random choice of examples, since evenly spaced ones would be biased in a sorted or periodic file order."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 
-def subsample_indices(n: int, most: int) -> Tensor:
-    """min(n, most) different places in 0 .. n - 1, ascending; a function of its arguments alone."""
-    if n <= most:
+def subsample_indices(n: int, limit: int) -> Tensor:
+    """Return min(n, limit) different indices in 0 .. n - 1, ascending; a function of the arguments alone."""
+    if n <= limit:
         return torch.arange(n)
-    return torch.from_numpy(np.sort(np.random.Generator(np.random.PCG64(n)).choice(n, most, replace=False)))
+    return torch.from_numpy(np.sort(np.random.Generator(np.random.PCG64(n)).choice(n, limit, replace=False)))

