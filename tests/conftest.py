@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.workflow.process_setup import silence_library_warnings
+from tests.browser import Browser, start_browser
 from tests.small_run import SmallRun, make_small_run
 
 
@@ -37,3 +38,10 @@ def small_run(tmp_path: Path) -> Callable[..., SmallRun]:
         return make_small_run(tmp_path / f"run{next(numbers)}", *overrides, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return a real browser. The test is skipped where none is installed."""
+    with start_browser() as started:
+        yield started

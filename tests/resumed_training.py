@@ -19,7 +19,7 @@ from tests.small_run import SmallRun
 STEPS = 4  # an epoch: 200 examples in batches of 64
 RANDOM = ("regularization=l2_dropout", "augmentation=crop_flip")
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 
 
 def train(epochs: int = 3, **options: Any) -> Train:

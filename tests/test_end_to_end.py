@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run_in(tmp_path_factory.mktemp("whole") / "outputs", *SMALL, "name=mine", "tags=[a,b]")
 
 
-def test_a_run_passes_its_stages_in_order_and_learns(whole) -> None:
+def test_stages_pass_in_order(whole) -> None:
     assert whole.status == "passed"
     assert whole.exit_code == 0
     assert [outcome.name for outcome in whole.outcomes] == ["sanity", "overfit", "train", "evaluate"]
@@ -68,7 +68,7 @@ def test_a_run_passes_its_stages_in_order_and_learns(whole) -> None:
     assert not whole.findings
 
 
-def test_a_run_leaves_what_the_readme_promises(whole) -> None:
+def test_files_of_run(whole) -> None:
     folder = whole.directory
     record = record_of(folder)
     assert record["status"] == "passed"
@@ -93,7 +93,7 @@ def test_a_run_leaves_what_the_readme_promises(whole) -> None:
     assert len((folder / "history.csv").read_text().splitlines()) == 1 + 4
 
 
-def test_the_predictor_scores_what_the_run_reported(whole) -> None:
+def test_predictor(whole) -> None:
     predictor = pipeline.load(whole.directory)
     from pipeline.data import split
 
@@ -107,19 +107,19 @@ def test_the_predictor_scores_what_the_run_reported(whole) -> None:
         predictor(torch.zeros(1, 3, 8, 8))
 
 
-def test_the_predictor_sees_an_image_both_ways_where_the_run_did(outputs: Path) -> None:
+def test_predictor_averages_views(outputs: Path) -> None:
     run = run_in(outputs, *TINY, "stages.train.epochs=1", "stage=[train,evaluate]", "augmentation=flip")
     assert run.metrics["evaluate"]["views"] == 2
     predictor, images = pipeline.load(run.directory), digits().train.pixels[:50]
     torch.testing.assert_close(predictor(images), predictor(images.flip(-1)))
 
 
-def test_checkpoints_hold_plain_data(whole) -> None:
+def test_checkpoint_is_plain_data(whole) -> None:
     state = torch.load(whole.directory / "checkpoints" / "best.ckpt", weights_only=True)
     assert state["pipeline"]["classes"] == [str(digit) for digit in range(10)]
 
 
-def test_the_recorded_command_needs_nothing_that_it_does_not_name(tmp_path: Path, outputs: Path) -> None:
+def test_recorded_command(tmp_path: Path, outputs: Path) -> None:
     """An option from a folder of the user's."""
     (tmp_path / "own" / "optimizer").mkdir(parents=True)
     (tmp_path / "own" / "optimizer" / "mine.yaml").write_text((ROOT / "conf" / "optimizer" / "sgd.yaml").read_text())
@@ -135,7 +135,7 @@ def test_the_recorded_command_needs_nothing_that_it_does_not_name(tmp_path: Path
     assert again["config_hash"] == record_of(first.directory)["config_hash"]
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_one_others(whole, outputs: Path) -> None:
+def test_seed_decides_bits(whole, outputs: Path) -> None:
     def weights(result) -> dict[str, torch.Tensor]:
         return torch.load(result.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
@@ -148,7 +148,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(whole, outputs
 # ---------------------------------------------------------------- verdicts
 
 
-def test_zero_weights_fail_sanity_and_nothing_after_it_runs(outputs: Path) -> None:
+def test_zero_weights_fail_sanity(outputs: Path) -> None:
+    """No later stage runs."""
     result = run_in(outputs, *SMALL, "init=zeros")
     assert (result.status, result.exit_code) == ("failed", 3)
     assert [outcome.name for outcome in result.outcomes] == ["sanity"]
@@ -157,14 +158,14 @@ def test_zero_weights_fail_sanity_and_nothing_after_it_runs(outputs: Path) -> No
     assert record["stages"][0]["findings"][0]["remedy"] == ["init=he"]
 
 
-def test_a_remedy_mends_when_it_is_appended_to_the_command(outputs: Path) -> None:
+def test_remedy_helps(outputs: Path) -> None:
     broken = [*TINY, "stage=sanity", "init=large_gaussian", "batchnorm=none"]
     finding = run_in(outputs, *broken).findings[0]
     assert finding.check == "exploding_activations"
     assert run_in(outputs, *broken, *finding.remedy).status == "passed"
 
 
-def test_a_rate_that_explodes_is_broken_off_early(outputs: Path) -> None:
+def test_early_break(outputs: Path) -> None:
     result = run_in(outputs, *SMALL, "stage=train", "batchnorm=none", "optimizer.lr=30", "stages.train.epochs=50")
     assert result.exit_code == 3
     finding = result.findings[0]
@@ -174,7 +175,8 @@ def test_a_rate_that_explodes_is_broken_off_early(outputs: Path) -> None:
     assert finding.step <= 23  # one epoch of 50
 
 
-def test_a_run_that_is_not_looked_into_is_judged_by_its_curves(outputs: Path) -> None:
+def test_signals_off(outputs: Path) -> None:
+    """Without recorded signals the curves are still checked."""
     result = run_in(outputs, *SMALL, "stage=train", "signals=off")
     assert result.status == "passed"
     assert result.outcomes[0].signals is not None
@@ -185,7 +187,7 @@ def test_a_run_that_is_not_looked_into_is_judged_by_its_curves(outputs: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["fashion_mnist_5k", "digits"])
-def test_overfit_passes_on_each_embedded_set(data: str, outputs: Path) -> None:
+def test_overfit_passes(data: str, outputs: Path) -> None:
     assert run_in(outputs, f"data={data}", "stage=[sanity,overfit]").status == "passed"
 
 
@@ -214,7 +216,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_wrong_data_is_refused_before_training(case: str, tmp_path: Path, outputs: Path) -> None:
+def test_wrong_data(case: str, tmp_path: Path, outputs: Path) -> None:
     changes, said = FILES[case]
     path = save_npz(tmp_path / "mine.npz", **changes)
     with pytest.raises(UserError, match=said) as caught:
@@ -262,14 +264,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("typed", WRONG)
-def test_wrong_configuration_is_refused_by_the_key_that_was_typed(typed: str, outputs: Path) -> None:
+def test_wrong_configuration(typed: str, outputs: Path) -> None:
     with pytest.raises(UserError) as caught:
         run_in(outputs, "data=digits", *typed.split())
     assert caught.value.field == WRONG[typed]
     assert not outputs.exists()
 
 
-def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_outputs_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write") as caught:
         run_in(tmp_path / "file" / "below", *SMALL)
@@ -277,7 +279,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("typed", "code"), [("optimizer.lr=abc", 2), ("init=zeros", 3)])
-def test_exit_codes_from_the_shell(typed: str, code: int, outputs: Path) -> None:
+def test_exit_codes(typed: str, code: int, outputs: Path) -> None:
     done = shell(outputs, *TINY, "stage=sanity", typed)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -290,7 +292,7 @@ def test_exit_codes_from_the_shell(typed: str, code: int, outputs: Path) -> None
         assert "init=he" in done.stdout
 
 
-def test_a_remedy_can_be_appended_to_the_command(outputs: Path) -> None:
+def test_later_option_drops_keys(outputs: Path) -> None:
     """`he` has no `init.weight.std`, which was typed for another init."""
     done = shell(outputs, *TINY, "stage=sanity", "init=small_gaussian", "init.weight.std=0", "init=he")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -300,7 +302,8 @@ def test_a_remedy_can_be_appended_to_the_command(outputs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_spares_the_test_split_unless_it_sweeps_seeds_only(outputs: Path) -> None:
+def test_sweep_and_test_split(outputs: Path) -> None:
+    """A sweep spares the test split unless it sweeps seeds only."""
     for key, sees_test in (("optimizer.lr=0.01,0.05", False), ("seed=0,1", True)):
         done = shell(outputs / key[:4], "-m", *SMALL, "stage=[train,evaluate]", key)
         assert done.returncode == 0, done.stderr
@@ -311,7 +314,7 @@ def test_a_sweep_spares_the_test_split_unless_it_sweeps_seeds_only(outputs: Path
 
 
 @pytest.mark.slow
-def test_one_failed_job_does_not_end_a_sweep(outputs: Path) -> None:
+def test_sweep_with_failed_job(outputs: Path) -> None:
     done = shell(outputs, "-m", *TINY, "stage=sanity", "init=zeros,he,xavier")
     assert done.returncode == 3
     assert sorted(record_of(p.parent)["exit_code"] for p in (outputs / "run").rglob("outcome.json")) == [0, 0, 3]
@@ -324,7 +327,7 @@ def test_one_failed_job_does_not_end_a_sweep(outputs: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_a_stopped_run_goes_on_and_ends_with_the_same_bits(number: int, code: int, outputs: Path) -> None:
+def test_resume_gives_same_bits(number: int, code: int, outputs: Path) -> None:
     typed = [*SMALL, "stage=train", "stages.train.epochs=60", "regularization=l2_dropout", "augmentation=flip"]
     whole = run_in(outputs / "whole", *typed)
     process = subprocess.Popen(
@@ -364,7 +367,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bits(number: int, code: in
 # ---------------------------------------------------------------- outputs/latest
 
 
-def test_the_latest_run_can_be_evaluated_by_that_name(whole, outputs: Path) -> None:
+def test_evaluate_latest(whole, outputs: Path) -> None:
     shutil.copytree(whole.directory.parent.parent, outputs, symlinks=True)
     checkpoint = f"stages.evaluate.checkpoint={outputs}/latest/checkpoints/best.ckpt"
     again = run_in(outputs, *SMALL[:-1], "stage=evaluate", checkpoint)
@@ -372,7 +375,7 @@ def test_the_latest_run_can_be_evaluated_by_that_name(whole, outputs: Path) -> N
     assert (outputs / "latest").resolve() == again.directory.resolve()
 
 
-def test_a_refused_run_leaves_the_latest_one_the_latest(whole, outputs: Path) -> None:
+def test_refused_run_is_not_latest(whole, outputs: Path) -> None:
     shutil.copytree(whole.directory.parent.parent, outputs, symlinks=True)
     with pytest.raises(UserError):
         run_in(outputs, *SMALL[:-1], "stage=evaluate", "stages.evaluate.checkpoint=no.ckpt")

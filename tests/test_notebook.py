@@ -16,7 +16,7 @@ def read() -> Any:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
+def test_notebook_has_no_outputs() -> None:
     cells = [cell for cell in read().cells if cell.cell_type == "code"]
     assert cells
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
@@ -24,7 +24,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Jupyter's own
-def test_the_notebook_runs_and_shows_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient", reason="the extra `notebook` is not installed")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(NOTEBOOK.parents[1]), os.environ.get("PYTHONPATH", "")]))
     book = read()

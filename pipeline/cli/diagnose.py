@@ -88,7 +88,7 @@ def rejudge(
 def checks_for_run(directory: Path, overrides: Sequence[str]) -> CheckSuite:
     """Return the checks with which the run was configured, changed by `overrides`."""
     keys = _keys_of_checks(overrides)
-    today = compose_config(overrides).checks  # raises for an option or a key that does not exist
+    today = compose_config(overrides).checks if overrides else None  # raises for options and keys that do not exist
     if "checks" in keys:
         node = today
     else:

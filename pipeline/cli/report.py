@@ -12,10 +12,10 @@ from pipeline.cli.diff import read_flat_config
 from pipeline.cli.parser import CommandParser
 from pipeline.errors import PASSED, UserError
 from pipeline.report.index_page import RunRow, index_page
-from pipeline.report.run_files import read_history
+from pipeline.report.run_files import load_history
 from pipeline.report.run_page import REPORT, write_report
 from pipeline.runs.index import SEARCH, RunEntry, list_runs, resolve_run
-from pipeline.runs.paths import write_text
+from pipeline.runs.paths import UnreadableFileError, write_text
 
 INDEX = "index.html"
 
@@ -49,6 +49,13 @@ def _to_row(run: RunEntry, outputs: Path) -> RunRow:
         config = read_flat_config(run.directory)
     except UserError:
         config = {}
+    curves, problem = {}, run.problem
+    try:
+        curves = load_history(run.directory)
+    except FileNotFoundError:  # no epoch has ended
+        pass
+    except UnreadableFileError as error:
+        problem = problem or str(error)
     return RunRow(
         label=f"{run.name}/{run.short_id}",
         href=Path(os.path.relpath(page, outputs)).as_posix() if page.exists() else None,
@@ -59,6 +66,7 @@ def _to_row(run: RunEntry, outputs: Path) -> RunRow:
         started=f"{datetime.datetime.fromtimestamp(run.started):%Y-%m-%d %H:%M}",
         overrides=shlex.join(run.overrides),
         finding=run.first_finding,
+        problem=problem,
         config=config,
-        curves=read_history(run.directory),
+        curves=curves,
     )

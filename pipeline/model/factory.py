@@ -27,7 +27,7 @@ def make_network_factory(
     classes: int,
     probe: Images | None,
 ) -> Callable[..., nn.Module]:
-    """Return `network(seed=seed)`, a function that builds the network that the `model` node describes.
+    """Return `make_network(seed=seed)`, a function that builds the network that the `model` node describes.
 
     Two calls with one seed build networks with the same initial bits. The network maps preprocessed images
     (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None; an init that looks at
@@ -43,7 +43,7 @@ def make_network_factory(
     else:
         make = functools.partial(build_user_model, target, shape, classes, block, **arguments)
 
-    def network(seed: int = seed) -> nn.Module:
+    def make_network(seed: int = seed) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # for the weights that a network draws in its constructor
             fresh = call_with_path(make, "model")
@@ -55,7 +55,7 @@ def make_network_factory(
             )
         return fresh
 
-    return network
+    return make_network
 
 
 def uninitialized_network(config: Mapping[str, Any], *, preprocessing: Preprocessing, classes: int) -> nn.Module:

@@ -1,24 +1,24 @@
 "use strict";
-// Any two runs of #data-runs side by side, in #side-by-side: curves on one chart, results, keys in which they differ.
+// Shows two runs of #data-runs in #side-by-side: their curves in one chart, their results, and the keys that differ.
 (() => {
   const runs = JSON.parse(document.getElementById("data-runs").textContent);
-  const place = document.getElementById("side-by-side");
-  const measures = {
+  const container = document.getElementById("side-by-side");
+  const MEASURES = {
     loss: [["loss", "training", "dot"], ["val_loss", "validation", "solid"]],
     accuracy: [["accuracy", "training", "dot"], ["val_accuracy", "validation", "solid"]],
   };
-  const colours = ["var(--blue)", "var(--orange)"];
+  const COLOURS = ["var(--blue)", "var(--orange)"];
   const make = (tag, text = "", attributes = {}) => {
     const element = document.createElement(tag);
-    element.textContent = text; // never markup
+    element.textContent = text; // is never read as markup
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return element;
   };
-  // Plotly reads tags in labels; these are names.
+  // Plotly would read tags in labels.
   const label = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   if (runs.length < 2) {
-    place.append(make("p", "Two runs can be compared once there are two.", { class: "muted" }));
+    container.append(make("p", "There are fewer than two runs to compare.", { class: "muted" }));
     return;
   }
   const trained = runs.map((run, n) => n).filter((n) => runs[n].curves.epoch);
@@ -33,7 +33,7 @@
     return select;
   });
   const buttons = make("span", "", { class: "views" });
-  for (const name of Object.keys(measures)) {
+  for (const name of Object.keys(MEASURES)) {
     const button = make("button", name, { "aria-pressed": String(name === measure) });
     button.addEventListener("click", () => {
       measure = name;
@@ -48,36 +48,36 @@
   const table = make("table");
   const frame = make("div", "", { class: "table" });
   frame.append(table);
-  place.append(bar, chart, frame);
+  container.append(bar, chart, frame);
 
   const stageOf = (key) => /^stages\.[^.]+/.exec(key)?.[0];
-  const rows = (pair) => {
-    const results = [["verdict", "status"], ["validation accuracy", "validation"], ["test accuracy", "test"], ["seconds", "seconds"]];
-    const found = results.map(([name, key]) => [name, ...pair.map((run) => run[key] ?? "")]);
+  const rowsOf = (pair) => {
+    const results = [["status", "status"], ["validation accuracy", "validation"], ["test accuracy", "test"], ["seconds", "seconds"]];
+    const rows = results.map(([name, key]) => [name, ...pair.map((run) => run[key] ?? "")]);
     const configs = pair.map(({ config }) => config);
     const stages = configs.map((config) => new Set(Object.keys(config).map(stageOf).filter(Boolean)));
     for (const key of [...new Set(configs.flatMap(Object.keys))].sort()) {
       const stage = stageOf(key);
-      const one = stage && !stages.every((names) => names.has(stage)); // of a stage that one run has not: a single row
-      const values = one ? stages.map((names) => (names.has(stage) ? "chosen" : "")) : configs.map((config) => config[key] ?? "");
-      if (one && found.some(([name]) => name === stage)) continue;
-      if (values[0] !== values[1]) found.push([one ? stage : key, ...values]);
+      const isWholeStage = stage && !stages.every((names) => names.has(stage)); // one row for a stage that only one run has
+      const values = isWholeStage ? stages.map((names) => (names.has(stage) ? "chosen" : "")) : configs.map((config) => config[key] ?? "");
+      if (isWholeStage && rows.some(([name]) => name === stage)) continue;
+      if (values[0] !== values[1]) rows.push([isWholeStage ? stage : key, ...values]);
     }
-    return found;
+    return rows;
   };
 
   const fill = () => {
     const pair = chosen.map((number) => runs[number]);
-    const data = pair.flatMap((run, i) => measures[measure].filter(([key]) => run.curves[key]).map(([key, name, dash]) => ({
+    const data = pair.flatMap((run, i) => MEASURES[measure].filter(([key]) => run.curves[key]).map(([key, name, dash]) => ({
       type: "scatter", mode: "lines", x: run.curves.epoch, y: run.curves[key], name: label(`${run.label}, ${name}`),
-      line: { color: colours[i], width: 2.2, dash },
+      line: { color: COLOURS[i], width: 2.2, dash },
     })));
     const layout = { hovermode: "x unified", xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: measure } } };
-    if (!data.length) layout.annotations = [{ text: "neither run has trained", showarrow: false, xref: "paper", yref: "paper", x: .5, y: .5 }];
+    if (!data.length) layout.annotations = [{ text: "neither run has epochs", showarrow: false, xref: "paper", yref: "paper", x: .5, y: .5 }];
     globalThis.show({ id: "compare-chart", title: "", views: {}, data, layout });
     const head = make("tr");
     ["", ...pair.map((run) => run.label)].forEach((text) => head.append(make("th", text)));
-    table.replaceChildren(head, ...rows(pair).map((cells) => {
+    table.replaceChildren(head, ...rowsOf(pair).map((cells) => {
       const row = make("tr");
       cells.forEach((cell) => row.append(make("td", String(cell))));
       return row;

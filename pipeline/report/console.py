@@ -1,4 +1,4 @@
-"""Where words go: a terminal with colours and its width, or plain whole lines where nobody looks."""
+"""The console that messages go to: a terminal with colours and a width, or plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ import sys
 
 from rich.console import Console
 
-from pipeline.checks import Severity
-
-SEVERITY_COLORS: dict[Severity, str] = {"failure": "red", "warning": "yellow", "info": "cyan"}
+SEVERITY_COLORS = {"failure": "red", "warning": "yellow", "info": "cyan"}
 
 
 class _Console(Console):
-    """`unheard`: goes on, silently, once whoever read its output is gone."""
+    """A console that can continue silently once the reader of its output is gone."""
 
-    unheard = False
+    ignores_broken_pipe = False
 
     def on_broken_pipe(self) -> None:
-        """Rich itself would end the program with the code of a crash."""
-        if not self.unheard:
+        """Discard all further output, where Rich would end the program with the exit code of a crash."""
+        if not self.ignores_broken_pipe:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.quiet = True
 
 
-def console(*, unheard: bool = False) -> Console:
-    """Standard output. In a pipe a line is a line: nothing is wrapped, cut or coloured."""
+def console(*, ignore_broken_pipe: bool = False) -> Console:
+    """Return a console on standard output. In a pipe, nothing is wrapped, cut or coloured."""
     made = _Console(highlight=False)
-    made.unheard = unheard
+    made.ignores_broken_pipe = ignore_broken_pipe
     made.soft_wrap = not made.is_terminal
     return made
 
 
 def is_live(console: Console) -> bool:
-    """Whether a line may be drawn over again: on a terminal that can, with somebody in front of it."""
+    """Return whether a line may be drawn over again: on a terminal that can, and not in CI."""
     return console.is_terminal and not console.is_dumb_terminal and os.environ.get("CI", "") in ("", "0", "false")

@@ -1,4 +1,4 @@
-"""index.html: all runs in one table, and any two of them compared: configuration, results, curves on one chart."""
+"""index.html: all runs in one table, and a comparison of any two: configuration, results, curves."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.report.blocks import Link, ScriptSlot, Section, StatTiles, Table, Text
+from pipeline.report.blocks import STATUS_MARKS, Block, Link, ScriptSlot, Section, StatTiles, Table, Text
 from pipeline.report.figures.traces import round_significant
-from pipeline.report.html import MARKS
 from pipeline.report.page import render_page
 
 CURVES = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
-COMPARED = 200
-"""Runs that can be compared, the newest: more would make the page heavy."""
+MAX_COMPARED = 200
+"""Runs that can be compared, the newest; more would make the page heavy."""
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run as the index tells it. `config`: every key in dotted form; `curves`: columns of history.csv."""
+    """A run as the index shows it."""
 
     label: str
     href: str | None
@@ -30,45 +29,55 @@ class RunRow:
     started: str
     overrides: str
     finding: str = ""
+    problem: str = ""
+    """Why a file of the run cannot be read."""
     config: Mapping[str, str] = field(default_factory=dict)
+    """Every key of the configuration in dotted form."""
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """The columns of history.csv."""
 
 
 def index_page(runs: Sequence[RunRow], *, folder: str) -> str:
-    """The page; `runs`: the newest first."""
+    """Return the page of the runs in `folder`, given with the newest first."""
     counts = Counter(run.status for run in runs)
-    told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    best = max((run for run in runs if run.validation is not None), key=lambda run: run.validation or 0, default=None)
-    tiles = [("runs", f"{len(runs)}", told, "")]
-    if best is not None:
-        tiles.append(("best validation accuracy", f"{best.validation:.4f}", best.label, "passed"))
-    compared = [run for run in runs if run.config][:COMPARED]
-    data = {"runs": [_plain(run, _telling(compared)) for run in compared]}
-    sections = [Section("runs", [_table(runs)] if runs else [Text(f"There are no runs in {folder}.", muted=True)])]
-    sections.append(Section("compare", [ScriptSlot("side-by-side", "Two runs, side by side")]))
+    summary = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    compared = [run for run in runs if run.config][:MAX_COMPARED]
+    keys = _differing_keys(compared)
+    table: Block = _table(runs) if runs else Text(f"There are no runs in {folder}.", muted=True)
     return render_page(
         title=folder,
         verdict=f"{len(runs)} runs" if len(runs) != 1 else "1 run",
         status="",
-        subtitle=told,
-        top=[StatTiles(tiles)] if runs else [],
-        sections=sections,
+        subtitle=summary,
+        top=[_tiles(runs, summary)] if runs else [],
+        sections=[
+            Section("runs", [table]),
+            Section("compare", [ScriptSlot("side-by-side", "Two runs, side by side")]),
+        ],
         scripts=[(Path(__file__).parent / "compare.js").read_text()],
-        data=data,
+        data={"runs": [_to_dict(run, keys) for run in compared]},
     )
 
 
+def _tiles(runs: Sequence[RunRow], summary: str) -> StatTiles:
+    tiles = [("runs", f"{len(runs)}", summary, "")]
+    best = max((run for run in runs if run.validation is not None), key=lambda run: run.validation or 0, default=None)
+    if best is not None:
+        tiles.append(("best validation accuracy", f"{best.validation:.4f}", best.label, "passed"))
+    return StatTiles(tiles)
+
+
 def _table(runs: Sequence[RunRow]) -> Table:
-    headers = ["run", "started", "verdict", "validation", "test", "seconds", "first finding", "overrides"]
+    headers = ["run", "started", "status", "validation", "test", "seconds", "first finding", "overrides"]
     rows = [
         [
             Link(run.label, run.href) if run.href else run.label,
             run.started,
-            f"{MARKS.get(run.status, '')} {run.status}".strip(),
+            f"{STATUS_MARKS.get(run.status, '')} {run.status}".strip(),
             run.validation,
             run.test,
             round(run.seconds, 1),
-            run.finding,
+            " ".join(filter(None, [run.finding, run.problem])),
             run.overrides,
         ]
         for run in runs
@@ -76,13 +85,14 @@ def _table(runs: Sequence[RunRow]) -> Table:
     return Table(headers, rows)
 
 
-def _telling(runs: Sequence[RunRow]) -> set[str]:
-    """Keys in which not all runs agree: the others can differ between no two."""
-    values: dict[str, set[str | None]] = {key: set() for run in runs for key in run.config}
-    return {key for key in values if len({run.config.get(key) for run in runs}) > 1}
+def _differing_keys(runs: Sequence[RunRow]) -> set[str]:
+    """Return the keys in which not all runs agree; two runs can differ in no other."""
+    keys = {key for run in runs for key in run.config}
+    return {key for key in keys if len({run.config.get(key) for run in runs}) > 1}
 
 
-def _plain(run: RunRow, keys: set[str]) -> dict[str, object]:
+def _to_dict(run: RunRow, keys: set[str]) -> dict[str, object]:
+    """Return what compare.js needs to know about a run."""
     return {
         "label": run.label,
         "status": run.status,

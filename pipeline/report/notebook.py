@@ -1,6 +1,6 @@
-"""A run's result as a notebook shows it: the verdict, what each stage came to, what to mend, and the run's report.
+"""The result of a run in a notebook: its status, stages, findings, remedies, and its report.
 
-Every word of the data is escaped. Colours are chosen to be read on light and on dark; all else is inherited.
+Every text of the run is escaped. The colours are readable on light and on dark; everything else is inherited.
 """
 
 from __future__ import annotations
@@ -9,89 +9,75 @@ import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from pipeline.checks import Finding
-from pipeline.workflow.attempt import FixAttempt
-from pipeline.workflow.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.workflow.attempt import FixAttempt
+    from pipeline.workflow.outcome import Outcome
+    from pipeline.workflow.result import RunResult
 
 REPORT = "report.html"
 _COLOURS = {"passed": "#2e8b57", "failure": "#d1495b", "warning": "#c77d0a", "info": "#3a86c8"}
-_LEFT = "text-align:left;vertical-align:top"
+_CELL_STYLE = "text-align:left;vertical-align:top"
+_FRAME_STYLE = "width:100%;height:640px;border:1px solid #8888;border-radius:4px"
 
 
-class Result(Protocol):
-    """The fields of `pipeline.workflow.result.RunResult` that are shown."""
-
-    @property
-    def status(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def directory(self) -> Path: ...
-    @property
-    def outcomes(self) -> Sequence[Outcome]: ...
-    @property
-    def diagnosis(self) -> Sequence[Finding]: ...
-    @property
-    def fixes(self) -> Sequence[FixAttempt]: ...
-
-
-def result_html(result: Result) -> str:
-    """For Jupyter's `_repr_html_`. The report, about 2 MB, is part of it where the run left one."""
+def result_html(result: RunResult) -> str:
+    """Return HTML for Jupyter's `_repr_html_`. It contains the report, about 2 MB, if the run has one."""
     parts = [
-        f"<p>{_verdict(result.status)} in {result.seconds:.1f} s "
+        f"<p>{_coloured(result.status)} in {result.seconds:.1f} s "
         f"<code>{escape(os.path.relpath(result.directory))}</code></p>",
-        _table(("stage", "verdict", "seconds", ""), [_stage_cells(outcome) for outcome in result.outcomes]),
+        _table(("stage", "result", "seconds", ""), [_stage_cells(outcome) for outcome in result.outcomes]),
     ]
     if result.diagnosis:
-        parts.append("<p><b>Findings, the first to mend first</b></p>")
-        parts.append(_table(("", "check", "where", "what", "try"), [_finding_cells(f) for f in result.diagnosis]))
+        parts.append("<p><b>Findings, in the order to fix them</b></p>")
+        parts.append(_table(("", "check", "layer", "finding", "try"), [_finding_cells(f) for f in result.diagnosis]))
     if result.fixes:
         parts.append("<p><b>Remedies that were tried</b></p>")
-        parts.append(_table(("remedy", "against", "", "why"), [_fix_cells(fix) for fix in result.fixes]))
-    return "\n".join([*parts, _report(result.directory)])
+        parts.append(_table(("remedy", "finding", "result", "reason"), [_fix_cells(fix) for fix in result.fixes]))
+    return "\n".join([*parts, _report_frame(result.directory)])
 
 
-def result_line(result: Result) -> str:
-    """In one line, for `repr`."""
+def result_line(result: RunResult) -> str:
+    """Return one line for `repr`."""
     stages = ", ".join(outcome.name + ("" if outcome.passed else " FAILED") for outcome in result.outcomes)
     return f"<RunResult {result.status} in {result.seconds:.1f} s: {stages}; {os.path.relpath(result.directory)}>"
 
 
-def _report(directory: Path) -> str:
-    """The whole page inside a frame of its own: its styles and scripts do not meet the notebook's."""
+def _report_frame(directory: Path) -> str:
+    """Return the report in a frame, which keeps its styles and scripts apart from the notebook's; "" without one."""
     try:
         page = (directory / REPORT).read_text()
     except OSError:
         return ""
-    frame = "width:100%;height:640px;border:1px solid #8888;border-radius:4px"
-    return f'<iframe srcdoc="{escape(page)}" style="{frame}" sandbox="allow-scripts" loading="lazy"></iframe>'
+    return f'<iframe srcdoc="{escape(page)}" style="{_FRAME_STYLE}" sandbox="allow-scripts" loading="lazy"></iframe>'
 
 
-def _verdict(word: str) -> str:
-    return f'<b style="color:{_COLOURS.get(word, _COLOURS["failure"])}">{escape(word)}</b>'
+def _coloured(status: str) -> str:
+    return f'<b style="color:{_COLOURS.get(status, _COLOURS["failure"])}">{escape(status)}</b>'
 
 
 def _stage_cells(outcome: Outcome) -> list[str]:
-    verdict = _verdict("passed" if outcome.passed else "FAILED")
-    return [f"<b>{escape(outcome.name)}</b>", verdict, f"{outcome.seconds:.1f}", escape(outcome.headline)]
+    status = _coloured("passed" if outcome.passed else "FAILED")
+    return [f"<b>{escape(outcome.name)}</b>", status, f"{outcome.seconds:.1f}", escape(outcome.headline)]
 
 
 def _finding_cells(finding: Finding) -> list[str]:
-    why = f'<br><span style="opacity:.7">expected {escape(finding.expected)}. {escape(finding.why)}</span>'
+    reason = f'<br><span style="opacity:.7">expected {escape(finding.expected)}. {escape(finding.why)}</span>'
     return [
-        _verdict(finding.severity),
+        _coloured(finding.severity),
         f"{escape(finding.stage)}: <b>{escape(finding.check)}</b>",
         escape(finding.where or ""),
-        escape(finding.message) + why,
+        escape(finding.message) + reason,
         _code(finding.remedy),
     ]
 
 
 def _fix_cells(fix: FixAttempt) -> list[str]:
-    kept = "kept" if fix.kept else "not kept"
-    return [_code(fix.remedy), f"{escape(fix.stage)}: {escape(fix.check)}", kept, escape(fix.reason)]
+    result = "kept" if fix.kept else "not kept"
+    return [_code(fix.remedy), f"{escape(fix.stage)}: {escape(fix.check)}", result, escape(fix.reason)]
 
 
 def _code(overrides: Sequence[str]) -> str:
@@ -99,6 +85,7 @@ def _code(overrides: Sequence[str]) -> str:
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th style="{_LEFT}">{header}</th>' for header in headers)
-    body = "".join("<tr>" + "".join(f'<td style="{_LEFT}">{cell}</td>' for cell in row) + "</tr>" for row in rows)
+    """Return a table of headers that need no escaping and of cells that are HTML."""
+    head = "".join(f'<th style="{_CELL_STYLE}">{header}</th>' for header in headers)
+    body = "".join("<tr>" + "".join(f'<td style="{_CELL_STYLE}">{cell}</td>' for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

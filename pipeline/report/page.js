@@ -1,32 +1,32 @@
 "use strict";
-// Draws the charts of a page (data in #data-charts, Plotly packed in #data-plotly), sorts tables, copies commands.
+// Draws the charts of a page (figures in #data-charts, Plotly compressed in #data-plotly), sorts tables, copies commands.
 (() => {
   const root = document.documentElement;
   const charts = JSON.parse(document.getElementById("data-charts").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const config = {
     responsive: true, displaylogo: false,
-    // by name, since Plotly's own choice offers to send the chart to its cloud; where nothing hovers, fingers zoom
+    // listed, since Plotly's default buttons offer to upload the chart; on a touch screen fingers zoom
     displayModeBar: matchMedia("(hover: none)").matches ? false : "hover",
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
 
-  // A colour of the page by its name, wherever a figure has a colour: `var(--blue)`.
-  const coloured = (value, named, style) => {
-    if (Array.isArray(value)) return value.map((inner) => coloured(inner, named, style));
+  // Replaces the names of the page's colours, such as `var(--blue)`, wherever a figure has a colour.
+  const resolveColours = (value, isColour, style) => {
+    if (Array.isArray(value)) return value.map((inner) => resolveColours(inner, isColour, style));
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(
-        ([key, inner]) => [key, coloured(inner, named || /color/.test(key), style)]));
+        ([key, inner]) => [key, resolveColours(inner, isColour || /color/.test(key), style)]));
     }
-    const name = named && typeof value === "string" && /^var\((--[a-z]+)\)$/.exec(value);
+    const name = isColour && typeof value === "string" && /^var\((--[a-z]+)\)$/.exec(value);
     return name ? style.getPropertyValue(name[1]).trim() : value;
   };
 
-  const merged = (base, over) => {
+  const merge = (base, over) => {
     const result = { ...base };
     for (const [key, value] of Object.entries(over)) {
       const both = value && typeof value === "object" && !Array.isArray(value) && result[key];
-      result[key] = both ? merged(result[key], value) : value;
+      result[key] = both ? merge(result[key], value) : value;
     }
     return result;
   };
@@ -47,7 +47,7 @@
     const given = chart.layout || {};
     const axes = Object.keys(given).filter((key) => /^[xy]axis\d*$/.test(key));
     for (const name of new Set(["xaxis", "yaxis", ...axes])) layout[name] = axis;
-    layout = coloured(merged(layout, given), false, style);
+    layout = resolveColours(merge(layout, given), false, style);
     for (const [path, value] of Object.entries(chart.views[chart.view] || {})) {
       const keys = path.split(".");
       const last = keys.pop();
@@ -58,14 +58,14 @@
 
   const draw = (chart) => {
     const style = getComputedStyle(root);
-    const place = document.getElementById(chart.id);
+    const element = document.getElementById(chart.id);
     try {
-      if (!chart.drawn) place.replaceChildren();
+      if (!chart.drawn) element.replaceChildren();
       chart.drawn = true;
-      return Plotly.react(place, coloured(chart.data, false, style), layoutOf(chart, style), config);
+      return Plotly.react(element, resolveColours(chart.data, false, style), layoutOf(chart, style), config);
     } catch (error) {
       console.error(chart.id, error);
-      place.textContent = "This chart could not be drawn.";
+      element.textContent = "This chart could not be drawn.";
     }
   };
 
@@ -83,15 +83,15 @@
     for (const chart of charts) {
       chart.view = Object.keys(chart.views)[0];
       await draw(chart);
-      await new Promise((done) => setTimeout(done)); // the page stays alive in between
+      await new Promise((done) => setTimeout(done)); // lets the page respond in between
     }
     root.dataset.drawn = "yes";
   };
 
   const start = async () => {
     if (typeof DecompressionStream === "undefined") {
-      for (const place of document.querySelectorAll(".plot")) {
-        place.textContent = "This browser is too old to unpack the charts (it lacks DecompressionStream).";
+      for (const element of document.querySelectorAll(".plot")) {
+        element.textContent = "This browser is too old to unpack the charts (it lacks DecompressionStream).";
       }
       return;
     }
@@ -100,12 +100,12 @@
     await drawAll();
   };
 
-  // For a page's own scripts, once "plotly" was dispatched: draw a chart, or draw it anew.
+  // Draws a chart, or draws it again, for the scripts of a page. They may call it after the event "plotly".
   globalThis.show = (chart) => {
-    const known = charts.findIndex((one) => one.id === chart.id);
-    if (known < 0) charts.push(chart);
-    else charts[known] = { ...chart, drawn: true };
-    return draw(charts[known < 0 ? charts.length - 1 : known]);
+    const index = charts.findIndex((one) => one.id === chart.id);
+    if (index < 0) charts.push(chart);
+    else charts[index] = { ...chart, drawn: true };
+    return draw(charts[index < 0 ? charts.length - 1 : index]);
   };
 
   const redraw = () => charts.filter((chart) => chart.drawn).forEach(draw);
@@ -115,7 +115,7 @@
 
   const sort = (header) => {
     const table = header.closest("table");
-    const down = header.getAttribute("aria-sort") === "descending";
+    const ascending = header.getAttribute("aria-sort") === "descending";
     const column = [...header.parentNode.children].indexOf(header);
     const key = (row) => {
       const cell = row.children[column];
@@ -124,12 +124,12 @@
     const compare = (a, b) => {
       if (a === "" || b === "") return (a === "") - (b === ""); // empty cells stay below
       const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
-      return down ? order : -order;
+      return ascending ? order : -order;
     };
     const rows = [...table.tBodies[0].rows].sort((a, b) => compare(key(a), key(b)));
     table.tBodies[0].append(...rows);
     for (const other of header.parentNode.children) other.setAttribute("aria-sort", "none");
-    header.setAttribute("aria-sort", down ? "ascending" : "descending");
+    header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
   };
 
   const copy = async (button) => {
@@ -144,7 +144,7 @@
     setTimeout(() => { button.textContent = "copy"; }, 1500);
   };
 
-  const look = (button) => {
+  const switchView = (button) => {
     const chart = charts.find((one) => one.id === button.dataset.chart);
     chart.view = button.dataset.view;
     for (const other of button.parentNode.children) other.setAttribute("aria-pressed", String(other === button));
@@ -154,7 +154,7 @@
   document.addEventListener("click", ({ target }) => {
     if (target.matches("table.sortable th")) sort(target);
     if (target.matches("button.copy")) copy(target);
-    if (target.matches("button[data-view]")) look(target);
+    if (target.matches("button[data-view]")) switchView(target);
   });
   document.addEventListener("keydown", (event) => {
     if ((event.key === "Enter" || event.key === " ") && event.target.matches("table.sortable th")) {

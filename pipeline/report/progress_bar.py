@@ -1,4 +1,4 @@
-"""The line that moves while a stage runs: how far, how fast, how long yet, and the newest numbers."""
+"""The line that moves while a stage runs: progress, speed, remaining time, and the newest numbers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 WIDE, MEDIUM = 100, 72
-"""Columns from which there is room for everything, and for the newest numbers beside a short bar."""
+"""Columns of a terminal that has room for everything, and for a short bar with the newest numbers."""
 SHORT_NAMES = {"val_accuracy": "val", "val_loss": "val loss"}
-"""Words for numbers that are longer than the numbers."""
+"""Shorter names of numbers."""
 REFRESH_PER_SECOND = 2
-"""Times that it is drawn: each takes 1.7 ms of a core from the training, for which the other cores wait. Drawn 5 times
-a second, it cost 2 % of a convnet's step (docs/LOG.md)."""
+"""Drawing takes 1.7 ms of a core, for which the training's other cores wait. At 5 times a second it cost 2 % of a
+convolutional network's step (docs/LOG.md)."""
 
 
 class SpeedColumn(ProgressColumn):
-    """`412 steps/s` over the last half minute; nothing for what has no unit."""
+    """The speed over the last half minute, such as `412 steps/s`; empty for a stage without a unit."""
 
     def render(self, task: Task) -> Text:
+        """Return the text of the column."""
         unit = task.fields["unit"]
         if not unit or not task.speed:
             return Text("")
@@ -26,7 +27,7 @@ class SpeedColumn(ProgressColumn):
 
 
 class StageProgress:
-    """Drawn over itself until it is stopped, and then gone."""
+    """A progress bar that disappears when it is stopped."""
 
     def __init__(self, name: str, *, console: Console):
         width = console.width
@@ -43,8 +44,10 @@ class StageProgress:
         self._progress.start()
 
     def update(self, done: float, total: float, *, unit: str, numbers: dict[str, float]) -> None:
-        said = "  ".join(f"{SHORT_NAMES.get(name, name)} {value:.4g}" for name, value in numbers.items())
-        self._progress.update(self._task, completed=done, total=total, numbers=said, unit=unit)
+        """Show that `done` of `total` units are done, and the newest numbers."""
+        text = "  ".join(f"{SHORT_NAMES.get(name, name)} {value:.4g}" for name, value in numbers.items())
+        self._progress.update(self._task, completed=done, total=total, numbers=text, unit=unit)
 
     def stop(self) -> None:
+        """Remove the bar."""
         self._progress.stop()

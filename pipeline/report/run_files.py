@@ -83,14 +83,6 @@ def read_run(directory: Path) -> Run:
     return Run(directory.resolve().name, record, signals, images, planned, problems)
 
 
-def read_history(directory: Path) -> dict[str, list[float]]:
-    """Return the columns of history.csv, or {} if there is no file that can be read."""
-    try:
-        return load_history(directory)
-    except (FileNotFoundError, UnreadableFileError):
-        return {}
-
-
 def load_history(directory: Path) -> dict[str, list[float]]:
     """Return the columns of history.csv.
 

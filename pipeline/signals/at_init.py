@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.signals.activations import Activations
+from pipeline.signals.schema import SanitySignals
 from pipeline.signals.weights import Weights, gradient_columns
 
 CONFIDENT_LOGIT = 1000.0
@@ -66,7 +67,7 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
     }
 
 
-def parameter_signals(network: nn.Module) -> dict[str, Any]:
+def parameter_signals(network: nn.Module) -> SanitySignals:
     """Return the names of frozen parameters, lists of names that share one parameter, and the number of parameters."""
     names: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
@@ -107,7 +108,7 @@ def gradient_signals(network: nn.Module, loss: LossFunction, inputs: Tensor, lab
 
 def update_direction(
     network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor, optimizer: Callable[..., Optimizer]
-) -> dict[str, Any]:
+) -> SanitySignals:
     """Return `update_direction`: the cosine between the gradient and the first update of `optimizer` without decay.
 
     It is -1 for gradient descent, and negative for every method that descends; absent where it is not defined. The
@@ -128,7 +129,7 @@ def update_direction(
     return {"update_direction": float(dot) / scale} if scale > 0 and math.isfinite(scale) else {}
 
 
-def batch_leak(network: nn.Module, per_example: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+def batch_leak(network: nn.Module, per_example: LossFunction, inputs: Tensor, labels: Tensor) -> SanitySignals:
     """Measure on how many other examples the loss of the first one depends.
 
     The network is in evaluation mode, since batch norm mixes examples by design; its mode is restored.

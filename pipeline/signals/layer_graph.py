@@ -19,9 +19,10 @@ from pipeline.signals.aten_ops import (
     OperationTracer,
     iter_tensors,
 )
+from pipeline.signals.schema import SanitySignals
 
 
-def layer_graph_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
+def layer_graph_signals(network: nn.Module, inputs: Tensor) -> SanitySignals:
     """Measure the layer graph of `network` in one pass of `inputs` (N, C, H, W); its mode is not changed.
 
     Returns `output_operations`, `output_sums_to_one`, `linear_pairs`, `weight_pairs`, `weight_operations`,

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pipeline.signals.schema import SanitySignals
+
 MAX_ROUNDS = 3
 """Rounds of one pass each. The least time counts, since other processes on the machine can only add to it."""
 EARLY_EXIT_RATIO = 2.0
@@ -23,7 +25,7 @@ def time_reduced_precision(
     labels: Tensor,
     *,
     autocast: Callable[[], AbstractContextManager[Any]],
-) -> dict[str, float]:
+) -> SanitySignals:
     """Return `reduced_pass_seconds` and `full_pass_seconds`.
 
     Each is the least time of a forward and a backward pass over `inputs` (N, C, H, W) and `labels` (N,), with and

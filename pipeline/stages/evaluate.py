@@ -148,7 +148,7 @@ def _mistake_images(components: Components, mistakes: list[dict[str, Any]]) -> d
     if not mistakes or min(components.data.input_shape[1:]) <= 1:  # columns of a table are no image
         return {}
     index = torch.tensor([mistake["index"] for mistake in mistakes])
-    return {"mistakes": sample_images.examples(components.data.test, index, scale=components.data.scale)}
+    return {"mistakes": sample_images.select_images(components.data.test, index, scale=components.data.scale)}
 
 
 def _worst_class(per_class: dict[str, float | None]) -> str:

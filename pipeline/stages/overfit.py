@@ -113,7 +113,7 @@ class Overfit(Stage):
 
 
 class _OverfitMonitor(pl.Callback):
-    """Reads the losses of each Lightning step in one transfer, and ends the fit at the first that reaches the target."""
+    """Reads the losses of each Lightning step in one transfer, and ends the fit at the first below the target."""
 
     def __init__(self, examples: int, steps: int, target: float, progress: Progress):
         self.examples, self.steps, self.target, self.progress = examples, steps, target, progress

@@ -26,6 +26,7 @@ from pipeline.signals.at_init import (
 from pipeline.signals.data import data_signals
 from pipeline.signals.layer_graph import layer_graph_signals
 from pipeline.signals.precision_timing import time_reduced_precision
+from pipeline.signals.schema import Data, SanitySignals
 from pipeline.stages import sample_images
 from pipeline.stages.signals_of_training import activation_histograms, config_signals
 from pipeline.workflow.components import Components, RunContext, Stage
@@ -164,7 +165,7 @@ class Sanity(Stage):
             "zero_gradients": dead,
         }
 
-    def _reduced_precision_signals(self, components: Components, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+    def _reduced_precision_signals(self, components: Components, inputs: Tensor, labels: Tensor) -> SanitySignals:
         memory_format = torch.channels_last if components.channels_last else torch.contiguous_format
         times = time_reduced_precision(
             make_training_network(components).to(memory_format=memory_format),
@@ -181,7 +182,7 @@ def make_training_network(components: Components) -> nn.Module:
     return components.make_network().to(components.device_config.device).train()
 
 
-def data_signals_for(components: Components) -> dict[str, Any]:
+def data_signals_for(components: Components) -> Data:
     """Measure the data as the network gets them.
 
     Test images are looked at where the run will evaluate on them, so that what cannot be mended afterwards is said

@@ -22,11 +22,11 @@ from pipeline.signals.recorder import LAST_PROBE, Recorder
 from pipeline.stages.sample_images import first_layer_filters
 from pipeline.stages.signals_of_training import batchnorm_mode_signals, final_histograms, training_signals
 from pipeline.training import checkpoints
+from pipeline.training.callbacks import CheckpointCallback, LogEpochs, log_training
 from pipeline.training.ddp import worker_processes
 from pipeline.training.device import ProcessRank
 from pipeline.training.divergence import DivergenceGuard, TrainingDiverged
 from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
-from pipeline.training.logging_callback import LogEpochs, log_training
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
 
@@ -105,7 +105,7 @@ class Train(Stage):
             on_finding=context.on_finding,
             progress=context.progress,
         )
-        checkpoint_callback = checkpoints.CheckpointCallback(
+        checkpoint_callback = CheckpointCallback(
             None if context.is_trial else context.directory / "checkpoints",
             monitor=self.monitor,
             examples=len(components.data.val),

@@ -1,1 +1,1 @@
-"""Everything that trains a network: the LightningModule, devices, schedules, checkpoints, callbacks, several processes."""
+"""What trains a network: the LightningModule, its callbacks, checkpoints and schedule, devices and processes."""

@@ -1,4 +1,4 @@
-"""Which batch sizes a training can use, and which one it uses when it may choose."""
+"""Which batch sizes a training can use, and the size that `data.batch_size=auto` stands for."""
 
 from __future__ import annotations
 
@@ -16,60 +16,66 @@ from pipeline.training.largest_batch import largest_batch
 
 AUTO = "auto"
 MIN_STEPS_PER_EPOCH = 20
-"""Optimizer steps that an epoch keeps where the size is chosen."""
+"""Optimizer steps in an epoch, at least, where the size is chosen."""
 
 
 @dataclass(frozen=True)
 class BatchSizeRule:
-    """`n` training examples in steps of `engine.accumulate` minibatches, each shared by `engine.devices` processes;
-    `normalized`: by batchnorm, which takes no variance of one example."""
+    """The sizes of a minibatch that are valid for `n` training examples.
+
+    A step has `device_config.accumulate` minibatches, and each is shared by `device_config.devices` processes. With
+    batchnorm (`has_batchnorm`) every pass needs two examples, since one has no variance.
+    """
 
     n: int
-    engine: DeviceConfig
-    normalized: bool
+    device_config: DeviceConfig
+    has_batchnorm: bool
 
     def validate(self, size: object) -> None:
-        """Raises `UserError` for what no step can use: more than there is, or a lone example under batchnorm."""
+        """Raise `UserError` for more than the training split has, or a pass over one example with batchnorm."""
         size = validation.integer(
             "data.batch_size", size, at_least=1, at_most=self.n, hint=f"The training split has {self.n} examples."
         )
-        if self._step(size) > self.n:
+        if self._step_size(size) > self.n:
             raise UserError(
-                f"{self.engine.accumulate} minibatches of {size} are more than the {self.n} training examples.",
+                f"{self.device_config.accumulate} minibatches of {size} are more than the {self.n} training examples.",
                 field="trainer.accumulate",
             )
         if not self.is_valid(size):
-            parts = self._parts
-            lone = f"has a part (of {parts}) with fewer than two examples" if parts > 1 else "has a single example"
-            larger = range(size, self.n // self.engine.accumulate + 1)
-            better = next((f"data.batch_size={other} or " for other in larger if self.is_valid(other)), "")
+            passes = self._passes
+            problem = f"has a part (of {passes}) with fewer than two examples" if passes > 1 else "has a single example"
+            larger = range(size, self.n // self.device_config.accumulate + 1)
+            suggestion = next((f"data.batch_size={other} or " for other in larger if self.is_valid(other)), "")
             raise UserError(
-                f"with {self.n} training examples the last batch {lone}, of which batchnorm cannot take a variance. "
-                f"Try {better}batchnorm=none.",
+                f"with {self.n} training examples the last batch {problem}, and batchnorm needs two. "
+                f"Try {suggestion}batchnorm=none.",
                 field="data.batch_size",
             )
 
     def is_valid(self, size: int) -> bool:
-        """Whether every part of every step has two examples or more, where it needs them."""
-        step = self._step(size)
-        return not self.normalized or min(step, self.n % step or step) >= 2 * self._parts
+        """Return whether every pass has at least two examples where batchnorm needs them."""
+        step = self._step_size(size)
+        return not self.has_batchnorm or min(step, self.n % step or step) >= 2 * self._passes
 
     def find_largest(
         self, network: nn.Module, preprocessing: Preprocessing, loss: Loss, train: Images, *, channels_last: bool
     ) -> int:
-        """The size that `largest_batch` finds with passes of this network, which is for that alone; an epoch keeps
-        `STEPS` steps at least."""
-        device, processes = self.engine.device, self.engine.devices
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        network = network.to(device).to(memory_format=layout).train()
-        prepare = preprocessing.on(device)
+        """Return the size that `largest_batch` finds by running passes of `network`, which is changed by them.
+
+        An epoch has at least `MIN_STEPS_PER_EPOCH` steps. Raises `UserError` where no size leaves that many.
+        """
+        device, processes = self.device_config.device, self.device_config.devices
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        network = network.to(device).to(memory_format=memory_format).train()
+        preprocessing = preprocessing.on(device)
 
         def loss_of(pixels: Tensor, labels: Tensor) -> Tensor:
-            with self.engine.autocast():
-                return loss(network(prepare(pixels).contiguous(memory_format=layout)), labels)
+            with self.device_config.autocast():
+                return loss(network(preprocessing(pixels).contiguous(memory_format=memory_format)), labels)
 
-        def allowed(share: int) -> bool:
-            return self._step(share * processes) * MIN_STEPS_PER_EPOCH <= self.n and self.is_valid(share * processes)
+        def is_allowed(share: int) -> bool:
+            size = share * processes
+            return self._step_size(size) * MIN_STEPS_PER_EPOCH <= self.n and self.is_valid(size)
 
         with torch.random.fork_rng(devices=[]):
             share = largest_batch(
@@ -77,21 +83,23 @@ class BatchSizeRule:
                 loss_of,
                 train,
                 device=device,
-                allowed=allowed,
+                is_allowed=is_allowed,
                 processes=processes if device.type == "cpu" else 1,
             )
         if not share:
             raise UserError(
-                f"no power of two from 16 on leaves {MIN_STEPS_PER_EPOCH} steps an epoch of {self.n} training examples"
-                f"{', each with two examples or more for batchnorm' if self.normalized else ''}. Give a number.",
+                f"no power of two from 16 on leaves {MIN_STEPS_PER_EPOCH} steps in an epoch of {self.n} training "
+                f"examples{', each with two examples or more for batchnorm' if self.has_batchnorm else ''}. "
+                "Give a number.",
                 field="data.batch_size",
             )
         return share * processes
 
-    def _step(self, size: int) -> int:
-        return size * self.engine.accumulate
+    def _step_size(self, size: int) -> int:
+        """Return the number of examples in one optimizer step."""
+        return size * self.device_config.accumulate
 
     @property
-    def _parts(self) -> int:
-        """That a step is made of; the network sees one at a time."""
-        return self.engine.accumulate * self.engine.devices
+    def _passes(self) -> int:
+        """The number of passes in one optimizer step, over all processes."""
+        return self.device_config.accumulate * self.device_config.devices

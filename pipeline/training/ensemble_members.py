@@ -58,7 +58,7 @@ def member_probabilities(
     device: torch.device,
     progress: Callable[[float, float], None],
 ) -> Tensor:
-    """Return the softmax of each member's mean logits over the views of each image: (members, N, classes), on the CPU."""
+    """Return softmax(mean logits over an image's views) of each member and image: (members, N, classes), on the CPU."""
     all_members = []
     for done, member in enumerate(members, start=1):
         pieces = []

@@ -1,4 +1,4 @@
-"""How the learning rate moves over a run."""
+"""How the learning rate changes during a run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.validation import number, one_of
 
 @dataclass(frozen=True)
 class Schedule:
-    """One of torch's schedulers and when it moves.
+    """One of torch's schedulers, and when it updates the rate.
 
-    `interval`: "step" (after every optimizer step) or "epoch"; `length`: name of the scheduler's argument that receives
-    the run's length in intervals (`T_max` of the cosine), None where it has none. A plateau scheduler moves at the end
-    of an epoch on the validation loss, whatever its interval.
+    `interval` is "step" (after every optimizer step) or "epoch". `length_argument` is the name of the scheduler's
+    argument that receives the run's length in intervals, such as `T_max` of the cosine; None where it has none. A
+    plateau scheduler always updates at the end of an epoch, by the validation loss.
     """
 
     interval: str
@@ -32,6 +32,10 @@ class Schedule:
         one_of("interval", self.interval, ("step", "epoch"))
 
     def build(self, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int) -> LRScheduler:
+        """Return the scheduler of `optimizer` for a run of this length.
+
+        Raises `UserError` on `scheduler` where torch refuses its arguments.
+        """
         intervals = epochs * steps_per_epoch if self.interval == "step" else epochs
         arguments: dict[str, Any] = {self.length_argument: intervals} if self.length_argument else {}
         try:
@@ -39,19 +43,22 @@ class Schedule:
         except (TypeError, ValueError) as error:  # torch's own messages name the argument
             raise UserError(str(error), field="scheduler") from error
 
-    def validate_with(self, optimizer: Callable[..., Optimizer]) -> None:
-        """Move through a few rates of a throw-away optimizer; raises `UserError` for what torch cannot use."""
-        throwaway = optimizer([nn.Parameter(torch.zeros(1))])
-        scheduler = self.build(throwaway, epochs=3, steps_per_epoch=1)
+    def validate_with(self, make_optimizer: Callable[..., Optimizer]) -> None:
+        """Compute a few rates with an optimizer of one number.
+
+        Raises `UserError` on `scheduler` where torch cannot use its arguments, or a rate is negative or not finite.
+        """
+        optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
+        scheduler = self.build(optimizer, epochs=3, steps_per_epoch=1)
         validation_loss: list[Any] = [1.0] if isinstance(scheduler, ReduceLROnPlateau) else []
         try:
             for _ in range(2):
-                throwaway.step()
+                optimizer.step()
                 scheduler.step(*validation_loss)
-                number("scheduler", throwaway.param_groups[0]["lr"], at_least=0)
+                number("scheduler", optimizer.param_groups[0]["lr"], at_least=0)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise UserError(f"torch cannot use these arguments: {error}", field="scheduler") from error
 
     def update_event(self, scheduler: LRScheduler) -> str:
-        """ "step", "epoch" or "validation": what the scheduler waits for."""
+        """Return what the scheduler waits for: "step", "epoch" or "validation"."""
         return "validation" if isinstance(scheduler, ReduceLROnPlateau) else self.interval

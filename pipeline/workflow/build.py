@@ -154,7 +154,7 @@ def _batch_size_rule(
     config: Mapping[str, Any], data: Splits, device: DeviceConfig, block: HiddenBlock
 ) -> tuple[BatchSizeRule, Any]:
     """Return the rule for batch sizes and the requested size, validated unless it is `auto`."""
-    rule = BatchSizeRule(len(data.train), device, normalized=block.batchnorm.position != "none")
+    rule = BatchSizeRule(len(data.train), device, has_batchnorm=block.batchnorm.position != "none")
     requested = config["data"]["batch_size"]
     if requested != AUTO:
         rule.validate(requested)

@@ -1,4 +1,4 @@
-"""Folders of runs as they are left, made without training."""
+"""Directories of runs as they are left, made without training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def make_run(outputs: Path) -> MakeRun:
-    """A run of some age in seconds, whose files were last written when it started."""
-    now = datetime.datetime.now()  # of all runs: jobs of one multirun began in one second
+    """Return a function that makes a run of some age in seconds, whose files were last written when it started."""
+    now = datetime.datetime.now()  # the jobs of one multirun began in one second
 
     def make(
         tail: str,

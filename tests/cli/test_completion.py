@@ -1,4 +1,4 @@
-"""What Tab offers, and that real shells take it."""
+"""Tab completion, by itself and in real shells."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import COMMANDS
 from pipeline.cli.completion import complete_line, print_completion
 from pipeline.config.options import groups
 from pipeline.errors import UserError
@@ -22,81 +23,89 @@ ROOT = Path(__file__).parents[2]
 BREAKS = " \t\n\"'><=;|&(:"
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("pipeline diag", {"diagnose"}),
-        ("pipeline optimizer=ad", {"optimizer=adagrad", "optimizer=adam", "optimizer=adamw"}),
-        ("pipeline +optimizer=rms", {"+optimizer=rmsprop"}),
-        ("pipeline seed=3 optim", {"optimizer=", "optimizer."}),
-        ("pipeline optimizer=adam optimizer.b", {"optimizer.betas="}),
-        ("pipeline optimizer.b", set()),
-        ("pipeline optimizer=adam,ada", {"optimizer=adam,adagrad", "optimizer=adam,adamw"}),
-        ("pipeline stages.tr", {"stages.train."}),
-        ("pipeline ++stages.train.ep", {"++stages.train.epochs="}),
-        ("pipeline checks.rules.dead_units.wa", {"checks.rules.dead_units.warning="}),
-        ("pipeline checks.fail_on=", {f"checks.fail_on={word}" for word in ("failure", "warning", "never")}),
-        ("pipeline fix=", {"fix=true", "fix=false"}),
-        ("pipeline verbose=", {"verbose=0", "verbose=1", "verbose=2"}),
-        ("pipeline resume=a", {"resume=auto"}),
-        ("pipeline search.sam", {"search.sampler="}),
-        ("pipeline search.sampler=q", {"search.sampler=quasi_random"}),
-        ("pipeline 'logger=[csv,ten", {"logger=[csv,tensorboard,", "logger=[csv,tensorboard]"}),
-        ("pipeline diagnose latest checks=st", {"checks=strict"}),
-        ("pipeline diagnose latest checks.rules.dead_units.wa", {"checks.rules.dead_units.warning="}),
-        ("pipeline 'stage=[sanity,o", {"stage=[sanity,overfit,", "stage=[sanity,overfit]"}),
-        ("pipeline 'stage=[sanity,sa", set()),
-        ("pipeline explain dead", {"dead_units"}),
-        ("pipeline explain dead_units ", set()),
-        ("pipeline completion z", {"zsh"}),
-        ("pipeline --mul", {"--multirun"}),
-        ("pipeline --cfg ", {"job"}),
-        ("pipeline optimizr=adam mod", {"model=", "model."}),
-        ("pipeline expl\\ain dea", {"dead_units"}),
-    ],
-)
-def test_words_that_fit(line: str, offered: set[str]) -> None:
-    assert set(complete_line(line)) == offered
+EXPECTED: list[tuple[str, set[str]]] = [
+    ("pipeline diag", {"diagnose"}),
+    ("pipeline optimizer=ad", {"optimizer=adagrad", "optimizer=adam", "optimizer=adamw"}),
+    ("pipeline +optimizer=rms", {"+optimizer=rmsprop"}),
+    ("pipeline seed=3 optim", {"optimizer=", "optimizer."}),
+    ("pipeline optimizer=adam optimizer.b", {"optimizer.betas="}),
+    ("pipeline optimizer.b", set()),
+    ("pipeline optimizer=adam,ada", {"optimizer=adam,adagrad", "optimizer=adam,adamw"}),
+    ("pipeline stages.tr", {"stages.train."}),
+    ("pipeline ++stages.train.ep", {"++stages.train.epochs="}),
+    ("pipeline checks.rules.dead_units.wa", {"checks.rules.dead_units.warning="}),
+    ("pipeline checks.fail_on=", {f"checks.fail_on={word}" for word in ("failure", "warning", "never")}),
+    ("pipeline fix=", {"fix=true", "fix=false"}),
+    ("pipeline verbose=", {"verbose=0", "verbose=1", "verbose=2"}),
+    ("pipeline resume=a", {"resume=auto"}),
+    ("pipeline search.sam", {"search.sampler="}),
+    ("pipeline search.sampler=q", {"search.sampler=quasi_random"}),
+    ("pipeline 'logger=[csv,ten", {"logger=[csv,tensorboard,", "logger=[csv,tensorboard]"}),
+    ("pipeline diagnose latest checks=st", {"checks=strict"}),
+    ("pipeline diagnose latest checks.rules.dead_units.wa", {"checks.rules.dead_units.warning="}),
+    ("pipeline 'stage=[sanity,o", {"stage=[sanity,overfit,", "stage=[sanity,overfit]"}),
+    ("pipeline 'stage=[sanity,sa", set()),
+    ("pipeline explain dead", {"dead_units"}),
+    ("pipeline explain dead_units ", set()),
+    ("pipeline completion z", {"zsh"}),
+    ("pipeline --mul", {"--multirun"}),
+    ("pipeline --cfg ", {"job"}),
+    ("pipeline optimizr=adam mod", {"model=", "model."}),
+    ("pipeline expl\\ain dea", {"dead_units"}),
+    ("pipeline runs d", {"diff"}),
+    ("pipeline runs diff --", {"--json"}),
+]
 
 
-def test_a_list_offers_what_is_not_in_it_yet() -> None:
-    assert set(complete_line("pipeline stage=[overfit,")) == {
+def complete(line: str, wordbreaks: str = "") -> list[str]:
+    return complete_line(line, COMMANDS, wordbreaks=wordbreaks)
+
+
+def test_completions() -> None:
+    assert {line: set(complete(line)) for line, _ in EXPECTED} == dict(EXPECTED)
+
+
+def test_list() -> None:
+    """A list offers the options that are not in it yet."""
+    assert set(complete("pipeline stage=[overfit,")) == {
         f"stage=[overfit,{option.name}" for option in groups()["stage"].options if option.name != "overfit"
     }
     for group in ("stage", "logger", "search"):
-        assert f"{group}=[" in complete_line(f"pipeline {group}=")
-    assert "optimizer=[" not in complete_line("pipeline optimizer=")
+        assert f"{group}=[" in complete(f"pipeline {group}=")
+    assert "optimizer=[" not in complete("pipeline optimizer=")
 
 
-def test_at_the_beginning_everything_is_offered() -> None:
-    offered = complete_line("pipeline ")
+def test_first_word() -> None:
+    offered = complete("pipeline ")
     assert {"explain", "diagnose", "data=", "data.", "seed=", "stages."} <= set(offered)
     assert len(offered) == len(set(offered))
-    assert "explain" not in complete_line("pipeline seed=1 ")
+    assert "explain" not in complete("pipeline seed=1 ")
 
 
-def test_bash_replaces_only_what_stands_behind_its_breaks() -> None:
-    assert complete_line("pipeline optimizer=rms", BREAKS) == ["rmsprop"]
-    assert complete_line("pipeline 'optimizer=rms", BREAKS) == ["optimizer=rmsprop"]
-    assert complete_line("pipeline optimizer=rms", BREAKS.replace("=", "")) == ["optimizer=rmsprop"]
+def test_wordbreaks() -> None:
+    """bash replaces only what is behind its word breaks."""
+    assert complete("pipeline optimizer=rms", BREAKS) == ["rmsprop"]
+    assert complete("pipeline 'optimizer=rms", BREAKS) == ["optimizer=rmsprop"]
+    assert complete("pipeline optimizer=rms", BREAKS.replace("=", "")) == ["optimizer=rmsprop"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_the_script_is_one_that_the_shell_can_read(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_completion([shell]) == 0
+def test_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shell can read the script that is printed for it."""
+    assert print_completion([shell], COMMANDS) == 0
     script = capsys.readouterr().out
     assert f'eval "$(pipeline completion {shell})"' in script
     if program := shutil.which(shell):
         subprocess.run([program, "-n"], input=script, text=True, check=True)
 
 
-def test_a_shell_that_we_do_not_know() -> None:
-    with pytest.raises(UserError, match="Did you mean 'bash'"):
-        print_completion(["bsh"])
+def test_unknown_shell() -> None:
+    with pytest.raises(UserError, match="'bash'"):
+        print_completion(["bsh"], COMMANDS)
 
 
 class Shell:
-    """An interactive shell on a terminal of its own, as one sits before it."""
+    """An interactive shell on a terminal of its own."""
 
     def __init__(self, argv: list[str], start: str, folder: Path):
         pid, self.terminal = pty.fork()
@@ -152,5 +161,5 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
         ("pipeline data.path=my_fo\t", "pipeline data.path=my_folder/"),
     ],
 )
-def test_tab_in_a_real_shell(shell: Shell, typed: str, line: str) -> None:
+def test_real_shell(shell: Shell, typed: str, line: str) -> None:
     assert line in shell.type(typed, until=line)

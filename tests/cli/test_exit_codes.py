@@ -1,3 +1,5 @@
+"""Exit codes of jobs, wherever they ran."""
+
 from __future__ import annotations
 
 import pickle
@@ -9,11 +11,13 @@ import pytest
 
 from pipeline.cli import exit_codes
 from pipeline.cli.exit_codes import JobExitCode
+from pipeline.errors import USER_ERROR, UserError
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_verdict_is_noted_where_it_is_made_and_where_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code counts where it is created, and where it arrives from another process."""
     monkeypatch.setattr(exit_codes, "job_exit_codes", [])
     sent = pickle.dumps(JobExitCode(3))
     assert exit_codes.job_exit_codes == [3]
@@ -22,9 +26,14 @@ def test_a_verdict_is_noted_where_it_is_made_and_where_it_arrives(monkeypatch: p
     assert exit_codes.job_exit_codes == [3]
 
 
+def test_user_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_codes.print_user_error(UserError("is wrong.", field="seed")) == USER_ERROR
+    assert capsys.readouterr().err == "error: seed: is wrong.\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
-def test_a_failed_job_of_any_launcher_counts(launcher: str, tmp_path: Path) -> None:
+def test_failed_job(launcher: str, tmp_path: Path) -> None:
     words = [f"hydra/launcher={launcher}", "init=zeros,he", "stage=sanity", f"outputs={tmp_path}", "verbose=0"]
     words += ["data=digits", "data.limit=200", "model=mlp", "model.width=8"]
     done = subprocess.run([sys.executable, "-m", "pipeline", "-m", *words], cwd=ROOT, capture_output=True, timeout=250)

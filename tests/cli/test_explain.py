@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 
 import pipeline.cli.explain
+from pipeline.checks import SEVERITIES
 from pipeline.cli.check_docs import check_docs
 from pipeline.cli.explain import explain
 from pipeline.errors import UserError
+from pipeline.report.console import SEVERITY_COLORS
 
 DOCS = check_docs()
 
@@ -58,3 +60,7 @@ def test_an_unknown_check_is_an_error_that_names_the_nearest(args: list[str], wo
     with pytest.raises(UserError) as error:
         explain(args)
     assert word in error.value.message
+
+
+def test_every_severity_has_a_color() -> None:
+    assert tuple(SEVERITY_COLORS) == SEVERITIES

@@ -1,7 +1,8 @@
-"""What answers at once: everything that runs no stage. Without torch, nothing left behind, and in little time."""
+"""Answers that need no run come at once: without torch, in little time, and without leaving files behind."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,29 +12,38 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 2.0
-"""Times what Hydra alone needs to compose the menu: 0.35 s on one machine, 0.9 s on another."""
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 FAST = 0.5
-"""Seconds, of which no machine needs to be asked."""
+"""Seconds of processor time that are quick on any machine."""
+LIMIT = 2.0
+"""Otherwise: times what Hydra alone needs to compose conf/, which is 0.35 s on one machine and 0.9 s on another."""
 COMPOSE = """
 from hydra import compose, initialize_config_dir
 with initialize_config_dir({conf!r}, version_base="1.3"):
     compose("config")
 """
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "numpy", "optuna", "plotly"}
+ANSWER = """
+import contextlib, io, json, sys
+from pipeline.__main__ import main
+answers = []
+for arguments in json.load(sys.stdin):
+    sys.argv, text = ["pipeline", *arguments], io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        try:
+            main()
+        except SystemExit as end:
+            answers.append([end.code, text.getvalue()])
+print(json.dumps([answers, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+"""Answers many command lines in one process, and prints exit codes, outputs, and what was imported."""
 
 
-def run(*words: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Python with every import on standard error, and its processor time in seconds: other work on the machine
-    stretches the wall's."""
+def run(*arguments: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run Python with every import on standard error. Return it with its processor time in seconds."""
     before = os.times()
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *words],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT
     )
     after = os.times()
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
@@ -44,48 +54,35 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["--help"], 0, "  optimizer=\n"),
-        (["help"], 0, "  optimizer=\n"),
-        (["--version"], 0, "staged-training-pipeline "),
-        (["explain"], 0, "dead_units "),
-        (["explain", "dead_units"], 0, "## dead_units"),
-        (["completion", "bash"], 0, "_pipeline_complete"),
-        (["completion", "--answer", "pipeline optimizer=rms"], 0, "optimizer=rmsprop\n"),
-        (["completion", "--answer", "pipeline optimizer=adam data=digits optimizer.b"], 0, "optimizer.betas=\n"),
-        (["--cfg", "job"], 0, "batch_size: 64"),
-        (["--cfg", "job", "optimizer=adam", "optimizer.lr=7", "data=digits"], 0, "lr: 7\n"),
-        (["runs"], 0, "no runs in outputs"),
-        (["runs", "--json"], 0, "[]"),
-        (["runs", "--help"], 0, "--best"),
-        (["completion", "--answer", "pipeline diagnose la"], 0, ""),
-        (["diagnose", "latest"], 2, "there is no run 'latest'"),
-        (["explian"], 2, "Did you mean 'explain'"),
-        (["explain", "dead_unit"], 2, "Did you mean 'dead_units'"),
-        (["--mutlirun"], 2, "Did you mean '--multirun'"),
-        (["--seed=3"], 2, "have no dashes: seed=..."),
-        (["--cfg", "jbo"], 2, "'jbo'"),
-        (["optimizer=adm"], 2, "error: optimizer: there is no option 'adm'"),
-        (["data=digits", "optimizer.lrr=1"], 2, "Did you mean 'optimizer.lr'"),
-        (["name=a/b"], 2, "error: name: "),
-        (["outputs=/proc/nowhere"], 2, "error: outputs: "),
-        (["optimizer.lr=1,2"], 2, "--multirun"),
-        (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
-        (["--config-dir", "nowhere"], 2, "nowhere"),
-        (["--config-name", "mine"], 2, "error: --config-name: the configuration is the program's own"),
-        (["--experimental-rerun", "config.pickle"], 2, "error: --experimental-rerun: the configuration is"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
-    for _ in range(3):  # the processor is slower, too, while others use it
+def answers(lines: list[list[str]], folder: Path) -> tuple[list[tuple[int, str]], set[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWER], input=json.dumps(lines), capture_output=True, text=True, cwd=folder,
+        env=ENVIRONMENT, check=True,
+    )  # fmt: skip
+    pairs, modules = json.loads(done.stdout)
+    return [(code, text) for code, text in pairs], set(modules)
+
+
+HYDRA = {"hydra", "omegaconf"}
+STARTS: list[tuple[list[str], int, str, set[str]]] = [
+    (["--help"], 0, "  optimizer=\n", HYDRA),
+    (["--version"], 0, "staged-training-pipeline ", HYDRA),
+    (["runs"], 0, "no runs in outputs", HYDRA),
+    (["completion", "--answer", "pipeline data=dig"], 0, "data=digits\n", HYDRA),
+    (["completion", "--answer", "pipeline optimizer=adam optimizer.b"], 0, "optimizer.betas=\n", set()),
+    (["explain", "dead_units"], 0, "dead_units", set()),
+    (["--cfg", "job", "optimizer.lr=7"], 0, "lr: 7\n", set()),
+    (["optimizer=adm"], 2, "error: optimizer: ", set()),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "word", "absent"), STARTS, ids=[" ".join(start[0]) for start in STARTS])
+def test_start(arguments: list[str], code: int, word: str, absent: set[str], tmp_path: Path) -> None:
+    for _ in range(3):  # the processor itself is slower, too, while others use it
         done, seconds = run("-m", "pipeline", *arguments, folder=tmp_path)
         assert done.returncode == code
-        assert said in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        assert not HEAVY & imported(done)
+        assert word in done.stdout + done.stderr
+        assert not (HEAVY | absent) & imported(done)
         assert list(tmp_path.iterdir()) == []
         if seconds < FAST:
             return
@@ -96,40 +93,65 @@ def test_answers_that_need_no_torch_come_at_once(arguments: list[str], code: int
     pytest.fail(f"{seconds:.2f} s, and Hydra alone takes {composing:.2f} s")
 
 
-def test_what_is_only_read_needs_no_hydra(tmp_path: Path) -> None:
-    for arguments in (["--help"], ["completion", "--answer", "pipeline data=dig"], ["--version"], ["runs"]):
-        done, _ = run("-m", "pipeline", *arguments, folder=tmp_path)
-        assert not {"hydra", "omegaconf"} & imported(done)
+def test_answers(tmp_path: Path) -> None:
+    """Each line gets its exit code and a telling word, and none of them loads torch or leaves a file."""
+    expected = [
+        (["help"], 0, "  optimizer=\n"),
+        (["explain"], 0, "dead_units "),
+        (["completion", "bash"], 0, "_pipeline_complete"),
+        (["runs", "--json"], 0, "[]"),
+        (["runs", "--help"], 0, "--best"),
+        (["completion", "--answer", "pipeline diagnose la"], 0, ""),
+        (["diagnose", "latest"], 2, "'latest'"),
+        (["explian"], 2, "'explain'"),
+        (["explain", "dead_unit"], 2, "'dead_units'"),
+        (["--mutlirun"], 2, "'--multirun'"),
+        (["--seed=3"], 2, "seed=..."),
+        (["--cfg", "jbo"], 2, "'jbo'"),
+        (["data=digits", "optimizer.lrr=1"], 2, "'optimizer.lr'"),
+        (["signals.every=5"], 2, "error: signals.every: "),
+        (["name=a/b"], 2, "error: name: "),
+        (["outputs=/proc/nowhere"], 2, "error: outputs: "),
+        (["optimizer.lr=1,2"], 2, "--multirun"),
+        (["hydra.nonsense=3"], 2, "'hydra.nonsense'"),
+        (["--config-dir", "nowhere"], 2, "nowhere"),
+        (["--config-name", "mine"], 2, "error: --config-name: "),
+        (["--experimental-rerun", "config.pickle"], 2, "error: --experimental-rerun: "),
+    ]
+    given, modules = answers([arguments for arguments, _, _ in expected], tmp_path)
+    for (arguments, code, word), (given_code, text) in zip(expected, given, strict=True):
+        assert (given_code, word in text, "Traceback" in text) == (code, True, False), (arguments, text)
+    assert not HEAVY & modules
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [[], ["optimizer=adam", "optimizer.lr=0.5", "+optimizer.maximize=true", "tags=[a]"]])
-def test_the_configuration_is_shown_as_hydra_shows_it(words: list[str], tmp_path: Path) -> None:
-    for flags in (["--cfg", "job"], ["--cfg", "job", "--resolve"]):
-        ours, _ = run("-m", "pipeline", *flags, *words, folder=tmp_path)
-        hydras, _ = run("-m", "pipeline", *flags, "--package", "_global_", *words, folder=tmp_path)
-        assert ours.stdout == hydras.stdout
-        assert ours.returncode == hydras.returncode == 0
+def test_config_is_that_of_hydra(tmp_path: Path) -> None:
+    """`--cfg job` prints what Hydra prints; with a package, Hydra prints it itself."""
+    overrides = ["optimizer=adam", "optimizer.lr=0.5", "+optimizer.maximize=true", "tags=[a]"]
+    flags = [["--cfg", "job"], ["--cfg", "job", "--resolve"]]
+    packages = [[], ["--package", "_global_"]]
+    lines = [[*flag, *package, *overrides] for flag in flags for package in packages]
+    given, _ = answers(lines, tmp_path)
+    assert [code for code, _ in given] == [0] * len(lines)
+    for ours, hydras in zip(given[::2], given[1::2], strict=True):
+        assert ours == hydras
 
 
-def test_a_folder_that_was_removed_meanwhile(tmp_path: Path) -> None:
+def test_removed_working_folder(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     command = f'rmdir "{here}"; exec {sys.executable} -m pipeline stage=sanity'
-    done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, cwd=here, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=here, env=ENVIRONMENT)
     assert done.returncode == 2
-    assert done.stderr == "error: the folder you are in no longer exists; `cd` to one that does.\n"
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", ["--cfg job", "completion bash", "--version", "explain"])
-def test_a_reader_who_has_seen_enough_is_no_crash(words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["--cfg job", "--version"])
+def test_closed_pipe(words: str, tmp_path: Path) -> None:
+    """A reader that has seen enough is no crash: `pipeline runs | head`."""
     command = f"{sys.executable} -m pipeline {words} | true; exit ${{PIPESTATUS[0]}}"
-    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False,
-        env=buffered | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    buffered = {key: value for key, value in ENVIRONMENT.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=buffered)
     assert done.returncode == 128 + signal.SIGPIPE
     assert done.stderr == ""

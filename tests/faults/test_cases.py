@@ -48,7 +48,7 @@ def found(own: str) -> object:
     return getattr(importlib.import_module(f"tests.faults.networks.{file}"), name)
 
 
-def test_the_benchmark_is_wide() -> None:
+def test_benchmark_is_wide() -> None:
     assert len(FAULTS) >= 60
     assert len(HEALTHY) >= 30
     overrides = {word for case in HEALTHY.values() for word in case.overrides}

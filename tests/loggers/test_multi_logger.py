@@ -172,7 +172,7 @@ def test_a_failed_run_says_so_in_its_logs(run_in: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Ask for an end as Ctrl-C does, in the middle of an epoch."""
-    from pipeline.training.checkpoints import CheckpointCallback
+    from pipeline.training.callbacks import CheckpointCallback
 
     def stop(step: int) -> None:
         original = CheckpointCallback.on_train_batch_end

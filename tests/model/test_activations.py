@@ -1,3 +1,5 @@
+"""Activations by their formulas, Maxout, and gains in closed form."""
+
 from __future__ import annotations
 
 import math
@@ -27,7 +29,7 @@ FORMULAS: dict[str, tuple[Callable[[], nn.Module], Callable[[float], float]]] = 
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_torch_computes_the_formula(name: str) -> None:
+def test_formulas(name: str) -> None:
     build, formula = FORMULAS[name]
     x = torch.linspace(-4, 4, 33, dtype=torch.float64)
     with torch.no_grad():
@@ -35,14 +37,14 @@ def test_torch_computes_the_formula(name: str) -> None:
     torch.testing.assert_close(y, torch.tensor([formula(float(v)) for v in x], dtype=torch.float64))
 
 
-def test_prelu_learns_its_slope() -> None:
+def test_prelu_slope_has_a_gradient() -> None:
     prelu = nn.PReLU(init=0.25)
     prelu(torch.tensor([-3.0, 5.0])).sum().backward()
     assert prelu.weight.grad is not None
     assert prelu.weight.grad.item() == -3  # d/da max(a x, x) = x where x < 0
 
 
-def test_maxout_takes_the_largest_piece_of_each_unit() -> None:
+def test_maxout() -> None:
     x = torch.randn(5, 3 * 4, 2, 2)
     y = Maxout(3)(x)
     assert y.shape == (5, 4, 2, 2)
@@ -53,7 +55,7 @@ def test_maxout_takes_the_largest_piece_of_each_unit() -> None:
 
 @pytest.mark.parametrize(("slope", "reference"), [(0.0, nn.ReLU()), (0.01, nn.LeakyReLU(0.01))])
 @pytest.mark.parametrize("convolutional", [False, True])
-def test_maxout_generalizes_relu_and_leaky_relu(slope: float, reference: nn.Module, convolutional: bool) -> None:
+def test_maxout_generalizes_relu(slope: float, reference: nn.Module, convolutional: bool) -> None:
     def layer(out: int) -> nn.Module:
         return nn.Conv2d(3, out, 3, padding=1) if convolutional else nn.Linear(6, out)
 
@@ -66,16 +68,16 @@ def test_maxout_generalizes_relu_and_leaky_relu(slope: float, reference: nn.Modu
     assert sum(p.numel() for p in two.parameters()) == 2 * sum(p.numel() for p in one.parameters())
 
 
-def test_maxout_refuses_what_it_cannot_split() -> None:
+def test_invalid_maxout() -> None:
     for pieces in (1, 0, 2.5, "2", True):
         with pytest.raises(UserError) as error:
             Maxout(pieces)  # type: ignore[arg-type]
         assert error.value.field == "pieces"
-    with pytest.raises(ValueError, match="multiple"):
+    with pytest.raises(ValueError, match=r"2 pieces.* 3"):
         Maxout(2)(torch.zeros(1, 3))
 
 
-def test_multiplier() -> None:
+def test_channel_multiplier() -> None:
     assert channel_multiplier(Maxout(5)) == 5
     assert channel_multiplier(nn.ReLU()) == channel_multiplier(nn.Tanh()) == 1
 
@@ -102,7 +104,7 @@ def test_gain_in_closed_form(activation: Callable[[], nn.Module], expected: floa
 
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, partial(Maxout, 4)])
-def test_gain_agrees_with_sampling(activation: Callable[[], nn.Module]) -> None:
+def test_gain_against_sampling(activation: Callable[[], nn.Module]) -> None:
     module = activation()
     z = torch.randn(400_000, channel_multiplier(module), generator=torch.Generator().manual_seed(0))
     f: Tensor = module(z)
@@ -113,7 +115,7 @@ def test_gain_of_tanh() -> None:
     assert gain(nn.Tanh) == pytest.approx(1.5925, abs=1e-4)
 
 
-def test_gain_leaves_the_random_numbers_alone() -> None:
+def test_gain_does_not_change_the_generator() -> None:
     class Noisy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -127,7 +129,7 @@ def test_gain_leaves_the_random_numbers_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_gain_needs_an_activation_that_lets_something_through() -> None:
+def test_no_gain_for_zero() -> None:
     with pytest.raises(UserError) as error:
         gain(partial(nn.Threshold, 100.0, 0.0))
     assert error.value.field == "gain"

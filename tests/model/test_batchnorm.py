@@ -1,3 +1,5 @@
+"""Batch norm by its formula, and running statistics that are recomputed exactly."""
+
 from __future__ import annotations
 
 import math
@@ -17,14 +19,14 @@ def images(n: int, seed: int = 0) -> Tensor:
     return 2 + 3 * torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_dense_statistics_are_per_feature_over_examples() -> None:
+def test_1d() -> None:
     x = images(8).flatten(1)
     y = NORM.make_1d(48)(x)
     expected = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
     torch.testing.assert_close(y, expected)
 
 
-def test_conv_statistics_are_per_channel_over_examples_and_positions() -> None:
+def test_2d() -> None:
     x = images(8)
     y = NORM.make_2d(3)(x)
     for channel in range(3):
@@ -33,7 +35,7 @@ def test_conv_statistics_are_per_channel_over_examples_and_positions() -> None:
         torch.testing.assert_close(y[:, channel], expected)
 
 
-def test_gamma_and_beta_can_recover_the_identity() -> None:
+def test_gamma_and_beta() -> None:
     x, norm = images(8), NORM.make_2d(3)
     with torch.no_grad():
         norm.weight.copy_((x.var((0, 2, 3), correction=0) + NORM.eps).sqrt())  # type: ignore[operator]
@@ -41,7 +43,7 @@ def test_gamma_and_beta_can_recover_the_identity() -> None:
     torch.testing.assert_close(norm(x), x, rtol=1e-4, atol=1e-5)
 
 
-def test_momentum_and_eps_reach_torch() -> None:
+def test_momentum_and_eps() -> None:
     norm = BatchNorm("before_activation", 0.25, 0.5)
     for module, x in ((norm.make_1d(3), images(8).mean((2, 3))), (norm.make_2d(3), images(8))):
         module(x)
@@ -50,7 +52,7 @@ def test_momentum_and_eps_reach_torch() -> None:
         assert module.eps == 0.5
 
 
-def test_in_evaluation_an_image_does_not_depend_on_the_others() -> None:
+def test_examples_are_independent_in_evaluation() -> None:
     norm = NORM.make_2d(3)
     norm(images(8))
     alone, x = images(1, seed=5), images(6, seed=6)
@@ -78,7 +80,7 @@ class Deep(nn.Module):
 
 
 def oracle(network: Deep, batches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Keep every value that each norm sees, in float64, and take mean and variance of all of them."""
+    """Keep every value that each norm sees, in float64, and return the mean and variance of all of them."""
     seen_second = []
     for x in batches:
         x = x.double()
@@ -91,7 +93,7 @@ def oracle(network: Deep, batches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("sizes", [[32], [8, 8, 8, 8], [20, 3, 9]])
-def test_recomputed_statistics_are_those_of_all_values_together(sizes: list[int]) -> None:
+def test_recomputed_statistics(sizes: list[int]) -> None:
     network = Deep()
     network(images(4, seed=9))  # running statistics of something else before
     batches = [3 * i + images(n, seed=i) for i, n in enumerate(sizes)]  # means differ between batches
@@ -101,12 +103,12 @@ def test_recomputed_statistics_are_those_of_all_values_together(sizes: list[int]
         torch.testing.assert_close(norm.running_var, variance, rtol=1e-4, atol=1e-5)
 
 
-def test_recomputing_on_one_batch_is_what_torch_takes_from_it() -> None:
-    x, mine, torchs = images(8), nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=1.0)
-    torchs(x)
-    recompute_batchnorm_statistics(mine, [x])
-    assert torch.equal(mine.running_mean, torchs.running_mean)  # type: ignore[arg-type]
-    torch.testing.assert_close(mine.running_var, torchs.running_var, rtol=1e-6, atol=0)
+def test_recomputing_on_one_batch() -> None:
+    x, norm, reference = images(8), nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=1.0)
+    reference(x)
+    recompute_batchnorm_statistics(norm, [x])
+    assert torch.equal(norm.running_mean, reference.running_mean)  # type: ignore[arg-type]
+    torch.testing.assert_close(norm.running_var, reference.running_var, rtol=1e-6, atol=0)
 
 
 def test_recomputing_changes_nothing_else() -> None:
@@ -125,10 +127,10 @@ def test_recomputing_changes_nothing_else() -> None:
     assert not network.first._forward_hooks
 
 
-def test_recomputing_is_undone_when_a_batch_fails() -> None:
+def test_failed_recomputing() -> None:
     network = Deep()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(ValueError, match="per channel"):
         recompute_batchnorm_statistics(network, [images(8), images(1)])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.first.momentum == 0.1
@@ -136,13 +138,13 @@ def test_recomputing_is_undone_when_a_batch_fails() -> None:
     assert not network.first._forward_hooks
 
 
-def test_without_batch_norm_nothing_is_run_and_without_batches_it_is_an_error() -> None:
+def test_no_batch_norm_and_no_batches() -> None:
     def never() -> Iterator[Tensor]:
-        raise AssertionError("a batch was asked for")
+        raise AssertionError("a batch was requested")
         yield
 
     recompute_batchnorm_statistics(nn.Linear(3, 2), never())
-    with pytest.raises(ValueError, match="at least one batch"):
+    with pytest.raises(ValueError, match="batch"):
         recompute_batchnorm_statistics(Deep(), [])
 
 
@@ -150,8 +152,8 @@ def test_without_batch_norm_nothing_is_run_and_without_batches_it_is_an_error() 
     ("field", "value"),
     [("position", "before"), ("momentum", 0), ("momentum", 1.1), ("eps", 0), ("eps", math.inf), ("momentum", None)],
 )
-def test_fields_are_checked(field: str, value: object) -> None:
-    given: dict[str, object] = {"position": "none", "momentum": 0.1, "eps": 1e-5, field: value}
+def test_invalid_fields(field: str, value: object) -> None:
+    fields: dict[str, object] = {"position": "none", "momentum": 0.1, "eps": 1e-5, field: value}
     with pytest.raises(UserError) as error:
-        BatchNorm(**given)  # type: ignore[arg-type]
+        BatchNorm(**fields)  # type: ignore[arg-type]
     assert error.value.field == field

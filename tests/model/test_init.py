@@ -1,3 +1,5 @@
+"""Initial weights: their distributions, their bits, and LSUV."""
+
 from __future__ import annotations
 
 import math
@@ -23,7 +25,7 @@ NORM = BatchNorm("before_activation", 0.1, 1e-5)
 SMALL = Init(rules.he, bias=0.0, output_scale=0.1, gain=None)
 
 
-def start(
+def init_network(
     network: nn.Module,
     init: Init,
     *,
@@ -55,29 +57,29 @@ def test_standard_deviation(name: str, convolutional: bool) -> None:
     rule, formula = STANDARD_DEVIATIONS[name]
     layer = nn.Conv2d(20, 60, 5) if convolutional else nn.Linear(300, 100)
     fan_in, fan_out = (20 * 25, 60 * 25) if convolutional else (300, 100)
-    start(layer, Init(rule, bias=0.0, output_scale=None, gain=1.5))
+    init_network(layer, Init(rule, bias=0.0, output_scale=None, gain=1.5))
     expected, count = formula(fan_in, fan_out), layer.weight.numel()
     assert layer.weight.mean().item() == pytest.approx(0, abs=4 * expected / math.sqrt(count))
     assert layer.weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * count))
 
 
-def test_xavier_and_he_are_the_notes_formulas_to_the_bit() -> None:
+def test_xavier_and_he_formulas() -> None:
     for rule, divisor in ((rules.xavier, math.sqrt(50)), (rules.he, math.sqrt(50 / 2))):
         layer = nn.Linear(50, 40)
-        start(layer, Init(rule, bias=0.0, output_scale=None, gain=None), seed=3)
+        init_network(layer, Init(rule, bias=0.0, output_scale=None, gain=None), seed=3)
         randn = torch.randn(40, 50, generator=torch.Generator().manual_seed(3))
         torch.testing.assert_close(layer.weight.detach(), randn / divisor, rtol=1e-6, atol=0)
 
 
-def test_glorot_uniform_is_bounded_and_fills_its_range() -> None:
+def test_glorot_uniform_range() -> None:
     layer = nn.Linear(300, 100)
-    start(layer, Init(rules.glorot_uniform, bias=0.0, output_scale=None, gain=1.0))
+    init_network(layer, Init(rules.glorot_uniform, bias=0.0, output_scale=None, gain=1.0))
     bound = math.sqrt(6 / 400)
     assert 0.999 * bound < layer.weight.abs().max().item() <= bound
 
 
 @pytest.mark.parametrize("shape", [(30, 50), (50, 30), (24, 3, 3, 3), (40, 3, 3, 3)])
-def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
+def test_orthogonal(shape: tuple[int, ...]) -> None:
     weight = torch.empty(shape)
     rules.orthogonal(weight, fan_in=1, fan_out=1, gain=1.5, generator=torch.Generator().manual_seed(0))
     q = weight.flatten(1) / 1.5
@@ -85,29 +87,29 @@ def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(product, torch.eye(len(product)), atol=1e-5, rtol=0)
 
 
-def test_zeros_everywhere_when_the_output_is_treated_like_every_layer() -> None:
+def test_zeros() -> None:
     network = MLP((1, 4, 4), 3, HiddenBlock(nn.ReLU, NO_NORM, 0.0), width=5, depth=2)
-    start(network, Init(rules.zeros, bias=0.0, output_scale=None, gain=None))
+    init_network(network, Init(rules.zeros, bias=0.0, output_scale=None, gain=None))
     assert all(not p.any() for p in network.parameters())
 
 
-def test_output_layer_has_its_own_scale_and_no_bias() -> None:
+def test_output_layer() -> None:
     network = MLP((1, 20, 20), 50, HiddenBlock(nn.ReLU, NO_NORM, 0.0), width=100, depth=1)
-    start(network, Init(rules.zeros, bias=0.01, output_scale=0.3, gain=None))
+    init_network(network, Init(rules.zeros, bias=0.01, output_scale=0.3, gain=None))
     hidden, output = layers(network)
     assert not hidden.weight.any()
     assert (hidden.bias == 0.01).all()  # type: ignore[union-attr]
     assert not output.bias.any()  # type: ignore[union-attr]
     assert output.weight.std().item() == pytest.approx(0.3 / math.sqrt(100), rel=4 / math.sqrt(2 * 5000))
-    start(network, Init(partial(rules.gaussian, std=1), bias=0.0, output_scale=None, gain=None))
+    init_network(network, Init(partial(rules.gaussian, std=1), bias=0.0, output_scale=None, gain=None))
     assert output.weight.std().item() == pytest.approx(1, rel=4 / math.sqrt(2 * 5000))
 
 
-def test_norms_and_slopes_and_frozen_weights_are_left() -> None:
+def test_other_parameters_are_not_changed() -> None:
     network = ConvNet((1, 8, 8), 3, HiddenBlock(nn.PReLU, NORM, 0.0), width=4, depth=2, pool_every=2, head="flatten")
     frozen = layers(network)[1]
     frozen.weight.requires_grad_(False).fill_(7)
-    start(network, SMALL, activation=nn.PReLU)
+    init_network(network, SMALL, activation=nn.PReLU)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert (module.weight == 1).all()
@@ -117,69 +119,69 @@ def test_norms_and_slopes_and_frozen_weights_are_left() -> None:
     assert (frozen.weight == 7).all()
 
 
-def test_the_output_layer_behind_maxout_is_drawn_whole() -> None:
+def test_output_layer_after_maxout() -> None:
     block = HiddenBlock(partial(Maxout, 2), NO_NORM, 0.0)
     network = MLP((6, 1, 1), 8, block, width=8, depth=1)
-    start(network, Init(rules.orthogonal, 0.0, None, 1.0), activation=block.activation)
+    init_network(network, Init(rules.orthogonal, 0.0, None, 1.0), activation=block.activation)
     product = network.output.weight @ network.output.weight.T  # two pieces of four rows would not be orthogonal
     torch.testing.assert_close(product.detach(), torch.eye(8), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(200, 80), (80, 200)])
-def test_each_piece_of_a_maxout_layer_is_a_layer_of_its_own(shape: tuple[int, int]) -> None:
+def test_maxout_pieces(shape: tuple[int, int]) -> None:
     width, fan_in = shape
     block = HiddenBlock(partial(Maxout, 3), NO_NORM, 0.0)
     network = MLP((fan_in, 1, 1), 4, block, width=width, depth=1)
     hidden = layers(network)[0]
-    start(network, Init(rules.glorot_uniform, bias=0.0, output_scale=0.1, gain=1.0), activation=block.activation)
+    init_network(network, Init(rules.glorot_uniform, bias=0.0, output_scale=0.1, gain=1.0), activation=block.activation)
     bound = math.sqrt(6 / (width + fan_in))
     assert hidden.weight.shape == (3 * width, fan_in)
     assert 0.999 * bound < hidden.weight.abs().max().item() <= bound
-    start(network, Init(rules.orthogonal, bias=0.0, output_scale=0.1, gain=1.0), activation=block.activation)
+    init_network(network, Init(rules.orthogonal, bias=0.0, output_scale=0.1, gain=1.0), activation=block.activation)
     for piece in hidden.weight.detach().split(width):
         product = piece @ piece.T if width <= fan_in else piece.T @ piece
         torch.testing.assert_close(product, torch.eye(len(product)), atol=1e-5, rtol=0)
 
 
-def test_grouped_convolution_counts_what_it_really_connects() -> None:
+def test_fans_of_grouped_convolution() -> None:
     fans: dict[str, float] = {}
 
-    def note(weight: Tensor, **given: float) -> None:
+    def record(weight: Tensor, **kwargs: float) -> None:
         weight.zero_()
-        fans.update(given)
+        fans.update(kwargs)
 
     layer = nn.Conv2d(8, 16, 3, groups=4)
-    start(layer, Init(note, bias=0.0, output_scale=None, gain=None), activation=nn.Tanh)
+    init_network(layer, Init(record, bias=0.0, output_scale=None, gain=None), activation=nn.Tanh)
     assert (fans["fan_in"], fans["fan_out"]) == (2 * 9, 4 * 9)
     assert fans["gain"] == gain(nn.Tanh)
 
 
-def test_he_keeps_the_mean_square_through_thirty_relu_layers() -> None:
+def test_he_keeps_the_mean_square() -> None:
     network = MLP((200, 1, 1), 2, HiddenBlock(nn.ReLU, NO_NORM, 0.0), width=200, depth=30)
-    start(network, SMALL, seed=1)
+    init_network(network, SMALL, seed=1)
     x = torch.randn(100, 200, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ratio = network.hidden[:-1](x).square().mean() / network.hidden[:1](x).square().mean()
     assert 1 / 5 < ratio.item() < 5  # 2^-29 with `xavier`
 
 
-def test_same_seed_same_bits_whatever_the_global_generator() -> None:
+def test_seed() -> None:
     networks = []
     for seed, other in ((5, 1), (5, 2), (6, 1)):
         torch.manual_seed(other)
         network = MLP((1, 5, 5), 3, HiddenBlock(nn.ReLU, NO_NORM, 0.0), width=8, depth=2)
         before = torch.get_rng_state()
-        start(network, SMALL, seed=seed)
+        init_network(network, SMALL, seed=seed)
         assert torch.equal(before, torch.get_rng_state())
         networks.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     assert torch.equal(networks[0], networks[1])
     assert not torch.equal(networks[0], networks[2])
 
 
-def test_precision_of_the_network_does_not_change_the_draw() -> None:
+def test_precision_does_not_matter() -> None:
     single, double = nn.Linear(30, 20), nn.Linear(30, 20).double()
     for layer in (single, double):
-        start(layer, SMALL)
+        init_network(layer, SMALL)
     assert torch.equal(single.weight.double(), double.weight)
 
 
@@ -199,9 +201,9 @@ def network_and_probe(kind: str, norm: BatchNorm) -> tuple[nn.Module, Tensor]:
 @pytest.mark.parametrize("kind", ["mlp", "convnet", "resnet"])
 @pytest.mark.parametrize("position", ["none", "before_activation", "after_activation"])
 @pytest.mark.parametrize("output_scale", [None, 0.1])
-def test_lsuv_gives_every_layer_unit_variance(kind: str, position: str, output_scale: float | None) -> None:
+def test_lsuv_unit_variance(kind: str, position: str, output_scale: float | None) -> None:
     network, probe = network_and_probe(kind, BatchNorm(position, 0.1, 1e-5))
-    start(network, Init(rules.orthogonal, 0.0, output_scale, None, rules.lsuv), probe=probe)
+    init_network(network, Init(rules.orthogonal, 0.0, output_scale, None, rules.lsuv), probe=probe)
     variances: dict[nn.Module, float] = {}
     for layer in layers(network):
         layer.register_forward_hook(lambda m, _, y: variances.__setitem__(m, y.var(correction=0).item()))
@@ -214,16 +216,16 @@ def test_lsuv_gives_every_layer_unit_variance(kind: str, position: str, output_s
     assert (output == pytest.approx(1, abs=1e-3)) == (output_scale is None)
 
 
-def test_lsuv_only_scales_and_leaves_everything_else_as_it_was() -> None:
+def test_lsuv_changes_nothing_else() -> None:
     network, probe = network_and_probe("convnet", NORM)
-    start(network, Init(rules.orthogonal, 0.0, 0.1, None), seed=4)
+    init_network(network, Init(rules.orthogonal, 0.0, 0.1, None), seed=4)
     drawn = [layer.weight.detach().clone() for layer in layers(network)]
     network.train()
     network.get_submodule("hidden.conv1").eval()
     modes = [module.training for module in network.modules()]
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     random = torch.get_rng_state()
-    start(network, LSUV, seed=4, probe=probe)
+    init_network(network, LSUV, seed=4, probe=probe)
     assert [module.training for module in network.modules()] == modes
     for name, value in network.named_buffers():
         assert torch.equal(value, buffers[name])
@@ -234,7 +236,7 @@ def test_lsuv_only_scales_and_leaves_everything_else_as_it_was() -> None:
         assert not layer._forward_hooks
 
 
-def test_lsuv_scales_a_layer_used_twice_for_its_first_use() -> None:
+def test_lsuv_for_a_layer_used_twice() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -244,32 +246,32 @@ def test_lsuv_scales_a_layer_used_twice_for_its_first_use() -> None:
             return self.layer(3 * self.layer(x).relu())
 
     network, probe = Twice(), torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
-    start(network, LSUV, probe=probe)
+    init_network(network, LSUV, probe=probe)
     assert network.layer(probe).var(correction=0).item() == pytest.approx(1, abs=1e-4)
 
 
-def test_lsuv_leaves_a_layer_whose_output_does_not_vary() -> None:
+def test_lsuv_on_constant_output() -> None:
     network, probe = network_and_probe("mlp", NO_NORM)
-    start(network, LSUV, probe=torch.zeros_like(probe))
+    init_network(network, LSUV, probe=torch.zeros_like(probe))
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
-def test_lsuv_without_a_probe_is_our_mistake() -> None:
+def test_lsuv_without_a_probe() -> None:
     with pytest.raises(ValueError, match="probe"):
-        start(nn.Linear(3, 2), LSUV)
+        init_network(nn.Linear(3, 2), LSUV)
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("bias", math.nan), ("output_scale", -0.1), ("gain", 0), ("gain", math.inf), ("bias", "x")]
 )
-def test_fields_are_checked(field: str, value: object) -> None:
-    given: dict[str, object] = {"weight": rules.he, "bias": 0.0, "output_scale": 0.1, "gain": None, field: value}
+def test_invalid_fields(field: str, value: object) -> None:
+    fields: dict[str, object] = {"weight": rules.he, "bias": 0.0, "output_scale": 0.1, "gain": None, field: value}
     with pytest.raises(UserError) as error:
-        Init(**given)  # type: ignore[arg-type]
+        Init(**fields)  # type: ignore[arg-type]
     assert error.value.field == field
 
 
-def test_a_negative_std_is_refused() -> None:
+def test_negative_std() -> None:
     with pytest.raises(UserError) as error:
-        start(nn.Linear(3, 2), Init(partial(rules.gaussian, std=-1), bias=0.0, output_scale=None, gain=None))
+        init_network(nn.Linear(3, 2), Init(partial(rules.gaussian, std=-1), bias=0.0, output_scale=None, gain=None))
     assert error.value.field == "weight.std"

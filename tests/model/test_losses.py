@@ -1,3 +1,5 @@
+"""Losses by their formulas, against torch, and in closed form for zero logits."""
+
 from __future__ import annotations
 
 import math
@@ -31,32 +33,33 @@ LOSSES: dict[str, Loss] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_loss_is_the_mean_over_examples_and_each_depends_on_its_own_logits(name: str) -> None:
+def test_per_example(name: str) -> None:
+    """The loss is their mean, and each depends on its own logits alone."""
     loss, logits = LOSSES[name], LOGITS.clone().requires_grad_()
-    each = loss.per_example(logits, LABELS)
-    assert each.shape == (N,)
-    torch.testing.assert_close(loss(logits, LABELS), each.mean())
-    (gradient,) = torch.autograd.grad(each[3], logits)
+    terms = loss.per_example(logits, LABELS)
+    assert terms.shape == (N,)
+    torch.testing.assert_close(loss(logits, LABELS), terms.mean())
+    (gradient,) = torch.autograd.grad(terms[3], logits)
     assert gradient[3].any()
     assert not gradient[:3].any()
     assert not gradient[4:].any()
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "custom"])
-@pytest.mark.parametrize("classes", [2, 10, 100])
-def test_expected_first_is_the_loss_of_zero_logits(name: str, classes: int) -> None:
-    loss = LOSSES[name](torch.zeros(5, classes, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1]))
-    assert LOSSES[name].initial_loss(classes) == pytest.approx(loss.item(), rel=1e-12)
+def test_initial_loss(name: str) -> None:
+    for n_classes in (2, 10, 100):
+        loss = LOSSES[name](torch.zeros(5, n_classes, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1]))
+        assert LOSSES[name].initial_loss(n_classes) == pytest.approx(loss.item(), rel=1e-12)
 
 
-def test_expected_first_in_closed_form() -> None:
+def test_initial_loss_in_closed_form() -> None:
     first = {name: loss.initial_loss(10) for name, loss in LOSSES.items()}
     assert first["cross_entropy"] == first["smoothed"] == pytest.approx(math.log(10))
     assert (first["hinge"], first["hinge_wide"], first["mse"], first["custom"]) == (9, 22.5, 0.1, None)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_cross_entropy_by_its_formula(smoothing: float) -> None:
+def test_cross_entropy(smoothing: float) -> None:
     expected = []
     for z, y in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
         q = [(1 - smoothing) * (j == y) + smoothing / C for j in range(C)]
@@ -67,7 +70,7 @@ def test_cross_entropy_by_its_formula(smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("margin", [1.0, 2.5])
-def test_hinge_by_its_formula_and_by_torchs(margin: float) -> None:
+def test_hinge(margin: float) -> None:
     expected = [
         sum(max(0.0, z[j] - z[y] + margin) for j in range(C) if j != y)
         for z, y in zip(LOGITS.tolist(), LABELS.tolist(), strict=True)
@@ -77,55 +80,55 @@ def test_hinge_by_its_formula_and_by_torchs(margin: float) -> None:
     torch.testing.assert_close(loss(LOGITS, LABELS), C * F.multi_margin_loss(LOGITS, LABELS, margin=margin))
 
 
-def test_hinge_gradient_is_torchs() -> None:
-    mine, torchs = LOGITS.clone().requires_grad_(), LOGITS.clone().requires_grad_()
-    Hinge(margin=1.0)(mine, LABELS).backward()
-    (C * F.multi_margin_loss(torchs, LABELS)).backward()
-    torch.testing.assert_close(mine.grad, torchs.grad)
+def test_hinge_gradient() -> None:
+    logits, reference = LOGITS.clone().requires_grad_(), LOGITS.clone().requires_grad_()
+    Hinge(margin=1.0)(logits, LABELS).backward()
+    (C * F.multi_margin_loss(reference, LABELS)).backward()
+    torch.testing.assert_close(logits.grad, reference.grad)
 
 
-def test_mse_by_torchs() -> None:
+def test_mse() -> None:
     onehot = torch.eye(C, dtype=torch.float64)[LABELS]
     torch.testing.assert_close(MeanSquaredError()(LOGITS, LABELS), F.mse_loss(LOGITS, onehot))
 
 
-def test_custom_loss_reduces_as_it_likes() -> None:
+def test_custom_loss_with_a_sum() -> None:
     loss = CustomLoss(function=nn.CrossEntropyLoss(reduction="sum"))
-    each = F.cross_entropy(LOGITS, LABELS, reduction="none")
-    torch.testing.assert_close(loss(LOGITS, LABELS), each.sum())
-    torch.testing.assert_close(loss.per_example(LOGITS, LABELS), each)
+    terms = F.cross_entropy(LOGITS, LABELS, reduction="none")
+    torch.testing.assert_close(loss(LOGITS, LABELS), terms.sum())
+    torch.testing.assert_close(loss.per_example(LOGITS, LABELS), terms)
 
 
 class Doubled(nn.Module):
-    def __init__(self, first: object):
+    def __init__(self, initial_loss: object):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(2.0))
-        if first is not None:
-            self.initial_loss = first
+        if initial_loss is not None:
+            self.initial_loss = initial_loss
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.scale * F.cross_entropy(logits, labels)
 
 
-def test_custom_loss_may_say_what_it_is_first() -> None:
+def test_initial_loss_of_custom_loss() -> None:
     assert CustomLoss(function=Doubled(None)).initial_loss(10) is None
     assert CustomLoss(function=Doubled(4)).initial_loss(10) == 4.0
-    assert CustomLoss(function=Doubled(lambda classes: 2 * math.log(classes))).initial_loss(3) == 2 * math.log(3)
+    assert CustomLoss(function=Doubled(lambda n_classes: 2 * math.log(n_classes))).initial_loss(3) == 2 * math.log(3)
 
 
-def test_parameters_of_a_custom_loss_are_its_own() -> None:
+def test_custom_loss_with_parameters() -> None:
     assert [name for name, _ in CustomLoss(function=Doubled(None)).named_parameters()] == ["function.scale"]
 
 
-def test_a_custom_loss_returns_one_number() -> None:
+def test_custom_loss_of_wrong_shape() -> None:
     functions: list[Any] = [lambda z, y: F.cross_entropy(z, y, reduction="none"), lambda z, y: 3.0]
     for function in functions:
-        with pytest.raises(UserError, match="one number") as error:
+        with pytest.raises(UserError) as error:
             CustomLoss(function=function)(LOGITS, LABELS)
         assert error.value.field == "function"
 
 
-def test_fields_are_checked() -> None:
+def test_invalid_fields() -> None:
     for value in (-0.1, 1, math.nan):
         with pytest.raises(UserError) as error:
             CrossEntropy(label_smoothing=value)
@@ -138,10 +141,29 @@ def test_fields_are_checked() -> None:
     assert error.value.field == "function"
 
 
-def test_label_smoothing_is_regularization_that_can_be_left_out() -> None:
+def test_without_smoothing() -> None:
     logits, labels = torch.tensor([[50.0, 0.0], [0.0, 50.0]]), torch.tensor([0, 1])
     smooth = CrossEntropy(label_smoothing=0.1)
     assert smooth(logits, labels) > 1
     assert smooth.without_smoothing()(logits, labels) < 1e-6
     hinge = Hinge(margin=1.0)
     assert hinge.without_smoothing() is hinge
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "smoothed", "mse"])
+def test_baseline_loss(name: str) -> None:
+    """It is the minimum over logits that are the same for all examples."""
+    labels = torch.tensor([0] * 7 + [1] * 2 + [2])
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = LOSSES[name](logits.expand(10, 3), labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    frequencies = torch.tensor([0.7, 0.2, 0.1])
+    assert LOSSES[name].baseline_loss(frequencies) == pytest.approx(closure().item(), rel=1e-6)
+    assert LOSSES["hinge"].baseline_loss(frequencies) == LOSSES["hinge"].initial_loss(3)

@@ -1,4 +1,4 @@
-"""What the room shows, and what importing it does not cost."""
+"""The public names of the room, and the cost of importing it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 import pipeline.model
 
 
-def test_every_public_name_is_there() -> None:
+def test_public_names() -> None:
     assert len(set(pipeline.model.__all__)) == len(pipeline.model.__all__)
     for name in pipeline.model.__all__:
         assert callable(getattr(pipeline.model, name)), name
 
 
-def test_importing_the_room_imports_neither_torchvision_nor_lightning() -> None:
+def test_imports() -> None:
     code = "import pipeline.model, sys; print(*(m.partition('.')[0] for m in sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "torch" in found
-    assert not {"torchvision", "pytorch_lightning", "lightning", "hydra", "omegaconf"} & set(found)
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in imported
+    assert not {"torchvision", "pytorch_lightning", "lightning", "hydra", "omegaconf"} & set(imported)

@@ -1,3 +1,5 @@
+"""L2 on the weights alone, its penalty, and training without dropout."""
+
 from __future__ import annotations
 
 import copy
@@ -23,7 +25,7 @@ def network() -> ConvNet:
     return ConvNet((1, 8, 8), 3, BLOCK, width=4, depth=2, pool_every=2, head="flatten")
 
 
-def test_weights_decay_and_nothing_else() -> None:
+def test_only_weights_decay() -> None:
     net = network()
     names = {parameter: name for name, parameter in net.named_parameters()}
     decayed, others = decay_groups(net, l2=0.01)
@@ -34,14 +36,14 @@ def test_weights_decay_and_nothing_else() -> None:
     assert {names[p] for p in others["params"]} == {name for name in names.values() if name not in weights}
 
 
-def test_norms_of_any_shape_do_not_decay() -> None:
+def test_norms_do_not_decay() -> None:
     net = nn.Sequential(nn.LayerNorm((4, 4)), nn.GroupNorm(2, 4), nn.InstanceNorm1d(3, affine=True), nn.RMSNorm((2, 2)))
     (group,) = decay_groups(net, l2=1.0)
     assert group["weight_decay"] == 0
     assert len(group["params"]) == len(list(net.parameters())) == 7
 
 
-def test_shared_once_and_frozen_never() -> None:
+def test_shared_and_frozen_parameters() -> None:
     a, b, c = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
     b.weight = a.weight
     c.requires_grad_(False)
@@ -52,7 +54,7 @@ def test_shared_once_and_frozen_never() -> None:
     assert penalty(net, 0.1).item() == pytest.approx(0.05 * a.weight.square().sum().item())
 
 
-def test_penalty_is_half_l2_times_the_sum_of_squares() -> None:
+def test_penalty() -> None:
     net = network()
     expected = sum(w.square().sum() for name, w in net.named_parameters() if name.endswith("linear.weight"))
     expected = 0.5 * 0.3 * (expected + net.output.weight.square().sum())
@@ -61,7 +63,7 @@ def test_penalty_is_half_l2_times_the_sum_of_squares() -> None:
     assert penalty(nn.Sequential(nn.BatchNorm1d(3)), 0.3).item() == penalty(nn.ReLU(), 0.3).item() == 0
 
 
-def test_one_step_with_weight_decay_is_one_step_on_loss_plus_penalty() -> None:
+def test_weight_decay_is_the_gradient_of_the_penalty() -> None:
     one = network()
     with torch.no_grad():
         one.output.weight[0].zero_()  # the norm's own gradient is fine at zero, too
@@ -76,7 +78,7 @@ def test_one_step_with_weight_decay_is_one_step_on_loss_plus_penalty() -> None:
         torch.testing.assert_close(value, other.get_parameter(name), msg=name)
 
 
-def test_penalty_of_zero_weights_has_a_gradient_of_zero() -> None:
+def test_penalty_of_zero_weights() -> None:
     layer = nn.Linear(3, 2)
     nn.init.zeros_(layer.weight)
     penalty(layer, 0.5).backward()
@@ -85,13 +87,13 @@ def test_penalty_of_zero_weights_has_a_gradient_of_zero() -> None:
 
 
 @pytest.mark.parametrize("l2", [-1e-4, math.nan, "much"])
-def test_l2_is_checked(l2: object) -> None:
+def test_invalid_l2(l2: object) -> None:
     with pytest.raises(UserError) as error:
         decay_groups(network(), l2=l2)  # type: ignore[arg-type]
     assert error.value.field == "l2"
 
 
-def test_without_dropout_training_is_deterministic_and_dropout_comes_back() -> None:
+def test_without_dropout() -> None:
     net = nn.Sequential(nn.Dropout(0.4), nn.Dropout2d(0.3), nn.AlphaDropout(0.2), nn.FeatureAlphaDropout(0.1)).train()
     x = torch.randn(6, 2, 8, 8)
     with without_dropout(net):
@@ -104,7 +106,7 @@ def test_without_dropout_training_is_deterministic_and_dropout_comes_back() -> N
     assert [m.p for m in net] == [0.4, 0.3, 0.2, 0.1]
 
 
-def test_decay_covers_maxout_layers_whole() -> None:
+def test_penalty_of_maxout_layers() -> None:
     block = HiddenBlock(partial(Maxout, 2), BatchNorm("none", 0.1, 1e-5), 0.0)
     layer = block.make_dense(3, 4)
     assert penalty(layer, 2.0).item() == pytest.approx(layer.linear.weight.square().sum().item())  # type: ignore[operator, union-attr]

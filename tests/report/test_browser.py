@@ -1,4 +1,4 @@
-"""Pages in a real browser: they draw, answer, ask nobody for anything, and let nothing in."""
+"""Pages in a real browser: they draw, respond, request nothing, and run no injected script."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import pytest
 
 from pipeline.report.blocks import BLUE, Chart, Command, Section, Table
 from pipeline.report.page import render_page
-from tests.report.conftest import Browser
-from tests.report.test_page import EVIL, every_block
+from tests.browser import Browser
+from tests.report.pages import EVIL, every_block
+
+FIRST_LINE = "document.querySelector('#first .js-line').style.stroke"
+LIGHT_BLUE, DARK_BLUE = "rgb(0, 114, 178)", "rgb(74, 168, 232)"
 
 
-def lines(name: str, word: str = "train") -> Chart:
+def line_chart(name: str, text: str = "train") -> Chart:
     x = list(range(100))
-    data = [{"x": x, "y": [1 / (1 + step) for step in x], "name": word, "line": {"color": BLUE}, "showlegend": True}]
+    data = [{"x": x, "y": [1 / (1 + step) for step in x], "name": text, "line": {"color": BLUE}, "showlegend": True}]
     views = {"linear": {"yaxis.type": "linear"}, "log": {"yaxis.type": "log"}}
     return Chart(name, name, {"data": data, "layout": {"hovermode": "x unified"}}, views=views)
 
@@ -22,98 +25,94 @@ def lines(name: str, word: str = "train") -> Chart:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     table = Table(["name", "score"], [["a", 0.5], ["b", 10], ["c", None], ["d", 2.0]])
-    blocks = [lines("first"), lines("second", EVIL), table, Command("python -m pipeline 'stage=[sanity]'")]
+    blocks = [line_chart("first"), line_chart("second", EVIL), table, Command("python -m pipeline 'stage=[sanity]'")]
     sections = [Section("train", blocks, "passed"), Section("wide " * 40, every_block("word " * 80), "failed")]
     path = tmp_path / "report.html"
     path.write_text(render_page(title="a run", verdict="It passed.", status="passed", sections=sections))
     return path
 
 
-def test_it_draws_and_asks_nobody(browser: Browser, file: Path) -> None:
+def test_draws_and_requests_nothing(browser: Browser, file: Path) -> None:
     browser.open(file)
-    assert browser.ask("document.querySelectorAll('.plot .main-svg').length") >= 3
-    assert browser.ask("document.querySelector('#first .scatterlayer path.js-line').getBBox().width") > 100
-    assert browser.noticed() == []
+    assert browser.evaluate("document.querySelectorAll('.plot .main-svg').length") >= 3
+    assert browser.evaluate("document.querySelector('#first .scatterlayer path.js-line').getBBox().width") > 100
+    assert browser.console_messages() == []
     assert browser.requests() == [file.as_uri()]
 
 
-def test_the_network_is_shut(browser: Browser, file: Path) -> None:
+def test_network_is_refused(browser: Browser, file: Path) -> None:
     browser.open(file)
-    browser.driver.execute_script("fetch('http://127.0.0.1:9/').catch(() => { window.refused = 'fetch' })")
-    browser.wait(lambda: browser.ask("window.refused") == "fetch")
-    assert "Content Security Policy" in " ".join(browser.noticed())
+    browser.run("fetch('http://127.0.0.1:9/').catch(() => { window.refused = 'fetch' })")
+    browser.wait(lambda: browser.evaluate("window.refused") == "fetch")
+    assert "Content Security Policy" in " ".join(browser.console_messages())
 
 
-def test_hovering_tells_the_numbers(browser: Browser, file: Path) -> None:
+def test_hover_shows_numbers(browser: Browser, file: Path) -> None:
     browser.open(file)
     label = "[...document.querySelectorAll('#first .hoverlayer text')].map((part) => part.textContent).join(' ')"
-    browser.hover("#first .nsewdrag", until=lambda: "0.0" in browser.ask(label))
+    browser.hover("#first .nsewdrag", until=lambda: "0.0" in browser.evaluate(label))
 
 
 def test_nothing_is_injected(browser: Browser, file: Path) -> None:
     browser.open(file)
-    assert browser.ask("window.injected") is None
-    assert browser.ask("document.querySelector('#second .legendtext').textContent").startswith("</script><script>")
-    assert browser.ask("document.querySelectorAll('#second a, #second image, #second [onerror]').length") == 0
-    assert browser.noticed() == []
+    assert browser.evaluate("window.injected") is None
+    assert browser.evaluate("document.querySelector('#second .legendtext').textContent").startswith("</script><script>")
+    assert browser.evaluate("document.querySelectorAll('#second a, #second image, #second [onerror]').length") == 0
+    assert browser.console_messages() == []
 
 
 def test_linear_and_log(browser: Browser, file: Path) -> None:
+    """The chosen view stays when the chart is drawn again."""
+    layout = "document.getElementById('first')._fullLayout"
     browser.open(file)
-    assert browser.ask("document.getElementById('first')._fullLayout.yaxis.type") == "linear"
+    assert browser.evaluate(f"{layout}.yaxis.type") == "linear"
     browser.click("[data-chart=first][data-view=log]")
-    assert browser.ask("document.getElementById('first')._fullLayout.yaxis.type") == "log"
-    assert browser.ask("document.querySelector('[data-chart=first][data-view=log]').ariaPressed") == "true"
-    browser.dark(True)  # what was chosen outlives a redrawing
-    browser.wait(lambda: browser.ask("document.getElementById('first')._fullLayout.font.color") == "#e6e9ed")
-    assert browser.ask("document.getElementById('first')._fullLayout.yaxis.type") == "log"
+    assert browser.evaluate(f"{layout}.yaxis.type") == "log"
+    assert browser.evaluate("document.querySelector('[data-chart=first][data-view=log]').ariaPressed") == "true"
+    browser.set_dark(True)
+    browser.wait(lambda: browser.evaluate(f"{layout}.font.color") == "#e6e9ed")
+    assert browser.evaluate(f"{layout}.yaxis.type") == "log"
 
 
 def test_tables_sort(browser: Browser, file: Path) -> None:
     browser.open(file)
-    cells = "[...document.querySelector('table').tBodies[0].rows].map((row) => row.cells[0].textContent)"
-    names = f"{cells}.join('')"
-    browser.click("th:nth-child(2)")
-    assert browser.ask(names) == "bdac"
-    browser.click("th:nth-child(2)")
-    assert browser.ask(names) == "adbc"
-    browser.click("th:nth-child(1)")
-    assert browser.ask(names) == "dcba"
+    names = "[...document.querySelector('table').tBodies[0].rows].map((row) => row.cells[0].textContent).join('')"
+    for column, order in ((2, "bdac"), (2, "adbc"), (1, "dcba")):
+        browser.click(f"th:nth-child({column})")
+        assert browser.evaluate(names) == order
 
 
 def test_dark_and_light(browser: Browser, file: Path) -> None:
-    colour = "getComputedStyle(document.body).backgroundColor"
-    line = "document.querySelector('#first .js-line').style.stroke"
-    seen = {}
+    colours = {}
     for dark in (False, True):
         browser.open(file, dark=dark)
-        seen[dark] = browser.ask(colour), browser.ask(line)
-    assert seen[False] == ("rgb(245, 246, 248)", "rgb(0, 114, 178)")
-    assert seen[True] == ("rgb(19, 22, 26)", "rgb(74, 168, 232)")
+        colours[dark] = browser.evaluate(f"[getComputedStyle(document.body).backgroundColor, {FIRST_LINE}]")
+    assert colours == {False: ["rgb(245, 246, 248)", LIGHT_BLUE], True: ["rgb(19, 22, 26)", DARK_BLUE]}
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_narrow_screens_need_no_sideways_scrolling(browser: Browser, file: Path, width: int) -> None:
+def test_narrow_screens(browser: Browser, file: Path, width: int) -> None:
+    """Nothing needs scrolling sideways."""
     browser.open(file, width=width, height=800)
-    assert browser.ask("document.documentElement.scrollWidth") <= width
-    assert browser.ask("document.getElementById('first').getBoundingClientRect().right") <= width
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.getElementById('first').getBoundingClientRect().right") <= width
 
 
-def test_printing_is_light_and_shows_charts(browser: Browser, file: Path) -> None:
+def test_printing_is_light(browser: Browser, file: Path) -> None:
     browser.open(file, dark=True)
-    browser.driver.execute_script("dispatchEvent(new Event('beforeprint'))")
-    assert browser.ask("document.querySelector('#first .js-line').style.stroke") == "rgb(0, 114, 178)"
-    browser.driver.execute_script("dispatchEvent(new Event('afterprint'))")
-    assert browser.ask("document.querySelector('#first .js-line').style.stroke") == "rgb(74, 168, 232)"
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate(FIRST_LINE) == LIGHT_BLUE
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate(FIRST_LINE) == DARK_BLUE
 
 
-def test_plotly_offers_no_upload(browser: Browser, file: Path) -> None:
-    """Headless, nothing hovers and the bar of buttons is left out, so it is asked for."""
+def test_no_upload_button(browser: Browser, file: Path) -> None:
+    """Plotly's default buttons offer to upload the chart. Nothing hovers here, so the bar of buttons is forced."""
     browser.open(file)
     bar = "Plotly.react('first', [{y: [1, 2]}], {}, {...%s, displayModeBar: true})"
     shown = "document.querySelector('#first .modebar').textContent + document.querySelector('#first').innerHTML"
-    browser.driver.execute_script(bar % "document.getElementById('first')._context")
-    assert "Zoom" in browser.ask(shown)
-    assert "Share chart" not in browser.ask(shown)
-    browser.driver.execute_script("Plotly.purge('first');" + bar % "{}")
-    assert "Share chart" in browser.ask(shown), "as Plotly has it"
+    browser.run(bar % "document.getElementById('first')._context")
+    assert "Zoom" in browser.evaluate(shown)
+    assert "Share chart" not in browser.evaluate(shown)
+    browser.run("Plotly.purge('first');" + bar % "{}")
+    assert "Share chart" in browser.evaluate(shown), "Plotly's default has the button"

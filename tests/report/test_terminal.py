@@ -1,4 +1,4 @@
-"""What is told: live findings once, verdicts always, and all findings at the end, readable on any width."""
+"""Lines of the terminal: live findings once, results always, and a ranking at the end, readable on any width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.checks import Finding
-from pipeline.report.terminal import NARROW, Terminal
+from pipeline.report.finding_printer import NARROW
+from pipeline.report.terminal import Terminal
 from pipeline.workflow.attempt import FixAttempt, StageSummary
 from pipeline.workflow.outcome import Outcome
 from pipeline.workflow.result import RunResult
@@ -30,77 +31,99 @@ def result(*findings: Finding) -> RunResult:
 
 
 class Screen:
+    """A terminal whose text can be read."""
+
     def __init__(self, *, verbose: int = 1, width: int = 100, terminal: bool = False):
-        self.text = io.StringIO()
+        self.stream = io.StringIO()
         console = Console(
-            file=self.text, width=width, force_terminal=terminal, color_system=None, soft_wrap=not terminal,
+            file=self.stream, width=width, force_terminal=terminal, color_system=None, soft_wrap=not terminal,
             highlight=False, _environ={},
         )  # fmt: skip
         self.terminal = Terminal(verbose=verbose, console=console)
 
-    def __str__(self) -> str:
-        return self.text.getvalue()
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def messages(self, check: str) -> int:
+        """Return how often the message of a finding was printed."""
+        return self.text.count(f"{check} is too much.")
+
+    def new_lines(self) -> list[str]:
+        """Return the lines since the last call."""
+        lines = self.text.splitlines()
+        self.stream.truncate(0)
+        self.stream.seek(0)
+        return lines
 
 
-def test_a_finding_is_told_when_it_first_holds_and_in_a_line_at_the_end() -> None:
+def test_live_finding_is_printed_once() -> None:
+    """A finding is printed when it first holds, and as a reference to that at the end of the stage."""
     screen = Screen()
     screen.terminal.on_stage_start("train")
     for _ in range(3):
         screen.terminal.on_finding(finding("dead_units", where="hidden.0"))
-    assert str(screen).count("dead_units is too much.") == 1
-    assert "try      init=he" in str(screen)
+    assert screen.messages("dead_units") == 1
+    assert "init=he" in screen.text
     screen.terminal.on_stage_end(outcome(finding("dead_units", where="hidden.0"), finding("other")))
-    said = str(screen)
-    assert said.count("dead_units is too much.") == 1
-    assert "  failure: dead_units in hidden.0: as told above\n" in said
-    assert said.count("other is too much.") == 1
-    screen.terminal.on_stage_start("train")  # another attempt tells it anew
+    assert (screen.messages("dead_units"), screen.messages("other")) == (1, 1)
+    assert screen.text.count("failure: dead_units in hidden.0") == 2
+    screen.terminal.on_stage_start("train")  # another attempt
     screen.terminal.on_finding(finding("dead_units"))
-    assert str(screen).count("dead_units is too much.") == 2
+    assert screen.messages("dead_units") == 2
 
 
-def test_a_finding_that_gets_worse_is_told_again_and_one_that_went_away_is_taken_back() -> None:
+def test_worse_and_resolved_findings() -> None:
+    """A finding whose severity changes is printed again; one that no longer holds is named once at the end."""
     screen = Screen()
     screen.terminal.on_stage_start("train")
     screen.terminal.on_finding(finding("dead_units", "warning"))
     screen.terminal.on_finding(finding("late_start", "warning"))
+    screen.new_lines()
     screen.terminal.on_stage_end(outcome(finding("dead_units", "failure"), passed=False))
-    said = str(screen)
-    assert said.count("dead_units is too much.") == 2
-    assert "as told above" not in said
-    assert "late_start: told above, and no longer so at the end" in said
+    assert screen.messages("dead_units") == 1
+    assert "late_start" in screen.new_lines()[-1]
     screen.terminal.on_stage_start("evaluate")
     screen.terminal.on_stage_end(outcome())
-    assert str(screen).count("late_start: told above") == 1
+    assert "late_start" not in screen.text
 
 
-def test_live_findings_stand_above_the_bar() -> None:
+def test_live_findings_above_the_bar() -> None:
     screen = Screen(terminal=True)
     screen.terminal.on_stage_start("train")
     screen.terminal.progress(1, 10, loss=2.0)
     screen.terminal.on_finding(finding("dead_units"))
     screen.terminal.progress(2, 10, loss=1.0)
     screen.terminal.close()
-    assert str(screen).count("dead_units is too much.") == 1
+    assert screen.messages("dead_units") == 1
 
 
-def test_verbose_0_tells_verdicts_only() -> None:
+def test_verbose_0() -> None:
+    """Only results of stages, their findings, and the result of the run are printed."""
     screen = Screen(verbose=0)
     screen.terminal.on_stage_start("train")
     screen.terminal.on_finding(finding("dead_units"))
-    assert str(screen) == ""
+    assert screen.text == ""
     screen.terminal.on_stage_end(outcome(finding("dead_units"), passed=False))
-    assert "dead_units is too much." in str(screen)
+    assert screen.messages("dead_units") == 1
+    screen.new_lines()
     screen.terminal.on_run_end(result(finding("a"), finding("b")))
-    assert "findings" not in str(screen)
+    assert len(screen.new_lines()) == 1
 
 
-def test_several_findings_are_listed_at_the_end_in_the_order_of_the_diagnosis() -> None:
+def test_verbose_2() -> None:
+    screen = Screen(verbose=2)
+    screen.terminal.on_stage_end(Outcome("train", True, 1.0, "done", {"lr": 0.5}, memory={"process_mb": 12.0}))
+    assert "lr = 0.5" in screen.text
+    assert "process_mb = 12.0" in screen.text
+
+
+def test_ranking() -> None:
+    """Several findings are listed at the end, in the order of the diagnosis, with their remedies."""
     screen = Screen()
     screen.terminal.on_run_end(result(finding("cause", "warning"), finding("effect", remedy=()), finding("c", "info")))
-    lines = [line.rstrip() for line in str(screen).splitlines()]
-    assert lines[:-1] == [
-        "3 findings, the first to mend first:",
+    lines = [line.rstrip() for line in screen.text.splitlines()]
+    assert lines[1:-1] == [
         "  1  warning  train: cause   try init=he",
         "  2  failure  train: effect",
         "  3  info     train: c       try init=he",
@@ -109,36 +132,38 @@ def test_several_findings_are_listed_at_the_end_in_the_order_of_the_diagnosis() 
 
 
 @pytest.mark.parametrize("findings", [(), (finding("one"),)])
-def test_one_finding_needs_no_list(findings: tuple[Finding, ...]) -> None:
+def test_no_ranking_of_one(findings: tuple[Finding, ...]) -> None:
     screen = Screen()
     screen.terminal.on_run_end(result(*findings))
-    assert len(str(screen).splitlines()) == 1
+    assert len(screen.new_lines()) == 1
 
 
 @pytest.mark.parametrize("width", [20, 40, NARROW - 1, NARROW, 200])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_no_check_and_no_remedy_is_cut_on_any_width(width: int, terminal: bool) -> None:
+def test_nothing_is_cut(width: int, terminal: bool) -> None:
+    """Checks and remedies are whole on any width."""
     screen = Screen(width=width, terminal=terminal)
-    long = ("batchnorm=before_activation", "optimizer.lr=0.001", "regularization.l2=0.0001", "init=he")
-    screen.terminal.summary([finding("regularization_raises_loss", remedy=long), finding("dead_units")])
-    said = "".join(str(screen).split())
-    for words in ("regularization_raises_loss", "dead_units", *long):
-        assert words in said
-    assert "…" not in said
+    remedy = ("batchnorm=before_activation", "optimizer.lr=0.001", "regularization.l2=0.0001", "init=he")
+    screen.terminal.summary([finding("regularization_raises_loss", remedy=remedy), finding("dead_units")])
+    letters = "".join(screen.text.split())
+    for word in ("regularization_raises_loss", "dead_units", *remedy):
+        assert word in letters
+    assert "…" not in letters
     if terminal:
-        assert max(map(len, str(screen).splitlines())) <= width
+        assert max(map(len, screen.text.splitlines())) <= width
 
 
-def test_what_fix_tries_is_said_with_the_measure_before_and_after() -> None:
+def test_fix_attempts() -> None:
+    """A remedy is printed with the reason, and with the key metric before and after."""
     screen = Screen()
     screen.terminal.on_fix_start(finding("cause", remedy=("init=he", "loss=mse")), "train")
+    [line] = screen.new_lines()
+    assert line.startswith("fix  ")
+    assert line.endswith("init=he loss=mse")
     before, after = StageSummary(False, 1, 0, "val_accuracy", 0.1), StageSummary(True, 0, 0, "val_accuracy", 0.95)
     screen.terminal.on_fix_end(FixAttempt("cause", ("init=he",), "train", True, before, after, "train passes"))
-    screen.terminal.on_fix_end(FixAttempt("cause", ("init=he",), "train", False, before, None, "it cannot be tried: x"))
+    assert screen.new_lines() == ["fix  kept: train passes; val_accuracy 0.1 -> 0.95"]
+    screen.terminal.on_fix_end(FixAttempt("cause", ("init=he",), "train", False, before, None, "no such option"))
+    assert screen.new_lines() == ["fix  not kept: no such option"]
     screen.terminal.on_fix_exhausted("3 remedies were tried")
-    assert str(screen).splitlines() == [
-        "fix  cause: trying init=he loss=mse",
-        "fix  kept: train passes; val_accuracy 0.1 -> 0.95",
-        "fix  not kept: it cannot be tried: x",
-        "fix  3 remedies were tried",
-    ]
+    assert screen.new_lines() == ["fix  3 remedies were tried"]

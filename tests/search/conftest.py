@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from pipeline.search.records import Parameter, RangeChange, Round, Search, Trial
-from tests.report.conftest import browser  # noqa: F401 - a fixture
 
 LR = Parameter(key="optimizer.lr", kind="float", low=1e-5, high=1.0, log=True)
 L2 = Parameter(key="regularization.l2", kind="float", low=1e-6, high=1e-2, log=True)

@@ -1,4 +1,4 @@
-"""The same search through Hydra's launchers: jobs that join one study and take trials until none is left."""
+"""A search through Hydra's launchers, whose jobs join one study and run trials until none is left."""
 
 from __future__ import annotations
 
@@ -22,36 +22,38 @@ from pipeline.config.experiments import register_experiment_file
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "docs" / "clusters" / "slurm.yaml"
-SEARCH = ["search=[coarse,fine]", "search.trials=6", "search.max_widenings=0", "search.retrain_seeds=0", "search.workers=2",
-          "search.threads=1", "search.rounds.coarse.epochs=1", "search.rounds.fine.epochs=1", "data=digits",
-          "data.limit=200", "model=mlp", "model.width=8"]  # fmt: skip
+SEARCH = [
+    *("search=[coarse,fine]", "search.trials=6", "search.max_widenings=0", "search.retrain_seeds=0"),
+    *("search.workers=2", "search.threads=1", "search.rounds.coarse.epochs=1", "search.rounds.fine.epochs=1"),
+    *("data=digits", "data.limit=200", "model=mlp", "model.width=8"),
+]
+Rows = list[tuple[str, ...]]
 
 
-def searched(outputs: Path, *overrides: str, path: str = "") -> list[dict[str, str]]:
-    """Rows of trials.csv; warnings of ours or of the launcher are errors."""
+def run_search(outputs: Path, *overrides: str, path: str = "") -> Rows:
+    """Run the search, and return what must not depend on who runs the trials.
+
+    Warnings of ours or of the launcher are errors.
+    """
     command = [sys.executable, "-m", "pipeline", *SEARCH, f"outputs={outputs}", *overrides]
     environment = os.environ | {"PATH": path + os.environ["PATH"], "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Warning" not in done.stderr
-    (folder,) = (outputs / "run").glob("*")
-    assert (folder / "best.yaml").exists()
-    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+    (directory,) = (outputs / "run").glob("*")
+    assert (directory / "best.yaml").exists()
+    rows = csv.DictReader((directory / "trials.csv").read_text().splitlines())
+    return [(row["trial"], row["state"], row["score"], row["overrides"]) for row in rows]
 
 
-def took_part(outputs: Path) -> int:
-    """How many jobs joined the study, by their signs of life. Who is late on a busy machine may find no trial left."""
+def count_jobs(outputs: Path) -> int:
+    """Return how many jobs joined the study, by their heartbeats. A job that is late may find no trial left."""
     (journal,) = outputs.glob("run/*/journal.log")
     program = 1
     return len({*re.findall(r'"alive/(\w+)"', journal.read_text())}) - program
 
 
-def same(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
-    """What must not depend on who ran the trials."""
-    return [(row["trial"], row["state"], row["score"], row["overrides"]) for row in rows]
-
-
-def test_the_recipe_for_slurm_composes() -> None:
+def test_recipe_for_slurm() -> None:
     compose_config([f"experiment={SLURM}", "search=coarse", "data=digits"])
     register_experiment_file(str(SLURM))
     register_resolvers()
@@ -69,47 +71,48 @@ def test_the_recipe_for_slurm_composes() -> None:
 
 
 @pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm", "ray"])
-def test_the_launchers_are_allowed(name: str) -> None:
+def test_launcher_composes(name: str) -> None:
     compose_config(["data=digits", f"hydra/launcher={name}"])
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, ...]]:
-    """The search by the program's own workers."""
-    return same(searched(tmp_path_factory.mktemp("alone")))
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """Return the rows of the search by the program's own workers."""
+    return run_search(tmp_path_factory.mktemp("own_workers"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_a_launcher_gives_the_same_trials(launcher: str, alone: list[tuple[str, ...]], tmp_path: Path) -> None:
-    rows = searched(tmp_path, f"hydra/launcher={launcher}")
-    assert same(rows) == alone
-    assert took_part(tmp_path) == 2
-    assert not list(tmp_path.glob("run/2*"))  # jobs keep their files in the search's folder
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.nightly)])
+def test_launcher_runs_the_same_trials(launcher: str, expected: Rows, tmp_path: Path) -> None:
+    assert run_search(tmp_path, f"hydra/launcher={launcher}") == expected
+    assert count_jobs(tmp_path) == 2
+    assert not list(tmp_path.glob("run/2*"))  # the files of jobs are in the directory of the search
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_what_the_jobs_have_done(tmp_path: Path) -> None:
+@pytest.mark.nightly
+def test_ctrl_c_with_a_launcher(tmp_path: Path) -> None:
+    """The results of the jobs so far are written."""
     words = [*SEARCH, "search.trials=2000", f"outputs={tmp_path}", "hydra/launcher=joblib"]
-    begun = subprocess.Popen([sys.executable, "-m", "pipeline", *words], cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", *words], cwd=ROOT, start_new_session=True)
     until = time.monotonic() + 100
     while not list(tmp_path.glob("run/*/trials/*")) and time.monotonic() < until:
         time.sleep(0.1)
     time.sleep(1)
-    os.killpg(begun.pid, signal.SIGINT)  # as a terminal does: the program and its jobs
-    assert begun.wait(60) == 130
-    (folder,) = (tmp_path / "run").glob("*")
-    rows = csv.DictReader((folder / "trials.csv").read_text().splitlines())
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the program and its jobs
+    assert process.wait(60) == 130
+    (directory,) = (tmp_path / "run").glob("*")
+    rows = csv.DictReader((directory / "trials.csv").read_text().splitlines())
     assert "complete" in {row["state"] for row in rows}
-    assert "Interrupted" in (folder / "report.html").read_text()
+    assert '<header class="interrupted">' in (directory / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_gives_the_same_trials(alone: list[tuple[str, ...]], tmp_path: Path) -> None:
-    """On a cluster of this machine with two workers."""
-    rows = searched(tmp_path, "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")
-    assert same(rows) == alone
-    assert took_part(tmp_path) == 2
+@pytest.mark.nightly
+def test_ray(expected: Rows, tmp_path: Path) -> None:
+    """A cluster of this machine with two workers."""
+    assert run_search(tmp_path, "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2") == expected
+    assert count_jobs(tmp_path) == 2
 
 
 SBATCH = """#!/bin/sh
@@ -141,18 +144,19 @@ echo '7_1|RUNNING|here'
 
 
 @pytest.mark.slow
-def test_slurm_gets_the_jobs_that_it_is_asked_for(alone: list[tuple[str, ...]], tmp_path: Path) -> None:
-    """Through submitit's own scripts, with programs of Slurm's names that run them here."""
+@pytest.mark.nightly
+def test_slurm(expected: Rows, tmp_path: Path) -> None:
+    """With submitit's own scripts, and programs of Slurm's names that run them here."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, text in [("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT)]:
         (programs / name).write_text(text)
         (programs / name).chmod(stat.S_IRWXU)
     recipe = [f"experiment={SLURM}", "hydra.launcher.partition=cpu", "hydra.launcher.cpus_per_task=1"]
-    rows = searched(tmp_path / "outputs", *recipe, path=f"{programs}{os.pathsep}")
-    assert same(rows) == alone
-    assert took_part(tmp_path / "outputs") == 2
-    (script,) = (tmp_path / "outputs").rglob("7_submission.sh")
+    outputs = tmp_path / "outputs"
+    assert run_search(outputs, *recipe, path=f"{programs}{os.pathsep}") == expected
+    assert count_jobs(outputs) == 2
+    (script,) = outputs.rglob("7_submission.sh")
     text = script.read_text()
-    for line in ("--partition=cpu", "--cpus-per-task=1", "--mem=8GB", "--time=240", "--array=0-1%"):
-        assert f"#SBATCH {line}" in text
+    for option in ("--partition=cpu", "--cpus-per-task=1", "--mem=8GB", "--time=240", "--array=0-1%"):
+        assert f"#SBATCH {option}" in text

@@ -182,14 +182,14 @@ def test_in_a_browser(browser: Any, search_of: SearchOf) -> None:
     for trial in search.trials:
         (folder / trial.directory).mkdir(parents=True, exist_ok=True)
     browser.open(folder / "report.html")
-    assert browser.noticed() == []
+    assert browser.console_messages() == []
     assert [address for address in browser.requests() if not address.endswith("report.html")] == []
-    assert browser.ask("window.injected === undefined")
-    count = browser.ask("document.querySelectorAll('.plot .main-svg').length")
+    assert browser.evaluate("window.injected === undefined")
+    count = browser.evaluate("document.querySelectorAll('.plot .main-svg').length")
     assert count >= 3 * len(charts((folder / "report.html").read_text()))
     point = "document.querySelector('#parameter-0 .scatterlayer .point')"
     browser.driver.execute_script(f"{point}.scrollIntoView({{block: 'center'}})")
-    box = json.loads(browser.ask(f"JSON.stringify({point}.getBoundingClientRect())"))
+    box = json.loads(browser.evaluate(f"JSON.stringify({point}.getBoundingClientRect())"))
 
     def mouse(kind: str, away: float = 0.0) -> None:
         x, y = box["x"] + box["width"] / 2 + away, box["y"] + box["height"] / 2
@@ -199,10 +199,10 @@ def test_in_a_browser(browser: Any, search_of: SearchOf) -> None:
     def hover() -> str:
         mouse("mouseMoved", 0.5)
         mouse("mouseMoved")
-        return browser.ask("document.querySelector('#parameter-0 .hovertext')?.textContent") or ""
+        return browser.evaluate("document.querySelector('#parameter-0 .hovertext')?.textContent") or ""
 
     browser.wait(lambda: "regularization.l2 = " in hover() and EVIL[:8] in hover())
-    assert browser.ask("window.injected === undefined")
+    assert browser.evaluate("window.injected === undefined")
     time.sleep(0.2)  # a hand rests before it clicks, and plotly looks for the mouse every 50 ms
     mouse("mousePressed")
     mouse("mouseReleased")
@@ -215,6 +215,6 @@ def test_narrow_and_dark(browser: Any, search_of: SearchOf) -> None:
     write_results(search, compare(search))
     page = Path(search.directory) / "report.html"
     browser.open(page, width=360, height=700, dark=True)
-    assert browser.ask("document.documentElement.scrollWidth") <= 360
-    assert browser.noticed() == []
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 360
+    assert browser.console_messages() == []
     assert page.stat().st_size < 3_000_000

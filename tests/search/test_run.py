@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import math
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from pipeline.checks import Finding
-from pipeline.config.compose import compose
+from pipeline.config.compose import compose, compose_config
 from pipeline.errors import CRASHED, FAILED, PASSED, SIGNALLED, USER_ERROR, UserError
 from pipeline.search import run
 from pipeline.search.records import Search, read_search
 from pipeline.search.run import join_search, run_search
+from pipeline.search.space import trial_configs
 from pipeline.search.workers.task import Task
 from pipeline.workflow.outcome import Outcome
 from tests.search.fake_pool import BEST_RATE, EXAMPLES, Death, FakePool, train
@@ -24,6 +29,15 @@ from tests.search.shell import TINY
 from tests.search.studies import count_states
 
 RATE = "optimizer.lr=tag(log,interval(1e-3,1e-1))"
+
+
+@functools.cache
+def _compose_once(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
+    return compose_config(overrides, config_dir=config_dir)
+
+
+def _compose_copy(overrides: Sequence[str], *, config_dir: str | None = None) -> DictConfig:
+    return copy.deepcopy(_compose_once(tuple(overrides), config_dir))
 
 
 class SearchHere:
@@ -54,6 +68,8 @@ class SearchHere:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchHere:
+    """Composing the configuration of trials is not the subject, and is done once for all tests."""
+    monkeypatch.setattr(trial_configs, "compose_config", _compose_copy)
     return SearchHere(tmp_path / "outputs", monkeypatch)
 
 

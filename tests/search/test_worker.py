@@ -62,7 +62,7 @@ def test_pruned_trial() -> None:
     assert result["score"] == result["scores"][-1]
 
 
-@pytest.mark.parametrize(("rate", "state"), [(1e6, BROKEN), (-1.0, CRASHED)])
+@pytest.mark.parametrize(("rate", "state"), [(500, BROKEN), (-1.0, CRASHED)])
 def test_bad_rate(rate: float, state: str, tmp_path: Path) -> None:
     result = run_trial(rate=rate, directory=tmp_path / "0000")
     assert result["state"] == state

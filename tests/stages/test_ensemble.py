@@ -22,7 +22,7 @@ from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome
 from tests.small_run import SmallRun
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 TRAIN = Train(epochs=2, break_factor=100.0, patience=None, monitor="val_accuracy")
 
 
@@ -39,7 +39,7 @@ def with_train(small: SmallRun, **changes: Any) -> SmallRun:
     return small.replace(stages={"train": TRAIN}, **changes)
 
 
-def test_it_answers_with_the_mean_of_the_probabilities(small_run: PartsOf) -> None:
+def test_mean_of_probabilities(small_run: MakeRun) -> None:
     small = with_train(small_run("optimizer.lr=0.05"), augmentation=Flip(p=0.5, average=True))
     outcome = together(small)
     own, joint = [], torch.zeros(len(small.components.data.val), 10)
@@ -59,7 +59,8 @@ def test_it_answers_with_the_mean_of_the_probabilities(small_run: PartsOf) -> No
     assert f"validation accuracy {right:.4f}, 3 members" in outcome.headline
 
 
-def test_members_differ_in_their_seed_and_the_first_is_the_run_itself(small_run: PartsOf) -> None:
+def test_members_differ_in_seed(small_run: MakeRun) -> None:
+    """The first member is the run itself, and the others are the runs of the next seeds."""
     small = with_train(small_run())
     paths = [Path(path) for path in together(small).metrics["checkpoints"]]
     assert [path.relative_to(small.context.directory).as_posix() for path in paths] == [
@@ -78,7 +79,7 @@ def test_members_differ_in_their_seed_and_the_first_is_the_run_itself(small_run:
     assert torch.load(paths[1], weights_only=True)["pipeline"]["config"]["seed"] == 1
 
 
-def test_the_test_split_is_not_touched(small_run: PartsOf) -> None:
+def test_test_split_is_not_touched(small_run: MakeRun) -> None:
     small = with_train(small_run())
     first = together(small).metrics
     blind = replace(small.components.data.test, pixels=torch.zeros_like(small.components.data.test.pixels))
@@ -86,7 +87,7 @@ def test_the_test_split_is_not_touched(small_run: PartsOf) -> None:
     assert together(hidden).metrics["ensemble_accuracy"] == first["ensemble_accuracy"]
 
 
-def test_trained_runs_by_path_of_any_architecture(small_run: PartsOf) -> None:
+def test_checkpoints_of_any_architecture(small_run: MakeRun) -> None:
     runs = [small_run(), small_run("model.width=24", "preprocessing=standardize")]
     for run in runs:
         TRAIN(*run, [])
@@ -97,7 +98,7 @@ def test_trained_runs_by_path_of_any_architecture(small_run: PartsOf) -> None:
     assert not small.context.directory.exists()
 
 
-def test_copies_of_one_network_are_no_ensemble(small_run: PartsOf) -> None:
+def test_identical_members(small_run: MakeRun) -> None:
     small = small_run()
     TRAIN(*small, [])
     outcome = Ensemble(members=2, checkpoints=(str(small.context.directory),) * 2)(*small, [])
@@ -106,7 +107,7 @@ def test_copies_of_one_network_are_no_ensemble(small_run: PartsOf) -> None:
     assert outcome.findings[0].severity == "warning"
 
 
-def test_members_that_were_trained_on_other_data_are_refused(small_run: PartsOf) -> None:
+def test_members_of_other_data(small_run: MakeRun) -> None:
     other = small_run("data.split_seed=7")
     TRAIN(*other, [])
     with pytest.raises(UserError, match="another split") as caught:
@@ -114,7 +115,7 @@ def test_members_that_were_trained_on_other_data_are_refused(small_run: PartsOf)
     assert caught.value.field == "stages.ensemble.checkpoints"
 
 
-def test_what_is_no_checkpoint_is_refused(small_run: PartsOf, tmp_path: Path) -> None:
+def test_other_files_are_refused(small_run: MakeRun, tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.ckpt")
     for name in ("other.ckpt", "missing.ckpt"):
         with pytest.raises(UserError) as caught:
@@ -133,7 +134,7 @@ class Breaks(Stage):
 
 
 @pytest.mark.parametrize(("broken", "passed"), [({1}, True), ({1, 2}, False)])
-def test_a_member_that_breaks_is_left_out(small_run: PartsOf, broken: set[int], passed: bool) -> None:
+def test_failed_members_are_left_out(small_run: MakeRun, broken: set[int], passed: bool) -> None:
     small = small_run(stages={"train": Breaks(broken)})
     outcome = together(small)
     assert outcome.passed == passed
@@ -142,7 +143,7 @@ def test_a_member_that_breaks_is_left_out(small_run: PartsOf, broken: set[int], 
     assert len(outcome.metrics["checkpoints"]) == 3 - len(broken)
 
 
-def test_an_interrupted_member_goes_on_to_the_same_bits(small_run: PartsOf) -> None:
+def test_members_are_resumed(small_run: MakeRun) -> None:
     small = with_train(small_run())
     whole = together(small)
     again = with_train(small_run(), resume_from=small.context.directory / "checkpoints" / "last.ckpt")
@@ -152,7 +153,7 @@ def test_an_interrupted_member_goes_on_to_the_same_bits(small_run: PartsOf) -> N
     assert resumed.metrics["member_accuracies"] == whole.metrics["member_accuracies"]
 
 
-def test_evaluate_asks_the_ensemble(small_run: PartsOf) -> None:
+def test_evaluate_ensemble(small_run: MakeRun) -> None:
     small = with_train(small_run("optimizer.lr=0.05"))
     outcome = together(small)
     metrics = Evaluate(checkpoint="ensemble")(*small, [outcome]).metrics
@@ -166,7 +167,7 @@ def test_evaluate_asks_the_ensemble(small_run: PartsOf) -> None:
     assert metrics["checkpoint"] == "ensemble of 3"
 
 
-def test_disagreement_counts_examples_on_which_not_all_are_of_one_mind() -> None:
+def test_disagreement() -> None:
     labels = torch.tensor([0, 1, 1, 0])
     answers = torch.tensor([[0, 1, 1, 1], [0, 1, 0, 1], [0, 1, 1, 1]])
     found = _ensemble_signals(torch.nn.functional.one_hot(answers, 2).float(), labels)
@@ -186,7 +187,8 @@ def test_disagreement_counts_examples_on_which_not_all_are_of_one_mind() -> None
         (["stage=[train,evaluate]", "stages.evaluate.checkpoint=ensemble"], "stages.evaluate.checkpoint"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_training(typed: list[str], field: str) -> None:
+def test_wrong_options_are_refused(typed: list[str], field: str) -> None:
+    """They are refused before anything is trained."""
     with pytest.raises(UserError) as caught:
         build_components(compose_config(["data=digits", "model=mlp", *typed]))
     assert caught.value.field == field

@@ -15,7 +15,7 @@ from pipeline.training.checkpoints import strip_prefix
 from pipeline.workflow.outcome import Outcome
 from tests.small_run import SmallRun
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 
 
 def trained(small: SmallRun) -> Outcome:
@@ -27,7 +27,7 @@ def checkpoint(small: SmallRun, name: str = "best") -> Path:
 
 
 @pytest.mark.parametrize("views", [1, 2])
-def test_all_numbers_agree_with_a_slow_count(small_run: PartsOf, views: int) -> None:
+def test_metrics_against_slow_count(small_run: MakeRun, views: int) -> None:
     small = small_run(augmentation=Flip(p=0.5, average=views == 2))
     outcome = Evaluate(checkpoint="best")(*small, [trained(small)])
     network, test = small.components.make_network().eval(), small.components.data.test
@@ -59,7 +59,7 @@ def test_all_numbers_agree_with_a_slow_count(small_run: PartsOf, views: int) -> 
     assert f"worst class {worst!r}" in outcome.headline
 
 
-def test_rows_of_the_confusion_matrix_are_the_true_classes(small_run: PartsOf) -> None:
+def test_confusion_rows_are_true_classes(small_run: MakeRun) -> None:
     small = small_run()
     earlier = [trained(small)]
     zeros = replace(small.components.data.test, labels=torch.zeros_like(small.components.data.test.labels))
@@ -70,7 +70,7 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(small_run: PartsOf) -
     assert sum(sum(row) for row in confusion[1:]) == 0
 
 
-def test_a_class_without_test_examples_has_no_accuracy(small_run: PartsOf) -> None:
+def test_class_without_examples(small_run: MakeRun) -> None:
     small = small_run()
     earlier = [trained(small)]
     test = small.components.data.test
@@ -81,14 +81,15 @@ def test_a_class_without_test_examples_has_no_accuracy(small_run: PartsOf) -> No
     assert sum(map(sum, metrics["confusion"])) == int(kept.sum())
 
 
-def test_best_and_last_are_the_files_of_those_names(small_run: PartsOf) -> None:
+def test_best_and_last_are_files(small_run: MakeRun) -> None:
     small = small_run()
     earlier = [trained(small)]
     for name in ("best", "last"):
         assert Evaluate(checkpoint=name)(*small, earlier).metrics["checkpoint"] == str(checkpoint(small, name))
 
 
-def test_it_measures_the_checkpoint_and_not_the_fresh_network(small_run: PartsOf) -> None:
+def test_evaluates_checkpoint(small_run: MakeRun) -> None:
+    """It is the checkpoint that is measured, and not a fresh network."""
     small, long = small_run(), small_run("optimizer=adam", "optimizer.lr=0.02")
     poor = Evaluate(checkpoint="last")(*small, [trained(small)]).metrics["test_accuracy"]
     trained(long)
@@ -96,14 +97,14 @@ def test_it_measures_the_checkpoint_and_not_the_fresh_network(small_run: PartsOf
     assert good > poor
 
 
-def test_a_path_needs_no_training_before(small_run: PartsOf) -> None:
+def test_path_needs_no_training(small_run: MakeRun) -> None:
     small, other = small_run(), small_run()
     trained(small)
     alone = Evaluate(checkpoint=str(checkpoint(small)))(*other, [])
     assert alone.metrics == Evaluate(checkpoint=str(checkpoint(small)))(*small, []).metrics
 
 
-def test_the_preprocessing_is_that_of_the_checkpoint(small_run: PartsOf) -> None:
+def test_preprocessing_is_that_of_checkpoint(small_run: MakeRun) -> None:
     small = small_run()
     trained(small)
     stage = Evaluate(checkpoint=str(checkpoint(small)))
@@ -113,7 +114,7 @@ def test_the_preprocessing_is_that_of_the_checkpoint(small_run: PartsOf) -> None
     assert stage(*shifted, []).metrics == stage(*small, []).metrics
 
 
-def test_the_parts_stay_as_they_were(small_run: PartsOf) -> None:
+def test_components_stay_unchanged(small_run: MakeRun) -> None:
     small, other = small_run(), small_run("preprocessing=standardize")
     trained(small)
     before = {name: tensor.clone() for name, tensor in other.components.preprocessing.state_dict().items()}
@@ -123,7 +124,7 @@ def test_the_parts_stay_as_they_were(small_run: PartsOf) -> None:
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_alone_it_needs_a_path(small_run: PartsOf, name: str) -> None:
+def test_needs_training_or_path(small_run: MakeRun, name: str) -> None:
     with pytest.raises(UserError, match="path") as caught:
         Evaluate(checkpoint=name)(*small_run(), [])
     assert caught.value.field == "stages.evaluate.checkpoint"
@@ -132,8 +133,8 @@ def test_alone_it_needs_a_path(small_run: PartsOf, name: str) -> None:
 @pytest.mark.parametrize(
     "options", [("model.width=17",), ("model.depth=2",), ("batchnorm=none",), ("preprocessing=pca",)]
 )
-def test_a_checkpoint_of_another_model_or_preprocessing_is_refused(
-    small_run: PartsOf, options: tuple[str, ...]
+def test_checkpoint_of_other_model(
+    small_run: MakeRun, options: tuple[str, ...]
 ) -> None:
     small = small_run()
     trained(small)
@@ -142,7 +143,7 @@ def test_a_checkpoint_of_another_model_or_preprocessing_is_refused(
     assert caught.value.field == "stages.evaluate.checkpoint"
 
 
-def test_what_is_no_checkpoint_of_a_run_is_refused(small_run: PartsOf, tmp_path: Path) -> None:
+def test_other_files_are_refused(small_run: MakeRun, tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     for name in ("other.pt", "tensor.pt", "missing.pt"):
@@ -151,7 +152,7 @@ def test_what_is_no_checkpoint_of_a_run_is_refused(small_run: PartsOf, tmp_path:
         assert caught.value.field == "stages.evaluate.checkpoint"
 
 
-def test_a_damaged_checkpoint_is_refused(small_run: PartsOf) -> None:
+def test_damaged_checkpoint(small_run: MakeRun) -> None:
     small = small_run()
     earlier = [trained(small)]
     data = bytearray(checkpoint(small).read_bytes())

@@ -15,7 +15,7 @@ from pipeline.stages.lr_range import LrRange
 from pipeline.stages.train import Train
 from tests.small_run import SmallRun
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 SGD = ("optimizer=sgd", "batchnorm=none", "schedule=constant", "regularization=none")
 
 
@@ -23,12 +23,12 @@ def lr_range(**options: Any) -> LrRange:
     return LrRange(**({"low": 1e-5, "high": 100.0, "steps": 60, "stop_factor": 4.0, "smoothing": 0.5} | options))
 
 
-def test_rates_grow_by_equal_factors_from_low_to_high() -> None:
+def test_rates_are_geometric() -> None:
     rates = lr_range(low=1e-4, high=1e2, steps=13).rates()
     assert rates == pytest.approx([10 ** (-4 + k / 2) for k in range(13)])
 
 
-def test_it_stops_where_the_smoothed_loss_is_four_times_the_best(small_run: PartsOf) -> None:
+def test_stop_factor(small_run: MakeRun) -> None:
     outcome = lr_range()(*small_run(*SGD), [])
     metrics = outcome.metrics
     smoothed = metrics["smoothed"]
@@ -39,7 +39,8 @@ def test_it_stops_where_the_smoothed_loss_is_four_times_the_best(small_run: Part
     assert metrics["rates"] == lr_range().rates()[: len(smoothed)]
 
 
-def test_the_smoothed_loss_is_the_bias_corrected_average(small_run: PartsOf) -> None:
+def test_smoothed_loss(small_run: MakeRun) -> None:
+    """It is the exponential average, with its bias corrected."""
     metrics = lr_range(smoothing=0.8)(*small_run(*SGD), []).metrics
     for k, smooth in enumerate(metrics["smoothed"]):
         weights = [0.8 ** (k - j) for j in range(k + 1)]
@@ -48,7 +49,8 @@ def test_the_smoothed_loss_is_the_bias_corrected_average(small_run: PartsOf) -> 
         assert smooth == pytest.approx(average)
 
 
-def test_a_tenth_of_the_best_rate_is_proposed(small_run: PartsOf) -> None:
+def test_proposed_rate(small_run: MakeRun) -> None:
+    """A tenth of the rate at which the smoothed loss was lowest."""
     metrics = lr_range()(*small_run(*SGD, "optimizer.lr=0.1"), []).metrics
     best = metrics["smoothed"].index(min(metrics["smoothed"]))
     assert metrics["proposed_lr"] == pytest.approx(metrics["rates"][best] / 10)
@@ -56,7 +58,7 @@ def test_a_tenth_of_the_best_rate_is_proposed(small_run: PartsOf) -> None:
     assert metrics["configured_lr"] == 0.1
 
 
-def test_a_bare_loop_gives_the_same_losses(small_run: PartsOf) -> None:
+def test_losses_of_bare_loop(small_run: MakeRun) -> None:
     small = small_run(*SGD)
     metrics = lr_range()(*small, []).metrics
     network, train = small.components.make_network(), small.components.data.train
@@ -73,7 +75,8 @@ def test_a_bare_loop_gives_the_same_losses(small_run: PartsOf) -> None:
         optimizer.step()
 
 
-def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth(small_run: PartsOf) -> None:
+def test_proposed_rate_trains_best(small_run: MakeRun) -> None:
+    """It trains better than a hundred times the rate, and than a hundredth of it."""
     proposed = lr_range()(*small_run(*SGD), []).metrics["proposed_lr"]
 
     def trained(rate: float) -> float:
@@ -87,7 +90,7 @@ def test_the_proposed_rate_trains_better_than_a_hundred_times_it_and_a_hundredth
     assert losses[1] < losses[2] - 0.2
 
 
-def test_the_networks_bits_are_those_from_before(small_run: PartsOf) -> None:
+def test_components_stay_unchanged(small_run: MakeRun) -> None:
     small = small_run()
     before = small.components.make_network().state_dict()
     lr_range()(*small, [])
@@ -95,13 +98,13 @@ def test_the_networks_bits_are_those_from_before(small_run: PartsOf) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_schedule_has_no_say(small_run: PartsOf) -> None:
+def test_schedule_is_off(small_run: MakeRun) -> None:
     one, other = (lr_range()(*small_run(f"schedule={name}"), []).metrics for name in ("constant", "cosine"))
     assert one == other
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 10])
-def test_every_step_has_a_rate_of_its_own(small_run: PartsOf, steps_per_call: int) -> None:
+def test_each_step_has_its_rate(small_run: MakeRun, steps_per_call: int) -> None:
     used: list[float] = []
 
     def optimizer(groups: Any) -> torch.optim.Optimizer:
@@ -116,7 +119,7 @@ def test_every_step_has_a_rate_of_its_own(small_run: PartsOf, steps_per_call: in
     assert all(later / rate == pytest.approx(100 ** (1 / 59)) for rate, later in pairwise(used))
 
 
-def test_when_no_rate_helps_nothing_is_proposed(small_run: PartsOf) -> None:
+def test_no_rate_helps(small_run: MakeRun) -> None:
     def zeros() -> nn.Module:
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Linear(20, 10, bias=False))
         for parameter in network.parameters():
@@ -130,13 +133,14 @@ def test_when_no_rate_helps_nothing_is_proposed(small_run: PartsOf) -> None:
     assert "no rate" in outcome.headline
 
 
-def test_a_range_that_is_too_low_proposes_nothing(small_run: PartsOf) -> None:
+def test_range_too_low(small_run: MakeRun) -> None:
     outcome = lr_range(low=1e-12, high=1e-10)(*small_run(), [])
     assert not outcome.passed
     assert outcome.metrics["proposed_lr"] is None
+    assert outcome.findings[0].remedy[0] == "stages.lr_range.high=1e-09"
 
 
-def test_a_loss_that_is_not_a_number_stops_it_and_is_not_the_best(small_run: PartsOf) -> None:
+def test_nan_loss_stops(small_run: MakeRun) -> None:
     class Overflow(nn.Module):
         """NaN as soon as the weights have moved far."""
 

@@ -16,7 +16,7 @@ from pipeline.model import CrossEntropy
 from pipeline.stages.overfit import Overfit, _OverfitMonitor
 from tests.small_run import SmallRun
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 EASY = ("optimizer=adam", "optimizer.lr=0.01")
 
 
@@ -24,7 +24,7 @@ def overfit(examples: int = 20, steps: int = 300, target_loss: float = 0.05) -> 
     return Overfit(examples=examples, steps=steps, target_loss=target_loss)
 
 
-def test_a_healthy_network_learns_a_few_examples_by_heart(small_run: PartsOf) -> None:
+def test_healthy_network_passes(small_run: MakeRun) -> None:
     outcome = overfit()(*small_run(*EASY), [])
     assert outcome.passed
     assert outcome.findings == ()
@@ -35,14 +35,15 @@ def test_a_healthy_network_learns_a_few_examples_by_heart(small_run: PartsOf) ->
     assert metrics["losses"][0] == metrics["overfit_first_loss"] == pytest.approx(math.log(10), rel=0.1)
 
 
-def test_it_stops_at_the_first_step_that_is_good_enough(small_run: PartsOf) -> None:
+def test_stops_at_first_good_step(small_run: MakeRun) -> None:
     outcome = overfit()(*small_run(*EASY), [])
     losses = outcome.metrics["losses"]
     assert losses[-1] < 0.05 <= min(losses[:-1])
     assert len(losses) == outcome.metrics["overfit_steps"] < 300
 
 
-def test_it_trains_no_further_than_the_lightning_step_in_which_it_was_reached(small_run: PartsOf) -> None:
+def test_stops_after_lightning_step(small_run: MakeRun) -> None:
+    """With several optimizer steps per call, training ends with the call in which the target was reached."""
     done: list[float] = []
     small = small_run(*EASY, "trainer.steps_per_call=7", progress=lambda count, *_, **__: done.append(count))
     outcome = overfit()(*small, [])
@@ -50,7 +51,7 @@ def test_it_trains_no_further_than_the_lightning_step_in_which_it_was_reached(sm
     assert done[:-1] == [7 * k for k in range(1, len(done))]
 
 
-def test_steps_per_call_does_not_change_what_is_found(small_run: PartsOf) -> None:
+def test_steps_per_call_changes_nothing(small_run: MakeRun) -> None:
     one, ten = (overfit()(*small_run(*EASY, f"trainer.steps_per_call={k}"), []) for k in (1, 10))
     assert one.metrics == ten.metrics
 
@@ -59,17 +60,17 @@ def test_steps_per_call_does_not_change_what_is_found(small_run: PartsOf) -> Non
     "option",
     ["regularization=l2_dropout", "regularization.l2=10", "augmentation=crop_flip", "loss.label_smoothing=0.2"],
 )
-def test_regularization_and_augmentation_are_off(small_run: PartsOf, option: str) -> None:
+def test_regularization_is_off(small_run: MakeRun, option: str) -> None:
     plain = overfit()(*small_run(*EASY, "regularization=none"), [])
     assert overfit()(*small_run(*EASY, option), []).metrics["losses"] == plain.metrics["losses"]
 
 
-def test_the_schedule_is_off(small_run: PartsOf) -> None:
+def test_schedule_is_off(small_run: MakeRun) -> None:
     constant, cosine = (overfit()(*small_run(*EASY, f"schedule={name}"), []) for name in ("constant", "cosine"))
     assert constant.metrics["losses"] == cosine.metrics["losses"]
 
 
-def test_a_bare_loop_gives_the_same_losses(small_run: PartsOf) -> None:
+def test_losses_of_bare_loop(small_run: MakeRun) -> None:
     small = small_run("optimizer=sgd", "optimizer.lr=0.1", "regularization=none")
     losses = overfit(examples=10, steps=5)(*small, []).metrics["losses"]
     few, network = stratified_head(small.components.data.train, 10, 10), small.components.make_network()
@@ -82,7 +83,7 @@ def test_a_bare_loop_gives_the_same_losses(small_run: PartsOf) -> None:
         optimizer.step()
 
 
-def test_too_few_steps_are_told_with_more_of_them(small_run: PartsOf) -> None:
+def test_too_few_steps(small_run: MakeRun) -> None:
     outcome = overfit(steps=2, target_loss=1e-12)(*small_run(*EASY), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["cannot_overfit"]
@@ -90,21 +91,21 @@ def test_too_few_steps_are_told_with_more_of_them(small_run: PartsOf) -> None:
     assert len(outcome.metrics["losses"]) == 2
 
 
-def test_a_rate_too_low_is_told_with_a_higher_one(small_run: PartsOf) -> None:
+def test_rate_too_low(small_run: MakeRun) -> None:
     outcome = overfit(steps=300)(*small_run("optimizer=adam", "optimizer.lr=1e-7"), [])
     assert not outcome.passed
     assert outcome.findings[0].check == "rate_too_low"
     assert outcome.findings[0].remedy == ("optimizer.lr=0.01",)
 
 
-def test_a_rate_too_high_is_told_with_a_lower_one(small_run: PartsOf) -> None:
+def test_rate_too_high(small_run: MakeRun) -> None:
     outcome = overfit(steps=20)(*small_run("optimizer=sgd", "optimizer.lr=1000", "batchnorm=none"), [])
     assert not outcome.passed
     assert outcome.findings[0].check in ("rate_too_high", "nonfinite")
     assert outcome.findings[0].remedy
 
 
-def test_a_low_loss_with_a_wrong_example_is_not_enough(small_run: PartsOf) -> None:
+def test_every_example_must_be_right(small_run: MakeRun) -> None:
     """Two images alike with different labels: one of them is wrong for ever, whatever the target."""
     small = small_run(*EASY)
     train = stratified_head(small.components.data.train, 10, 20)
@@ -118,7 +119,7 @@ def test_a_low_loss_with_a_wrong_example_is_not_enough(small_run: PartsOf) -> No
     assert outcome.metrics["overfit_wrong"] == 1
 
 
-def test_a_loss_that_is_not_a_number_ends_it_at_once(small_run: PartsOf) -> None:
+def test_nan_loss_stops(small_run: MakeRun) -> None:
     def poisoned() -> nn.Module:
         linear = nn.Linear(64, 10)
         nn.init.constant_(linear.weight, float("nan"))
@@ -131,7 +132,7 @@ def test_a_loss_that_is_not_a_number_ends_it_at_once(small_run: PartsOf) -> None
     assert outcome.findings[0].step == 0
 
 
-def test_all_classes_are_among_the_few(small_run: PartsOf) -> None:
+def test_examples_of_all_classes(small_run: MakeRun) -> None:
     seen: list[torch.Tensor] = []
 
     class Spy(CrossEntropy):
@@ -149,7 +150,7 @@ def test_all_classes_are_among_the_few(small_run: PartsOf) -> None:
     assert int(counts.max()) <= 3
 
 
-def test_the_network_of_the_parts_stays_as_it_was(small_run: PartsOf) -> None:
+def test_components_stay_unchanged(small_run: MakeRun) -> None:
     small = small_run(*EASY)
     before = small.components.make_network().state_dict()
     overfit(steps=5)(*small, [])
@@ -175,7 +176,7 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
         ([2.0, 1.0, math.nan], True),
     ],
 )
-def test_a_curve_that_rose_had_a_rate_too_high(losses: list[float], rose: bool) -> None:
+def test_diverged(losses: list[float], rose: bool) -> None:
     watch = _OverfitMonitor(10, 100, 0.01, lambda *_, **__: None)
     watch.losses = losses
     assert watch.diverged() == rose

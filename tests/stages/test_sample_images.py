@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.stages.sample_images import SIDE, data_images, first_layer_filters, project_to_plane
+from pipeline.stages.sample_images import MAX_SIDE, data_images, first_layer_filters, project_to_plane
 from tests.small_run import SmallRun
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 
 
-def test_examples_are_the_training_images_of_their_class(small_run: PartsOf) -> None:
+def test_examples_of_each_class(small_run: MakeRun) -> None:
     small = small_run("preprocessing=standardize")
     found = data_images(small.components)
     assert list(found["steps"]) == ["pixels", "centred", "divided by the spread"]
@@ -29,7 +29,7 @@ def test_examples_are_the_training_images_of_their_class(small_run: PartsOf) -> 
 
 
 @pytest.mark.parametrize("preprocessing", ["none", "channel_mean", "mean_image", "standardize", "pca", "whiten"])
-def test_steps_end_with_what_the_network_gets(small_run: PartsOf, preprocessing: str) -> None:
+def test_last_step_is_network_input(small_run: MakeRun, preprocessing: str) -> None:
     small = small_run(f"preprocessing={preprocessing}")
     pixels = small.components.data.train.pixels[:20]
     steps = small.components.preprocessing.intermediate_images(pixels, scale=small.components.data.scale)
@@ -38,7 +38,7 @@ def test_steps_end_with_what_the_network_gets(small_run: PartsOf, preprocessing:
     assert len(steps) == 1 or abs(float(steps["centred"].mean())) < 0.1
 
 
-def test_augmented_images_are_a_step_of_their_own(small_run: PartsOf) -> None:
+def test_augmented_images(small_run: MakeRun) -> None:
     found = data_images(small_run("augmentation=flip").components)
     assert list(found["steps"])[:2] == ["pixels", "augmented"]
     mirrored = found["examples"][0, :, :, :, ::-1] == found["examples"][1]
@@ -47,7 +47,7 @@ def test_augmented_images_are_a_step_of_their_own(small_run: PartsOf) -> None:
     assert not same.all()
 
 
-def test_the_plane_keeps_distances_and_the_origin() -> None:
+def test_projection_keeps_distances() -> None:
     """Points of a plane in 50 dimensions: nothing is lost, and the origin is where it was."""
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn((40, 2), generator=generator).double() * torch.tensor([5.0, 1.0]) + torch.tensor([3.0, -4.0])
@@ -59,7 +59,7 @@ def test_the_plane_keeps_distances_and_the_origin() -> None:
     assert spread[0] > spread[1]
 
 
-def test_no_global_randomness_is_used(small_run: PartsOf) -> None:
+def test_no_global_randomness(small_run: MakeRun) -> None:
     small = small_run("augmentation=flip")
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -68,12 +68,12 @@ def test_no_global_randomness_is_used(small_run: PartsOf) -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_large_images_are_averaged_down() -> None:
+def test_large_images_are_averaged() -> None:
     weights = first_layer_filters(nn.Conv2d(3, 5, 99), (3, 200, 200))["filters"]
-    assert weights.shape == (5, SIDE, SIDE, 3)
+    assert weights.shape == (5, MAX_SIDE, MAX_SIDE, 3)
 
 
-def test_filters_are_the_first_weights_that_look_at_pixels() -> None:
+def test_first_layer_filters() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 2))
     with torch.no_grad():
         network[1].weight.zero_()

@@ -22,7 +22,7 @@ from pipeline.stages.sanity import Sanity, output_shape_signals, penalty_signals
 from pipeline.workflow.outcome import Outcome
 from tests.small_run import SmallRun
 
-PartsOf = Callable[..., SmallRun]
+MakeRun = Callable[..., SmallRun]
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 CONF = Path(__file__).parents[2] / "conf"
 ACTIVATIONS = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
@@ -109,7 +109,8 @@ def twin(small: SmallRun, network: str, activation: str, init: str, batchnorm: s
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_healthy_networks_raise_no_alarm(small_run: PartsOf, network: str, activation: str) -> None:
+def test_healthy_networks(small_run: MakeRun, network: str, activation: str) -> None:
+    """Every activation in either network gives no finding."""
     outcome = twin(small_run(), network, activation, "he", "before_activation")
     assert outcome.findings == ()
     assert outcome.passed
@@ -120,8 +121,8 @@ def test_healthy_networks_raise_no_alarm(small_run: PartsOf, network: str, activ
     ("init", "batchnorm"),
     [("xavier", "before_activation"), ("he", "after_activation"), ("he", "none"), ("xavier", "none")],
 )
-def test_healthy_networks_raise_no_alarm_with_other_inits_and_without_batchnorm(
-    small_run: PartsOf, init: str, batchnorm: str
+def test_healthy_networks_other_init(
+    small_run: MakeRun, init: str, batchnorm: str
 ) -> None:
     alarms = {
         (network, activation): checks(outcome)
@@ -141,7 +142,7 @@ class Imitated(Net):
         return super().forward(x)
 
 
-def test_reduced_precision_that_is_slower_is_named(small_run: PartsOf) -> None:
+def test_slow_reduced_precision(small_run: MakeRun) -> None:
     reduced, full = (of(small_run(f"trainer.precision={p}"), Imitated) for p in ("bf16-mixed", "32-true"))
     assert checks(reduced) == ["slow_precision"]
     assert "bf16-mixed" in reduced.findings[0].message
@@ -150,11 +151,11 @@ def test_reduced_precision_that_is_slower_is_named(small_run: PartsOf) -> None:
     assert "full_pass_seconds" not in full.signals
 
 
-def test_a_network_by_hand_raises_no_alarm(small_run: PartsOf) -> None:
+def test_healthy_handwritten_network(small_run: MakeRun) -> None:
     assert of(small_run(), Net).findings == ()
 
 
-def test_batchnorm_is_no_batch_leak(small_run: PartsOf) -> None:
+def test_batchnorm_is_no_batch_leak(small_run: MakeRun) -> None:
     def normalized() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
 
@@ -168,8 +169,8 @@ def test_batchnorm_is_no_batch_leak(small_run: PartsOf) -> None:
     [(CROSS_ENTROPY, math.log(10)), (Hinge(margin=1.0), 9.0), (Hinge(margin=0.5), 4.5), (MeanSquaredError(), 0.1)],
 )
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_first_loss_on_real_data_is_what_chance_gives(
-    small_run: PartsOf, network: str, loss: Any, expected: float
+def test_first_loss_is_that_of_chance(
+    small_run: MakeRun, network: str, loss: Any, expected: float
 ) -> None:
     size = dict(NETWORKS[network])
     small = swapped(small_run(), model=option("model", str(size.pop("model"))) | size)
@@ -179,7 +180,8 @@ def test_the_first_loss_on_real_data_is_what_chance_gives(
     assert outcome.findings == ()
 
 
-def test_nothing_is_changed_by_looking(small_run: PartsOf) -> None:
+def test_sanity_changes_nothing(small_run: MakeRun) -> None:
+    """The network's initial bits stay, and a second call measures the same."""
     small = small_run("regularization=dropout")
     before = small.components.make_network().state_dict()
     first, second = sanity()(*small, []), sanity()(*small, [])
@@ -193,14 +195,14 @@ def test_nothing_is_changed_by_looking(small_run: PartsOf) -> None:
 
 @pytest.mark.parametrize("batchnorm", ["none", "before_activation"])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_zero_weights_are_symmetric_units_and_nothing_else(small_run: PartsOf, network: str, batchnorm: str) -> None:
+def test_zero_weights(small_run: MakeRun, network: str, batchnorm: str) -> None:
     outcome = twin(small_run(), network, "relu", "zeros", batchnorm)
     assert not outcome.passed
     assert checks(outcome) == ["symmetric_units"]
     assert outcome.metrics["first_loss"] == pytest.approx(math.log(10))
 
 
-def test_a_constant_is_as_symmetric_as_zero(small_run: PartsOf) -> None:
+def test_constant_weights(small_run: MakeRun) -> None:
     def constant() -> nn.Module:
         network = Net()
         nn.init.constant_(network.first.weight, 0.05)
@@ -213,7 +215,7 @@ def test_a_constant_is_as_symmetric_as_zero(small_run: PartsOf) -> None:
     assert outcome.findings[0].where == "first.weight"
 
 
-def test_a_zero_output_layer_is_no_symmetry(small_run: PartsOf) -> None:
+def test_zero_output_layer_is_healthy(small_run: MakeRun) -> None:
     def zero_output() -> nn.Module:
         network = Net()
         nn.init.zeros_(network.last.weight)
@@ -222,7 +224,7 @@ def test_a_zero_output_layer_is_no_symmetry(small_run: PartsOf) -> None:
     assert of(small_run(), zero_output).findings == ()
 
 
-def test_an_unused_layer_is_unreachable(small_run: PartsOf) -> None:
+def test_unused_layer(small_run: MakeRun) -> None:
     class Unused(Net):
         def __init__(self) -> None:
             super().__init__()
@@ -233,7 +235,7 @@ def test_an_unused_layer_is_unreachable(small_run: PartsOf) -> None:
     assert outcome.metrics["zero_gradients"] == ["spare.weight", "spare.bias"]
 
 
-def test_a_detached_layer_is_unreachable(small_run: PartsOf) -> None:
+def test_detached_layer(small_run: MakeRun) -> None:
     class Detached(Net):
         def hidden(self, x: Tensor) -> Tensor:
             return super().hidden(x).detach()
@@ -243,7 +245,7 @@ def test_a_detached_layer_is_unreachable(small_run: PartsOf) -> None:
     assert outcome.metrics["zero_gradients"] == ["first.weight", "first.bias"]
 
 
-def test_an_output_without_gradient_is_unreachable_and_no_crash(small_run: PartsOf) -> None:
+def test_detached_output(small_run: MakeRun) -> None:
     class Cut(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).detach()
@@ -253,7 +255,8 @@ def test_an_output_without_gradient_is_unreachable_and_no_crash(small_run: Parts
     assert len(outcome.metrics["zero_gradients"]) == 4
 
 
-def test_a_residual_branch_that_starts_at_zero_and_wakes_up_is_reachable(small_run: PartsOf) -> None:
+def test_zero_residual_branch_is_reachable(small_run: MakeRun) -> None:
+    """A branch whose last layer starts at zero has no gradient inside until the first steps."""
     class Branch(Net):
         def __init__(self) -> None:
             super().__init__()
@@ -291,7 +294,7 @@ class WrongView(Net):
 
 
 @pytest.mark.parametrize("leaky", [SoftmaxOverBatch, CentredOverBatch, WrongView])
-def test_examples_that_are_mixed_are_a_batch_leak(small_run: PartsOf, leaky: type[Net]) -> None:
+def test_batch_leak(small_run: MakeRun, leaky: type[Net]) -> None:
     outcome = of(small_run(), leaky)
     assert not outcome.passed
     assert "batch_leak" in checks(outcome)
@@ -323,19 +326,19 @@ class DetachedInput(Net):
 
 
 @pytest.mark.parametrize("blind", [Constant, Zeroed])
-def test_a_network_that_does_not_look_is_told(small_run: PartsOf, blind: type[nn.Module]) -> None:
+def test_input_ignored(small_run: MakeRun, blind: type[nn.Module]) -> None:
     outcome = of(small_run(), blind)
     assert not outcome.passed
     assert "input_ignored" in checks(outcome)
     assert outcome.metrics["fit_loss"] == pytest.approx(outcome.metrics["fit_loss_zeroed"])
 
 
-def test_a_detached_input_is_no_crash(small_run: PartsOf) -> None:
+def test_detached_input_is_healthy(small_run: MakeRun) -> None:
     assert of(small_run(), DetachedInput).findings == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_weight_that_is_not_finite_is_the_only_finding(small_run: PartsOf, value: float) -> None:
+def test_nonfinite_weight(small_run: MakeRun, value: float) -> None:
     def poisoned() -> nn.Module:
         network = Net()
         with torch.no_grad():
@@ -348,7 +351,7 @@ def test_a_weight_that_is_not_finite_is_the_only_finding(small_run: PartsOf, val
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 11])
-def test_a_wrong_number_of_outputs_is_the_only_finding(small_run: PartsOf, outputs: int) -> None:
+def test_wrong_output_count(small_run: MakeRun, outputs: int) -> None:
     outcome = of(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)))
     assert not outcome.passed
     assert checks(outcome) == ["wrong_output_count"]
@@ -356,7 +359,8 @@ def test_a_wrong_number_of_outputs_is_the_only_finding(small_run: PartsOf, outpu
     assert str(outputs) in outcome.headline
 
 
-def test_outputs_of_one_dimension_or_of_three_are_counted_too(small_run: PartsOf) -> None:
+def test_wrong_output_dimensions(small_run: MakeRun) -> None:
+    """Outputs of one and of three dimensions are wrong as well."""
     class Squeezed(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[:, 0]
@@ -370,7 +374,7 @@ def test_outputs_of_one_dimension_or_of_three_are_counted_too(small_run: PartsOf
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_large_weights_are_explained_by_the_spread_of_the_logits(small_run: PartsOf, network: str) -> None:
+def test_large_weights(small_run: MakeRun, network: str) -> None:
     outcome = twin(small_run(), network, "relu", "large_gaussian", "none")
     assert not outcome.passed
     finding = next(f for f in outcome.findings if f.check == "initial_loss")
@@ -381,13 +385,13 @@ def test_large_weights_are_explained_by_the_spread_of_the_logits(small_run: Part
     assert finding.remedy[0] == "init=he"
 
 
-def test_a_network_that_cannot_run_is_the_users_to_mend(small_run: PartsOf) -> None:
+def test_network_that_cannot_run(small_run: MakeRun) -> None:
     with pytest.raises(UserError, match="64, 1, 8, 8") as caught:
         of(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 10)))
     assert caught.value.field == "model"
 
 
-def test_a_network_must_return_a_tensor(small_run: PartsOf) -> None:
+def test_network_must_return_tensor(small_run: MakeRun) -> None:
     class Pair(Net):
         def forward(self, x: Tensor) -> Any:
             return super().forward(x), x
@@ -404,7 +408,7 @@ def test_output_shape() -> None:
     assert output_shape_signals(nn.Flatten(), torch.zeros(5, 2, 3)) == {"output_shape": [5, 6]}
 
 
-def test_the_penalty_rises_with_its_factor_and_is_absent_without_l2() -> None:
+def test_penalty_signals() -> None:
     network = nn.Linear(3, 2)
     squares = float(network.weight.detach().square().sum())
     measured = penalty_signals(network, 2.0, 0.1, [1, 10, 100])
@@ -413,7 +417,7 @@ def test_the_penalty_rises_with_its_factor_and_is_absent_without_l2() -> None:
     assert penalty_signals(network, 2.0, 0.0, [1, 10, 100]) == {"penalty": 0.0}
 
 
-def test_the_fits_go_on_in_rounds_until_real_inputs_are_clearly_ahead(small_run: PartsOf) -> None:
+def test_fits_end_when_real_inputs_are_ahead(small_run: MakeRun) -> None:
     ahead = of(small_run("model.width=64"), Net).metrics
     assert ahead["fit_steps"] < 120
     assert ahead["fit_loss"] < 0.9 * ahead["fit_loss_zeroed"]
@@ -423,7 +427,7 @@ def test_the_fits_go_on_in_rounds_until_real_inputs_are_clearly_ahead(small_run:
 # ------------------------------------------------------------------------------------------ regularization, fields
 
 
-def test_dropout_is_off(small_run: PartsOf) -> None:
+def test_dropout_is_off(small_run: MakeRun) -> None:
     with_dropout = sanity()(*small_run("regularization=dropout"), []).metrics
     without = sanity()(*small_run("regularization=none"), []).metrics
     assert with_dropout.pop("dropout") == 0.3
@@ -431,7 +435,7 @@ def test_dropout_is_off(small_run: PartsOf) -> None:
     assert with_dropout == without
 
 
-def test_the_penalty_is_cranked_up_where_there_is_one(small_run: PartsOf) -> None:
+def test_penalty_factors(small_run: MakeRun) -> None:
     outcome = sanity()(*small_run("regularization=l2"), [])
     first, ten, hundred = outcome.metrics["penalized_losses"]
     assert first < ten < hundred
@@ -457,7 +461,7 @@ def test_wrong_fields_are_named(field: str, value: object) -> None:
     assert caught.value.field == field
 
 
-def test_progress_goes_forward_within_its_total(small_run: PartsOf) -> None:
+def test_progress_never_goes_back(small_run: MakeRun) -> None:
     seen: list[float] = []
     totals: set[float] = set()
 
@@ -471,6 +475,6 @@ def test_progress_goes_forward_within_its_total(small_run: PartsOf) -> None:
     assert 2 < seen[-1] <= 4
 
 
-def test_its_defaults_in_the_menu_build(small_run: PartsOf) -> None:
+def test_default_options_build(small_run: MakeRun) -> None:
     assert isinstance(small_run().components.stages["sanity"], Sanity)
     assert compose_config(["stage=sanity"]).stages.sanity.examples >= 2

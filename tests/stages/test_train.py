@@ -16,7 +16,7 @@ from pipeline.training.checkpoints import best_epoch, strip_prefix
 from tests.resumed_training import (
     RANDOM,
     STEPS,
-    PartsOf,
+    MakeRun,
     differences,
     read,
     resumed,
@@ -31,7 +31,8 @@ DIVERGING = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=1000")
 # ------------------------------------------------------------------------------------------ determinism
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(small_run: PartsOf) -> None:
+def test_seed_decides_bits(small_run: MakeRun) -> None:
+    """The same seed gives the same bits whatever was drawn before, and another seed gives others."""
     first, second, other = small_run(*RANDOM), small_run(*RANDOM), small_run(*RANDOM, "seed=1")
     torch.manual_seed(1)  # what ran before must not matter
     one = train()(*first, [])
@@ -43,7 +44,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(small_run: Pa
     assert differences(read(first)["state_dict"], read(other)["state_dict"])
 
 
-def test_the_network_of_the_parts_stays_as_it_was(small_run: PartsOf) -> None:
+def test_components_stay_unchanged(small_run: MakeRun) -> None:
     small = small_run()
     before, preprocessing = (
         small.components.make_network().state_dict(),
@@ -57,7 +58,7 @@ def test_the_network_of_the_parts_stays_as_it_was(small_run: PartsOf) -> None:
 # ------------------------------------------------------------------------------------------ what it leaves
 
 
-def test_it_leaves_best_last_and_the_history(small_run: PartsOf) -> None:
+def test_files_of_training(small_run: MakeRun) -> None:
     small = small_run()
     outcome = train()(*small, [])
     assert outcome.passed
@@ -73,7 +74,7 @@ def test_it_leaves_best_last_and_the_history(small_run: PartsOf) -> None:
 
 
 @pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
-def test_best_is_the_epoch_with_the_best_score_and_last_the_last(small_run: PartsOf, monitor: str) -> None:
+def test_best_and_last_checkpoint(small_run: MakeRun, monitor: str) -> None:
     small = small_run("schedule=constant", "optimizer.lr=1")  # a rate so high that the score goes up and down
     outcome = train(6, monitor=monitor)(*small, [])
     history = outcome.metrics["history"]
@@ -86,7 +87,8 @@ def test_best_is_the_epoch_with_the_best_score_and_last_the_last(small_run: Part
     assert outcome.metrics[monitor] == best[monitor]
 
 
-def test_best_is_the_last_epoch_that_is_as_good_as_the_validation_split_can_tell(small_run: PartsOf) -> None:
+def test_best_is_last_within_standard_error(small_run: MakeRun) -> None:
+    """Of the epochs within one standard error of the highest accuracy, the last one is kept."""
     small = small_run("schedule=constant", "optimizer.lr=0.5")
     outcome = train(6)(*small, [])
     scores = [row["val_accuracy"] for row in outcome.metrics["history"]]
@@ -97,7 +99,7 @@ def test_best_is_the_last_epoch_that_is_as_good_as_the_validation_split_can_tell
     assert "(epoch 6 of 6)" in outcome.headline
 
 
-def test_the_best_checkpoint_has_the_weights_that_reached_its_score(small_run: PartsOf) -> None:
+def test_best_checkpoint_has_its_score(small_run: MakeRun) -> None:
     small = small_run()
     outcome = train()(*small, [])
     network = small.components.make_network()
@@ -111,7 +113,7 @@ def test_the_best_checkpoint_has_the_weights_that_reached_its_score(small_run: P
     )
 
 
-def test_a_checkpoint_tells_what_it_was_trained_with(small_run: PartsOf) -> None:
+def test_checkpoint_contents(small_run: MakeRun) -> None:
     small = small_run()
     train(1)(*small, [])
     told = read(small)["pipeline"]
@@ -121,7 +123,7 @@ def test_a_checkpoint_tells_what_it_was_trained_with(small_run: PartsOf) -> None
     assert told["fingerprint"] == small.components.data.fingerprint()
 
 
-def test_patience_ends_the_training(small_run: PartsOf) -> None:
+def test_patience(small_run: MakeRun) -> None:
     small = small_run("optimizer.lr=1e-12", "batchnorm=none")  # never better than after the first epoch
     outcome = train(9, patience=2)(*small, [])
     assert outcome.passed
@@ -129,7 +131,7 @@ def test_patience_ends_the_training(small_run: PartsOf) -> None:
     assert outcome.metrics["best_epoch"] == 2  # the last of equals
 
 
-def test_progress_counts_optimizer_steps_up_to_the_total(small_run: PartsOf) -> None:
+def test_progress_counts_optimizer_steps(small_run: MakeRun) -> None:
     seen = []
     small = small_run("trainer.steps_per_call=3", progress=lambda done, total, **numbers: seen.append((done, total)))
     train(2)(*small, [])
@@ -140,7 +142,7 @@ def test_progress_counts_optimizer_steps_up_to_the_total(small_run: PartsOf) -> 
 
 
 @pytest.mark.parametrize("per_call", [1, 10])
-def test_a_cost_above_three_times_the_original_breaks_out_early(small_run: PartsOf, per_call: int) -> None:
+def test_early_break(small_run: MakeRun, per_call: int) -> None:
     steps = []
     small = small_run(
         *DIVERGING, f"trainer.steps_per_call={per_call}", progress=lambda done, *_, **__: steps.append(done)
@@ -158,7 +160,7 @@ def test_a_cost_above_three_times_the_original_breaks_out_early(small_run: Parts
     assert not (small.context.directory / "checkpoints" / "last.ckpt").exists()
 
 
-def test_the_original_cost_is_that_of_the_first_step(small_run: PartsOf) -> None:
+def test_original_cost_is_first_loss(small_run: MakeRun) -> None:
     small = small_run("trainer.steps_per_call=1")
     losses: list[float] = []
     small = small.replace(progress=lambda done, total, **numbers: losses.append(numbers["loss"]))
@@ -166,7 +168,7 @@ def test_the_original_cost_is_that_of_the_first_step(small_run: PartsOf) -> None
     assert read(small)["pipeline"]["original_cost"] == losses[0]
 
 
-def test_the_break_factor_is_the_ratio_to_the_original_cost(small_run: PartsOf) -> None:
+def test_break_factor(small_run: MakeRun) -> None:
     losses: list[float] = []
     options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "trainer.steps_per_call=1", "init.output_scale=1")
     train(6, break_factor=1e9)(
@@ -183,7 +185,7 @@ def test_the_break_factor_is_the_ratio_to_the_original_cost(small_run: PartsOf) 
     assert broken.findings[0].step == 1 + next(i for i, ratio in enumerate(ratios) if ratio > peak * 0.999)
 
 
-def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(small_run: PartsOf) -> None:
+def test_one_step_above_limit_is_enough(small_run: MakeRun) -> None:
     """The rule is "if the cost is ever > 3 x original": it must not depend on `trainer.steps_per_call`."""
     losses: list[float] = []
     options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "init.output_scale=1")
@@ -199,7 +201,7 @@ def test_one_step_above_the_limit_is_enough_whatever_its_neighbours_in_a_call(sm
     assert not train(6, break_factor=factor)(*small_run(*options, "trainer.steps_per_call=10"), []).passed
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(small_run: PartsOf) -> None:
+def test_nonfinite_loss(small_run: MakeRun) -> None:
     def poisoned() -> nn.Module:
         linear = nn.Linear(64, 10)
         nn.init.constant_(linear.weight, float("nan"))
@@ -211,14 +213,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(small_run: PartsOf) -> None:
     assert "stopped early" in outcome.headline
 
 
-def test_with_checks_off_a_diverging_run_goes_on_to_its_end(small_run: PartsOf) -> None:
+def test_no_early_break_without_checks(small_run: MakeRun) -> None:
     small = small_run(*DIVERGING, "checks.fail_on=never")
     outcome = train(3, break_factor=3.0)(*small, [])
     assert outcome.passed
     assert len(outcome.metrics["history"]) == 3
 
 
-def test_a_resumed_run_is_judged_by_the_original_cost(small_run: PartsOf) -> None:
+def test_original_cost_is_resumed(small_run: MakeRun) -> None:
     small = small_run("trainer.steps_per_call=1")
     path = stopped(train(), small, 6)
     original = read(small)["pipeline"]["original_cost"]
@@ -229,7 +231,7 @@ def test_a_resumed_run_is_judged_by_the_original_cost(small_run: PartsOf) -> Non
 # ------------------------------------------------------------------------------------------ batch norm statistics
 
 
-def test_recompute_puts_exact_statistics_into_the_best_checkpoint(small_run: PartsOf) -> None:
+def test_recomputed_batchnorm(small_run: MakeRun) -> None:
     options = ("schedule=constant", "optimizer.lr=1")  # the best epoch is not the last
     running, exact = (small_run(*options, f"batchnorm.recompute={wish}") for wish in ("false", "true"))
     train(6)(*running, [])
@@ -270,13 +272,14 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
     assert caught.value.field == field
 
 
-def test_a_failing_check_fails_the_stage(small_run: PartsOf) -> None:
+def test_early_break_fails_without_rules(small_run: MakeRun) -> None:
+    """A run that ended early has not passed, whatever the rules find."""
     small = small_run(*DIVERGING)
     silent = small.replace(checks=CheckSuite(fail_on="failure", rules={}))
     assert not train(3, break_factor=3.0)(*silent, []).passed, "a run that broke off has not passed, whatever the rules"
 
 
-def test_the_recorder_sees_the_steps_of_the_training(small_run: PartsOf) -> None:
+def test_recorded_steps(small_run: MakeRun) -> None:
     signals = train(3)(*small_run("trainer.steps_per_call=5"), []).signals
     assert signals is not None
     assert signals["samples"]["step"] == [1, 10]
@@ -285,7 +288,7 @@ def test_the_recorder_sees_the_steps_of_the_training(small_run: PartsOf) -> None
     assert len(signals["losses"]) == len(signals["accuracies"]) == 3 * STEPS
 
 
-def test_the_logs_are_told_of_each_epoch_once_it_is_over(small_run: Any) -> None:
+def test_log_gets_each_epoch(small_run: Any) -> None:
     class Told(MultiLogger):
         lengths: ClassVar[list[int]] = []
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Interrupted, UserError
-from pipeline.training.checkpoints import CheckpointCallback
+from pipeline.training.callbacks import CheckpointCallback
 from pipeline.training.lightning_module import Classifier
 from tests.resumed_training import (
     RANDOM,
     STEPS,
-    PartsOf,
+    MakeRun,
     differences,
     read,
     resumed,
@@ -26,9 +26,10 @@ from tests.resumed_training import (
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 @pytest.mark.parametrize("per_call", [1, 3, 10])
-def test_a_run_stopped_at_any_step_ends_with_the_bits_of_the_whole_one(
-    small_run: PartsOf, schedule: str, per_call: int
+def test_resume_from_any_step(
+    small_run: MakeRun, schedule: str, per_call: int
 ) -> None:
+    """A run that is interrupted at any step and resumed ends with the bits of the uninterrupted one."""
     options = (*RANDOM, f"schedule={schedule}", f"trainer.steps_per_call={per_call}")
     stage = train(2)
     whole = small_run(*options)
@@ -49,7 +50,7 @@ def test_a_run_stopped_at_any_step_ends_with_the_bits_of_the_whole_one(
         assert again.headline == outcome.headline
 
 
-def test_stopping_again_and_again_changes_nothing(small_run: PartsOf) -> None:
+def test_repeated_interruptions(small_run: MakeRun) -> None:
     options = (*RANDOM, "schedule=plateau", "trainer.steps_per_call=1")
     stage, whole = train(3), small_run(*options)
     stage(*whole, [])
@@ -63,7 +64,7 @@ def test_stopping_again_and_again_changes_nothing(small_run: PartsOf) -> None:
     assert not differences(read(whole, "best"), read(later, "best"))
 
 
-def test_resuming_on_convolutions_in_channels_last(small_run: PartsOf) -> None:
+def test_resume_with_channels_last(small_run: MakeRun) -> None:
     options = ("model=convnet", "model.width=4", "model.depth=2", "optimizer=adam", *RANDOM, "trainer.steps_per_call=1")
     stage, whole = train(2), small_run(*options)
     stage(*whole, [])
@@ -72,7 +73,7 @@ def test_resuming_on_convolutions_in_channels_last(small_run: PartsOf) -> None:
     assert not differences(read(whole), read(later))
 
 
-def test_a_stop_after_the_last_step_loses_nothing(small_run: PartsOf) -> None:
+def test_interrupted_after_last_step(small_run: MakeRun) -> None:
     """The run is complete when it is stopped; resumed, it must still leave all that a whole run leaves."""
     stage, whole = train(2), small_run()
     outcome = stage(*whole, [])
@@ -84,7 +85,7 @@ def test_a_stop_after_the_last_step_loses_nothing(small_run: PartsOf) -> None:
     assert (later.context.directory / "history.csv").exists()
 
 
-def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(small_run: PartsOf) -> None:
+def test_resumed_run_that_dies_at_once(small_run: MakeRun) -> None:
     """Its folder is then the newest; without the state it came from, `resume=auto` would start anew."""
     path = stopped(train(), small_run(), 2)
 
@@ -100,7 +101,7 @@ def test_a_resumed_run_that_dies_at_once_can_be_resumed_itself(small_run: PartsO
     assert read(small)["global_step"] == read(small.replace(directory=path.parents[1]))["global_step"]
 
 
-def test_patience_that_ran_out_before_the_stop_stays_run_out(small_run: PartsOf) -> None:
+def test_patience_is_resumed(small_run: MakeRun) -> None:
     options = ("optimizer.lr=1e-12", "batchnorm=none")
     stage, whole = train(9, patience=2), small_run(*options)
     outcome = stage(*whole, [])
@@ -109,7 +110,7 @@ def test_patience_that_ran_out_before_the_stop_stays_run_out(small_run: PartsOf)
     assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
 
 
-def test_resuming_a_finished_run_trains_no_further(small_run: PartsOf) -> None:
+def test_resume_finished_training(small_run: MakeRun) -> None:
     """A later stage was interrupted: training is taken from its checkpoint as it ended."""
     options = ("optimizer.lr=1e-12", "batchnorm=none")
     stage, whole = train(9, patience=2), small_run(*options)
@@ -118,7 +119,7 @@ def test_resuming_a_finished_run_trains_no_further(small_run: PartsOf) -> None:
     assert without_seconds(again.metrics["history"]) == without_seconds(outcome.metrics["history"])
 
 
-def test_seconds_go_on_from_where_they_were(small_run: PartsOf) -> None:
+def test_seconds_are_resumed(small_run: MakeRun) -> None:
     small = small_run()
     path = stopped(train(), small, STEPS)
     before = read(small)["pipeline"]["seconds"]
@@ -128,7 +129,7 @@ def test_seconds_go_on_from_where_they_were(small_run: PartsOf) -> None:
     assert seconds[1] > before
 
 
-def test_a_real_signal_stops_after_a_safe_point(small_run: PartsOf) -> None:
+def test_signal_stops_after_checkpoint(small_run: MakeRun) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
 
         def progress(done: float, *_: float, number: int = number, **__: float) -> None:
@@ -143,8 +144,8 @@ def test_a_real_signal_stops_after_a_safe_point(small_run: PartsOf) -> None:
 
 
 @pytest.mark.parametrize("at_the_end_of", ["a batch", "an epoch"])
-def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
-    small_run: PartsOf, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
+def test_sigterm_just_after_checkpoint(
+    small_run: MakeRun, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
 ) -> None:
     """Lightning has an exit of its own for SIGTERM there, a SystemExit that saves nothing."""
     sent: list[bool] = []
@@ -176,7 +177,7 @@ def test_sigterm_just_behind_a_safe_point_is_kept_for_the_next(
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn"])
-def test_a_damaged_checkpoint_is_refused(small_run: PartsOf, damage: bytes) -> None:
+def test_damaged_checkpoint(small_run: MakeRun, damage: bytes) -> None:
     path = stopped(train(), small_run(), 2)
     path.write_bytes(damage)
     with pytest.raises(UserError) as caught:

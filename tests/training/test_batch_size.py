@@ -53,18 +53,18 @@ def chosen(
     monkeypatch.setattr(module, "free_bytes", lambda device: free)
     images = Images(torch.ones(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64))
     network = Slow(clock, fixed=fixed, each=each)
-    options = {"allowed": lambda size: True} | options
+    options = {"is_allowed": lambda size: True} | options
     return largest_batch(network, network.loss, images, device=CPU, **options)
 
 
-def test_it_doubles_while_examples_get_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doubles_while_examples_get_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 100 + n seconds, going from n to 2n brings 2 (100 + n) / (100 + 2 n): 1.16 from 256 on, 1.09 from 512."""
     assert chosen(monkeypatch, fixed=100, each=1) == 512
     assert chosen(monkeypatch, fixed=0, each=1) == 16
     assert chosen(monkeypatch, fixed=1, each=0) == 4096  # all there is
 
 
-def test_it_stops_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stops_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """400 bytes an example, three times for the pass, in half of what is free."""
     free = 2 * 3 * 400 * 200
     assert chosen(monkeypatch, fixed=1, each=0, free=free) == 128
@@ -72,7 +72,7 @@ def test_it_stops_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_out_of_memory_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    def allowed(size: int) -> bool:
+    def is_allowed(size: int) -> bool:
         return True
 
     loss = Slow.loss
@@ -83,23 +83,24 @@ def test_out_of_memory_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
         return loss(self, pixels, labels)
 
     monkeypatch.setattr(Slow, "loss", limited)
-    assert chosen(monkeypatch, fixed=1, each=0, allowed=allowed) == 64
+    assert chosen(monkeypatch, fixed=1, each=0, is_allowed=is_allowed) == 64
 
 
-def test_what_is_not_allowed_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(monkeypatch, fixed=1, each=0, allowed=lambda size: size in (32, 128)) == 128
-    assert chosen(monkeypatch, fixed=1, each=0, allowed=lambda size: False) == 0
+def test_sizes_that_are_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, fixed=1, each=0, is_allowed=lambda size: size in (32, 128)) == 128
+    assert chosen(monkeypatch, fixed=1, each=0, is_allowed=lambda size: False) == 0
 
 
-def test_free_memory_is_that_of_this_machine() -> None:
+def test_free_bytes() -> None:
     assert 2**20 < free_bytes(CPU) < 2**50
 
 
-def test_free_memory_is_what_the_system_would_give_up_within_the_limit(
+def test_free_bytes_of_linux(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(module, "GROUP", tmp_path)
+    """Memory counts as free where the system would give it up, within the limit of the cgroup."""
+    monkeypatch.setattr(module, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(module, "CGROUP", tmp_path)
     assert 2**20 < free_bytes(CPU) < 2**50  # neither is there: not Linux
     (tmp_path / "meminfo").write_text("MemFree:  1000 kB\nMemAvailable:  3000 kB\n")
     assert free_bytes(CPU) == 3000 * 1024
@@ -128,10 +129,10 @@ def refusal(batching: BatchSizeRule, size: object) -> UserError | None:
 
 
 @pytest.mark.parametrize(("accumulate", "devices"), [(1, 1), (1, 3), (2, 1), (3, 2)])
-def test_what_is_refused_is_what_no_step_can_use(accumulate: int, devices: int) -> None:
+def test_validate_against_steps(accumulate: int, devices: int) -> None:
     """Against the parts themselves, for all small cases."""
     for n in range(2, 30):
-        plain, normalized = (BatchSizeRule(n, engine(accumulate, devices), normalized=needs) for needs in (False, True))
+        plain, normalized = (BatchSizeRule(n, engine(accumulate, devices), has_batchnorm=needs) for needs in (False, True))
         for size in range(1, n + 1):
             steps = split_batches(torch.arange(n), size * accumulate)
             parts = [part for step in steps for part in torch.tensor_split(step, accumulate * devices)]
@@ -142,10 +143,10 @@ def test_what_is_refused_is_what_no_step_can_use(accumulate: int, devices: int) 
         assert refusal(plain, 0)
 
 
-def test_the_next_larger_size_that_fits_is_offered() -> None:
+def test_next_valid_size_is_suggested() -> None:
     for accumulate, devices in [(1, 1), (2, 1), (1, 2)]:
         for n in range(2, 30):
-            batching = BatchSizeRule(n, engine(accumulate, devices), normalized=True)
+            batching = BatchSizeRule(n, engine(accumulate, devices), has_batchnorm=True)
             for size in range(1, n // accumulate + 1):
                 if refused := refusal(batching, size):
                     fitting = [s for s in range(size, n + 1) if not refusal(batching, s)]
@@ -164,7 +165,7 @@ def largest(monkeypatch: pytest.MonkeyPatch, n: int, *, free: float = 1e12, **op
     network.register_parameter("unused", nn.Parameter(torch.ones(1)))
     prepare = Affine(torch.ones(1, 4, 4), torch.zeros(1, 4, 4))
     normalized = options.pop("normalized", True)
-    batching = BatchSizeRule(n, engine(**({"accumulate": 1, "devices": 1} | options)), normalized=normalized)
+    batching = BatchSizeRule(n, engine(**({"accumulate": 1, "devices": 1} | options)), has_batchnorm=normalized)
     before = torch.get_rng_state()
     found = batching.find_largest(network, prepare, CrossEntropy(label_smoothing=0.0), data, channels_last=False)
     assert torch.equal(torch.get_rng_state(), before)
@@ -181,24 +182,25 @@ class Dtype(nn.Module):
         return logits
 
 
-def test_an_epoch_keeps_twenty_steps_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_per_epoch_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch keeps twenty steps over all processes."""
     assert largest(monkeypatch, 1300) == 64
     assert largest(monkeypatch, 1300, devices=2) == 64
     assert largest(monkeypatch, 1300, accumulate=2) == 32
-    assert largest(monkeypatch, 1281, normalized=False) == 64
+    assert largest(monkeypatch, 1281, has_batchnorm=False) == 64
     with pytest.raises(UserError, match="two examples"):  # one would be left over, whatever power of two
         largest(monkeypatch, 1281)
 
 
-def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     free = 300 * 2 * 3 * 400  # a pass here keeps some 400 bytes an example
-    alone = largest(monkeypatch, 100_001, free=free, normalized=False)
+    alone = largest(monkeypatch, 100_001, free=free, has_batchnorm=False)
     assert 32 < alone < 4096  # as an epoch of twenty steps would allow
-    assert largest(monkeypatch, 100_001, free=free, normalized=False, devices=4) == alone
-    assert largest(monkeypatch, 200_001, free=free, normalized=False) == alone  # images that wait cost a pass nothing
+    assert largest(monkeypatch, 100_001, free=free, has_batchnorm=False, devices=4) == alone
+    assert largest(monkeypatch, 200_001, free=free, has_batchnorm=False) == alone  # images that wait cost a pass nothing
 
 
-def test_passes_are_tried_at_the_precision_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passes_have_training_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     largest(monkeypatch, 400, autocast=lambda: torch.autocast("cpu", dtype=torch.bfloat16))
     assert Dtype.last == torch.bfloat16
     largest(monkeypatch, 400)
@@ -208,7 +210,8 @@ def test_passes_are_tried_at_the_precision_of_the_training(monkeypatch: pytest.M
 SMALL = ("data=digits", "model=mlp", "model.width=16", "stages.train.epochs=1")
 
 
-def test_what_was_chosen_repeats_the_run_and_is_kept_by_one_that_goes_on(tmp_path: Path) -> None:
+def test_chosen_size_is_recorded(tmp_path: Path) -> None:
+    """The recorded command has the size that was chosen, and a resumed run keeps it."""
     ours = [f"outputs={tmp_path}", *SMALL, "stage=[sanity,train]"]
     run = pipeline.run([*ours, "data.batch_size=auto"], quiet=True)
     record = json.loads((run.directory / "outcome.json").read_text())
@@ -233,7 +236,7 @@ def test_what_was_chosen_repeats_the_run_and_is_kept_by_one_that_goes_on(tmp_pat
     assert json.loads((resumed.directory / "signals.json").read_text())["stages"]["train"]["batch_size"] == other
 
 
-def test_few_examples_leave_nothing_to_choose(tmp_path: Path) -> None:
+def test_too_few_examples(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Give a number") as refused:
         pipeline.run([f"outputs={tmp_path}", *SMALL, "data.limit=100", "data.batch_size=auto"], quiet=True)
     assert refused.value.field == "data.batch_size"

@@ -12,7 +12,9 @@ import torch
 
 from pipeline.errors import Interrupted, UserError
 from pipeline.training import checkpoints
-from pipeline.training.checkpoints import CheckpointCallback, best_epoch, load, save, strip_prefix, write_history
+from pipeline.training.callbacks import CheckpointCallback
+from pipeline.training.checkpoints import best_epoch, load, save, strip_prefix, write_history
+from pipeline.training.lightning_module import Classifier
 from pipeline.workflow.interrupt import InterruptHandler
 
 OLD, NEW, NEWER = {"weight": torch.zeros(100)}, {"weight": torch.ones(100)}, {"weight": torch.full((100,), 2.0)}
@@ -22,7 +24,7 @@ def weight(path: Path) -> float:
     return float(load(path, field="resume")["weight"].mean())
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+def test_save_and_load(tmp_path: Path) -> None:
     state: dict[str, Any] = {"tensor": torch.randn(3, 4), "numbers": [1, 2.5, None], "words": {"a": "b"}}
     save(state, tmp_path / "folder" / "x.ckpt")
     loaded = load(tmp_path / "folder" / "x.ckpt", field="resume")
@@ -30,7 +32,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert loaded == state
 
 
-def test_the_checksum_beside_it_is_that_of_the_file_and_no_temporary_is_left(tmp_path: Path) -> None:
+def test_checksum_file(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     save(OLD, path)
     save(NEW, path)
@@ -40,7 +42,7 @@ def test_the_checksum_beside_it_is_that_of_the_file_and_no_temporary_is_left(tmp
 
 
 @pytest.mark.parametrize("place", [0, 40, 700, -1])
-def test_a_flipped_bit_is_noticed(tmp_path: Path, place: int) -> None:
+def test_flipped_bit(tmp_path: Path, place: int) -> None:
     path = tmp_path / "x.ckpt"
     save(NEW, path)
     data = bytearray(path.read_bytes())
@@ -52,7 +54,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path, place: int) -> None:
     assert str(path) in caught.value.message
 
 
-def test_a_torn_file_is_noticed(tmp_path: Path) -> None:
+def test_truncated_file(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     save(NEW, path)
     path.write_bytes(path.read_bytes()[:-50])
@@ -60,7 +62,7 @@ def test_a_torn_file_is_noticed(tmp_path: Path) -> None:
         load(path, field="resume")
 
 
-def test_a_torn_file_without_a_checksum_is_no_checkpoint(tmp_path: Path) -> None:
+def test_truncated_file_without_checksum(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     save(NEW, path)
     path.write_bytes(path.read_bytes()[:-50])
@@ -70,7 +72,7 @@ def test_a_torn_file_without_a_checksum_is_no_checkpoint(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("path", ["missing.ckpt", "."])
-def test_a_missing_file_or_a_folder_is_the_users_to_mend(tmp_path: Path, path: str) -> None:
+def test_missing_file(tmp_path: Path, path: str) -> None:
     with pytest.raises(UserError, match="cannot read") as caught:
         load(tmp_path / path, field="stages.evaluate.checkpoint")
     assert caught.value.field == "stages.evaluate.checkpoint"
@@ -87,7 +89,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("by_torch", [True, False])
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, by_torch: bool) -> None:
+def test_code_in_checkpoint_is_not_run(tmp_path: Path, by_torch: bool) -> None:
     path, sprung = tmp_path / "x.ckpt", tmp_path / "sprung"
     if by_torch:
         torch.save({"weight": Trap(str(sprung))}, path)
@@ -110,9 +112,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, path: Path, state: dict[str, Any]
             save(state, path)
 
 
-def test_a_kill_between_checksum_and_file_leaves_the_old_checkpoint_valid(
+def test_kill_between_checksum_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The old checkpoint stays valid."""
     path = tmp_path / "x.ckpt"
     save(OLD, path)
     interrupt(monkeypatch, path, NEW)
@@ -121,7 +124,7 @@ def test_a_kill_between_checksum_and_file_leaves_the_old_checkpoint_valid(
     assert weight(path) == 2
 
 
-def test_two_kills_in_a_row_leave_the_old_checkpoint_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_kills_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.ckpt"
     save(OLD, path)
     interrupt(monkeypatch, path, NEW)
@@ -129,12 +132,12 @@ def test_two_kills_in_a_row_leave_the_old_checkpoint_valid(tmp_path: Path, monke
     assert weight(path) == 0
 
 
-def test_a_first_save_that_is_killed_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_in_first_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(monkeypatch, tmp_path / "x.ckpt", NEW)
     assert not (tmp_path / "x.ckpt").exists()
 
 
-def test_a_copy_is_valid_and_keeps_its_checksum(tmp_path: Path) -> None:
+def test_copy(tmp_path: Path) -> None:
     source, target = tmp_path / "x.ckpt", tmp_path / "other" / "x.ckpt"
     save(NEW, source)
     checkpoints.copy(source, target)
@@ -147,9 +150,10 @@ def test_a_copy_is_valid_and_keeps_its_checksum(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hard_links", [True, False])
-def test_a_linked_checkpoint_is_valid_and_parts_from_the_other(
+def test_hard_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
 ) -> None:
+    """Both names are valid, and saving to one leaves the other as it was."""
     def refused(*_: Any) -> None:
         raise PermissionError("no hard links here")
 
@@ -166,7 +170,7 @@ def test_a_linked_checkpoint_is_valid_and_parts_from_the_other(
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_kill_before_the_link_leaves_the_old_checkpoint_valid(
+def test_kill_before_hard_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
@@ -183,12 +187,12 @@ def test_a_kill_before_the_link_leaves_the_old_checkpoint_valid(
     assert weight(target) == 0
 
 
-def test_under_takes_the_names_behind_the_prefix() -> None:
+def test_strip_prefix() -> None:
     one, two = torch.ones(1), torch.ones(2)
     assert strip_prefix({"network.a.network.b": one, "preprocessing.shift": two}, "network.") == {"a.network.b": one}
 
 
-def test_the_best_row_is_the_highest_accuracy_or_the_lowest_loss_and_the_last_of_equals() -> None:
+def test_best_epoch() -> None:
     history = [
         {"epoch": 0.0, "val_accuracy": 0.5, "val_loss": 1.0},
         {"epoch": 1.0, "val_accuracy": 0.7, "val_loss": 0.9},
@@ -200,25 +204,25 @@ def test_the_best_row_is_the_highest_accuracy_or_the_lowest_loss_and_the_last_of
 
 
 @pytest.mark.parametrize(("examples", "kept"), [(99, 3), (101, 2), (10_000, 1)])
-def test_the_best_row_is_the_last_within_one_standard_error_of_the_highest_accuracy(examples: int, kept: int) -> None:
+def test_best_epoch_within_standard_error(examples: int, kept: int) -> None:
     """sqrt(0.9 * 0.1 / 100) = 0.03: on fewer examples 0.87 may be as good as 0.9, on more it is not."""
     history = [{"epoch": float(i), "val_accuracy": score} for i, score in enumerate([0.5, 0.9, 0.88, 0.87, 0.6])]
     assert best_epoch(history, "val_accuracy", examples=examples) is history[kept]
 
 
-def test_of_losses_the_best_row_is_the_very_lowest() -> None:
+def test_best_epoch_of_losses() -> None:
     history = [{"epoch": float(i), "val_loss": loss} for i, loss in enumerate([0.5, -0.5, -0.49])]
     assert best_epoch(history, "val_loss", examples=10) is history[1]
 
 
-def test_the_best_row_is_never_one_that_is_not_a_number() -> None:
+def test_best_epoch_ignores_nan() -> None:
     nan = float("nan")
     for losses in ([nan, 1.0, 2.0], [2.0, nan, 1.0], [1.0, 2.0, nan]):
         history = [{"epoch": float(i), "val_loss": loss} for i, loss in enumerate(losses)]
         assert best_epoch(history, "val_loss", examples=10)["val_loss"] == 1.0
 
 
-def test_history_is_written_a_row_an_epoch(tmp_path: Path) -> None:
+def test_write_history(tmp_path: Path) -> None:
     write_history(tmp_path / "history.csv", [{"epoch": 0.0, "loss": 2.5}, {"epoch": 1.0, "loss": 0.125}])
     assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0.0,2.5\n1.0,0.125\n"
 
@@ -247,7 +251,7 @@ def epochs(
     tmp_path: Path, scores: list[float], patience: int | None, examples: int = 10**9
 ) -> tuple[list[list[str]], int]:
     """Which checkpoints were the epoch's at its end, and after how many epochs the training was asked to end."""
-    module = object.__new__(checkpoints.Classifier)  # without a network: the callback sees the history alone
+    module = object.__new__(Classifier)  # without a network: the callback sees the history alone
     object.__setattr__(module, "history", [])
     keep = CheckpointCallback(
         tmp_path / "checkpoints",
@@ -278,24 +282,25 @@ def epochs(
         ([0.3, 0.2, 0.1, 0.0], None, 4),
     ],
 )
-def test_patience_counts_epochs_without_a_better_score(
+def test_patience(
     tmp_path: Path, scores: list[float], patience: int | None, ran: int
 ) -> None:
     assert epochs(tmp_path, scores, patience)[1] == ran
 
 
-def test_best_is_saved_when_nothing_was_better_and_last_always(tmp_path: Path) -> None:
+def test_best_and_last_of_each_epoch(tmp_path: Path) -> None:
     saved, _ = epochs(tmp_path, [0.3, 0.2, 0.3, 0.4], None)
     assert saved == [["best.ckpt", "last.ckpt"], ["last.ckpt"], ["best.ckpt", "last.ckpt"], ["best.ckpt", "last.ckpt"]]
 
 
-def test_best_is_saved_again_when_nothing_was_clearly_better(tmp_path: Path) -> None:
+def test_best_within_standard_error(tmp_path: Path) -> None:
     saved, ran = epochs(tmp_path, [0.9, 0.89, 0.5, 0.88], 2, examples=100)
     assert [names[0] for names in saved] == ["best.ckpt", "best.ckpt", "last.ckpt"]
     assert ran == 3  # patience still counts from the highest score itself
 
 
-def test_a_request_stops_between_batches_but_lets_the_last_batch_finish_its_epoch(tmp_path: Path) -> None:
+def test_interrupt_between_batches(tmp_path: Path) -> None:
+    """The last batch finishes its epoch first."""
     handler = InterruptHandler()
     keep = CheckpointCallback(tmp_path, monitor="val_loss", examples=10, patience=None, interrupt_handler=handler)
     trainer: Any = FakeTrainer()

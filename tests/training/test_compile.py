@@ -41,7 +41,8 @@ def left(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 @pytest.mark.slow
-def test_the_same_training_and_the_next_run_loads_what_was_compiled(tmp_path: Path) -> None:
+def test_compiled_training(tmp_path: Path) -> None:
+    """Training is the same to rounding, and the next run loads the compiled code from disk."""
     plain, *_ = run(tmp_path)
     cold, _, misses = run(tmp_path, "compile=true")
     warm, hits, none = run(tmp_path, "compile=true", "optimizer.lr=0.02")
@@ -57,7 +58,7 @@ def test_the_same_training_and_the_next_run_loads_what_was_compiled(tmp_path: Pa
     assert left(warm)[0]["losses"] != compiled_signals["losses"]
 
 
-def test_without_a_compiler_it_is_refused_before_anything(tmp_path: Path) -> None:
+def test_missing_compiler(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", f"outputs={tmp_path / 'outputs'}", *SMALL, "compile=true"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": "/nowhere"}, capture_output=True, text=True)
     assert done.returncode == 2
@@ -68,7 +69,7 @@ def test_without_a_compiler_it_is_refused_before_anything(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_a_compiler_that_gives_wrong_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiler_with_wrong_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     module.check_compiler(torch.device("cpu"))
     monkeypatch.setattr(module, "compiled", lambda forward: lambda numbers: forward(numbers) + 1)
     with pytest.raises(UserError, match="wrong numbers"):

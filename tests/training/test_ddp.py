@@ -48,7 +48,7 @@ def assert_same_curve(one: dict[str, Any], other: dict[str, Any]) -> None:
 # ------------------------------------------------------------------------------------------ the same curve
 
 
-def test_accumulated_minibatches_are_one_step(tmp_path: Path) -> None:
+def test_accumulate(tmp_path: Path) -> None:
     """1,437 examples: the last step has 3, in parts of 2 and 1."""
     whole = signals_of(tmp_path, *PLAIN, "data.batch_size=478")
     assert_same_curve(whole, signals_of(tmp_path, *PLAIN, "data.batch_size=239", "trainer.accumulate=2"))
@@ -70,7 +70,8 @@ def test_two_processes_train_as_one(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.slow
-def test_dropout_and_batchnorm_of_two_processes_are_those_of_two_minibatches(tmp_path: Path) -> None:
+def test_two_processes_equal_two_minibatches(tmp_path: Path) -> None:
+    """Dropout and batchnorm included."""
     ours = (*SMALL, "augmentation=crop_flip", "signals=off")
     processes = signals_of(tmp_path, *ours, "data.batch_size=64", TWO)
     minibatches = signals_of(tmp_path, *ours, "data.batch_size=32", "trainer.accumulate=2")
@@ -78,7 +79,7 @@ def test_dropout_and_batchnorm_of_two_processes_are_those_of_two_minibatches(tmp
 
 
 @pytest.mark.slow
-def test_what_is_said_of_validation_holds_for_the_network_that_is_saved(tmp_path: Path) -> None:
+def test_validation_is_of_saved_network(tmp_path: Path) -> None:
     """Running statistics differ between processes until they are made the same."""
     run = pipeline.run([f"outputs={tmp_path}", *SMALL, TWO], quiet=True)
     again = pipeline.run(
@@ -142,7 +143,8 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_one_run_with_one_voice_and_an_early_break_of_all(program: Program, tmp_path: Path) -> None:
+def test_one_run_that_breaks_early(program: Program, tmp_path: Path) -> None:
+    """All processes end, and the run appears once."""
     process = program("batchnorm=none", "optimizer=sgd", "optimizer.lr=1000")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 3
@@ -154,9 +156,10 @@ def test_one_run_with_one_voice_and_an_early_break_of_all(program: Program, tmp_
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_and_another_number_of_processes_goes_on(
+def test_signal_and_resume(
     program: Program, tmp_path: Path, number: int
 ) -> None:
+    """A signal ends all processes, and one process can continue what two began."""
     process = program("stages.train.epochs=40")
     wait_for(training(tmp_path))
     follower = follower_of(process)
@@ -172,7 +175,7 @@ def test_a_signal_ends_all_and_another_number_of_processes_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
-def test_the_death_of_one_is_the_end_of_the_other(program: Program, tmp_path: Path) -> None:
+def test_death_of_a_process(program: Program, tmp_path: Path) -> None:
     process = program("stages.train.epochs=1000")
     wait_for(training(tmp_path))
     os.kill(follower_of(process), signal.SIGKILL)
@@ -202,7 +205,7 @@ class Talkative(torch.nn.Sequential):
 
 
 @pytest.mark.slow
-def test_a_network_may_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_that_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than the pipe holds through which another process says that it is ready."""
     (tmp_path / "talkative.py").write_text(NOISY_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -215,7 +218,7 @@ def test_a_network_may_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 # ------------------------------------------------------------------------------------------ threads
 
 
-def test_processes_times_threads_never_exceed_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.training.ddp.available_cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert [threads_per_process(n) for n in range(1, 10)] == [8, 4, 2, 2, 1, 1, 1, 1, 1]
@@ -223,7 +226,7 @@ def test_processes_times_threads_never_exceed_the_cores(monkeypatch: pytest.Monk
     assert threads_per_process(2) == 1
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_wrong_options_are_refused(tmp_path: Path) -> None:
     for override, field in [
         ("trainer.devices=9999", "trainer.devices"),
         ("trainer.sync_batchnorm=true", "trainer.sync_batchnorm"),
@@ -240,7 +243,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("variable", "value"), [("WORLD_SIZE", "2"), ("SLURM_PROCID", "1")])
-def test_copies_of_the_program_are_refused(
+def test_copies_of_program_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)

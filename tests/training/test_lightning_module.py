@@ -192,7 +192,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_lightning_gives_the_bits_of_a_bare_loop(name: str, tmp_path: Path) -> None:
+def test_bits_of_bare_loop(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     classifier, _ = case.by_lightning(tmp_path)
     bare, rows = case.bare()
@@ -214,7 +214,7 @@ def test_steps_per_call_changes_no_bit(steps_per_call: int, tmp_path: Path) -> N
         assert row | {"seconds": 0} == pytest.approx(expected | {"seconds": 0}, rel=1e-6)
 
 
-def test_what_was_drawn_before_does_not_matter(tmp_path: Path) -> None:
+def test_earlier_draws_do_not_matter(tmp_path: Path) -> None:
     torch.manual_seed(0)
     one, _ = CASES["dropout"].by_lightning(tmp_path)
     torch.manual_seed(1)
@@ -232,7 +232,7 @@ def test_global_step_counts_optimizer_steps(steps_per_call: int, tmp_path: Path)
     assert trainer.global_step == 2 * STEPS
 
 
-def test_recent_losses_are_those_of_the_last_lightning_step(tmp_path: Path) -> None:
+def test_last_losses(tmp_path: Path) -> None:
     seen: list[list[float]] = []
     right: list[list[int]] = []
 
@@ -250,14 +250,14 @@ def test_recent_losses_are_those_of_the_last_lightning_step(tmp_path: Path) -> N
     assert classifier.history[0]["accuracy"] == pytest.approx(sum(correct) / N)
 
 
-def test_without_validation_images_there_is_no_validation_row(tmp_path: Path) -> None:
+def test_no_validation_images(tmp_path: Path) -> None:
     classifier = Case().classifier()
     classifier.val_images = None
     lightning(tmp_path, max_epochs=1).fit(classifier)
     assert set(classifier.history[0]) == {"epoch", "step", "lr", "loss", "accuracy", "penalty", "seconds"}
 
 
-def test_the_penalty_is_no_part_of_the_loss(tmp_path: Path) -> None:
+def test_penalty_is_not_in_loss(tmp_path: Path) -> None:
     still = functools.partial(SGD, lr=0.0)
     (none, _), (much, _) = (Case(optimizer=still, l2=l2, epochs=1).by_lightning(tmp_path) for l2 in (0.0, 100.0))
     assert none.history[0]["loss"] == much.history[0]["loss"]
@@ -265,7 +265,7 @@ def test_the_penalty_is_no_part_of_the_loss(tmp_path: Path) -> None:
     assert much.history[0]["penalty"] > 10
 
 
-def test_channels_last_changes_the_layout_and_hardly_the_numbers(tmp_path: Path) -> None:
+def test_channels_last(tmp_path: Path) -> None:
     plain, _ = Case(epochs=1).by_lightning(tmp_path)
     last, _ = Case(epochs=1, channels_last=True).by_lightning(tmp_path)
     for classifier, layout in ((plain, torch.contiguous_format), (last, torch.channels_last)):
@@ -300,25 +300,25 @@ def rates(schedule: Schedule, folder: Path, *, epochs: int, lr: float = LR) -> l
     return used
 
 
-def test_cosine_moves_at_each_step_and_ends_with_the_run(tmp_path: Path) -> None:
+def test_cosine(tmp_path: Path) -> None:
     total = 3 * STEPS
     expected = [LR / 2 * (1 + math.cos(math.pi * step / total)) for step in range(total)]
     assert rates(COSINE, tmp_path, epochs=3) == pytest.approx(expected)
 
 
-def test_exponential_moves_at_the_end_of_each_epoch(tmp_path: Path) -> None:
+def test_exponential(tmp_path: Path) -> None:
     schedule = scheduled("epoch", None, functools.partial(ExponentialLR, gamma=0.8))
     expected = [LR * 0.8 ** (step // STEPS) for step in range(3 * STEPS)]
     assert rates(schedule, tmp_path, epochs=3) == pytest.approx(expected)
 
 
-def test_step_moves_every_few_epochs(tmp_path: Path) -> None:
+def test_step_schedule(tmp_path: Path) -> None:
     schedule = scheduled("epoch", None, functools.partial(StepLR, step_size=2, gamma=0.1))
     expected = [LR * 0.1 ** (step // STEPS // 2) for step in range(5 * STEPS)]
     assert rates(schedule, tmp_path, epochs=5) == pytest.approx(expected)
 
 
-def test_one_cycle_rises_to_its_top_and_falls_over_the_whole_run(tmp_path: Path) -> None:
+def test_one_cycle(tmp_path: Path) -> None:
     one_cycle = functools.partial(OneCycleLR, max_lr=LR, pct_start=0.3, div_factor=25.0, cycle_momentum=False)
     used = rates(scheduled("step", "total_steps", one_cycle), tmp_path, epochs=3)
     top = used.index(max(used))
@@ -329,7 +329,7 @@ def test_one_cycle_rises_to_its_top_and_falls_over_the_whole_run(tmp_path: Path)
     assert used[-1] < LR / 1000
 
 
-def test_plateau_waits_for_the_validation_loss(tmp_path: Path) -> None:
+def test_plateau(tmp_path: Path) -> None:
     """At a rate of 1e-12 no weight moves in float32, so that from the second epoch on nothing is ever better."""
     schedule = scheduled("epoch", None, functools.partial(ReduceLROnPlateau, factor=0.1, patience=1, threshold=0.1))
     used = rates(schedule, tmp_path, epochs=7, lr=1e-12)
@@ -337,7 +337,7 @@ def test_plateau_waits_for_the_validation_loss(tmp_path: Path) -> None:
     assert used == pytest.approx([1e-12] * 3 * STEPS + [1e-13] * 2 * STEPS + [1e-14] * 2 * STEPS, rel=1e-6)
 
 
-def test_plateau_stays_while_the_validation_loss_falls(tmp_path: Path) -> None:
+def test_plateau_follows_validation_loss(tmp_path: Path) -> None:
     schedule = scheduled("epoch", None, functools.partial(ReduceLROnPlateau, factor=0.1, patience=0, threshold=0.0))
     classifier = Case(schedule=schedule, epochs=6).classifier()
     classifier.val_images = Images(VAL.pixels, VAL.labels.roll(1))  # where learning the training images does not help
@@ -355,7 +355,7 @@ def test_plateau_stays_while_the_validation_loss_falls(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ checkpoints
 
 
-def test_a_checkpoint_is_plain_data(tmp_path: Path) -> None:
+def test_checkpoint_is_plain_data(tmp_path: Path) -> None:
     case = CASES["all at once"]
     classifier, trainer = case.by_lightning(tmp_path)
     classifier.checkpoint_extra = {"classes": ["a", "b", "c"]}
@@ -371,13 +371,14 @@ def test_a_checkpoint_is_plain_data(tmp_path: Path) -> None:
     }
 
 
-def test_no_images_are_kept_in_a_checkpoint(tmp_path: Path) -> None:
+def test_checkpoint_has_no_images(tmp_path: Path) -> None:
     _, trainer = Case(epochs=1).by_lightning(tmp_path)
     trainer.save_checkpoint(tmp_path / "x.ckpt", weights_only=False)
     assert (tmp_path / "x.ckpt").stat().st_size < VAL.pixels.numel() * VAL.pixels.element_size()
 
 
-def test_callbacks_of_lightning_see_each_epochs_numbers_and_steps(tmp_path: Path) -> None:
+def test_callbacks_of_lightning(tmp_path: Path) -> None:
+    """They see the numbers and steps of each epoch."""
     stop = pl.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=1)
     keep = pl.callbacks.ModelCheckpoint(dirpath=tmp_path, monitor="val_loss", filename="{step}", save_top_k=-1)
     classifier = Case(epochs=5).classifier()
@@ -422,7 +423,8 @@ class Seen(pl.Callback):
         self.losses += module.last_losses.tolist()
 
 
-def test_where_losses_are_scaled_lightning_has_both_halves_of_a_step(tmp_path: Path) -> None:
+def test_scaled_losses(tmp_path: Path) -> None:
+    """Where losses are scaled, Lightning does the backward pass and the update."""
     scaling, scaled, plain = Scaling(), Seen(), Seen()
     lightning(tmp_path, max_epochs=1, plugins=[scaling], callbacks=[scaled]).fit(Case(epochs=1).classifier())
     lightning(tmp_path, max_epochs=1, callbacks=[plain]).fit(Case(epochs=1).classifier())
@@ -431,6 +433,6 @@ def test_where_losses_are_scaled_lightning_has_both_halves_of_a_step(tmp_path: P
     assert same == [True, True, True, False]  # the third update was skipped, as is done where gradients overflow
 
 
-def test_indices_go_to_the_device(tmp_path: Path) -> None:
+def test_indices_go_to_device(tmp_path: Path) -> None:
     moved = Case().classifier().transfer_batch_to_device([(3, torch.arange(2))], torch.device("meta"), 0)
     assert [(step, index.device.type) for step, index in moved] == [(3, "meta")]

@@ -19,7 +19,7 @@ def run(outputs: Path, *overrides: str) -> tuple[Any, dict[str, Any]]:
     return result, json.loads((result.directory / "signals.json").read_text())["stages"]
 
 
-def test_bf16_tells_what_full_precision_tells(tmp_path: Path) -> None:
+def test_bf16_agrees_with_float32(tmp_path: Path) -> None:
     """bf16 keeps 8 bits, 0.4 % a value; the weights stay in float32, and so does what is saved."""
     full, full_signals = run(tmp_path)
     half, half_signals = run(tmp_path, "trainer.precision=bf16-mixed")
@@ -42,7 +42,7 @@ def test_bf16_tells_what_full_precision_tells(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in state.values()} <= {torch.float32, torch.int64, torch.float64}
 
 
-def test_steps_in_one_call_use_the_weights_of_the_step_before(tmp_path: Path) -> None:
+def test_bf16_steps_per_call(tmp_path: Path) -> None:
     """Autocast may keep a weight's bf16 copy until it ends, which is after all steps of a call."""
     (_, one), (_, ten) = (
         run(tmp_path, "stage=train", "trainer.precision=bf16-mixed", f"trainer.steps_per_call={n}") for n in (1, 10)

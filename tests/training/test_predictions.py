@@ -18,7 +18,7 @@ def answers_of(probabilities: list[list[float]], labels: list[int]) -> Predictio
     return answers
 
 
-def test_mistakes_are_the_surest_wrong_answers_first() -> None:
+def test_mistakes() -> None:
     answers = answers_of([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]], [1, 1, 0, 1])
     found = answers.mistakes(2)
     assert [(m["index"], m["label"], m["given"]) for m in found] == [(0, 1, 0), (2, 0, 1)]
@@ -26,12 +26,12 @@ def test_mistakes_are_the_surest_wrong_answers_first() -> None:
     assert len(answers.mistakes(9)) == 3
 
 
-def test_rows_of_the_confusion_are_true_classes() -> None:
+def test_confusion() -> None:
     answers = answers_of([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], [1, 0, 1])
     assert answers.confusion().tolist() == [[1, 0], [1, 1]]
 
 
-def test_calibration_by_hand() -> None:
+def test_calibration() -> None:
     """Two bins: 0.9 twice, right once; 0.6 once, right."""
     found = answers_of([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]], [0, 1, 0]).calibration()
     assert sum(found["count"]) == 3
@@ -41,7 +41,7 @@ def test_calibration_by_hand() -> None:
     assert found["ece"] == pytest.approx(2 / 3 * 0.4 + 1 / 3 * 0.4)
 
 
-def test_confidence_that_is_earned_has_no_error() -> None:
+def test_calibrated_network() -> None:
     """Labels drawn from the very probabilities that are given: the error is that of counting, 1 / sqrt(n) a bin."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn((20_000, 5), generator=generator)
@@ -54,7 +54,7 @@ def test_confidence_that_is_earned_has_no_error() -> None:
     assert surer.calibration()["ece"] > 0.2
 
 
-def test_a_network_that_is_not_finite_still_has_answers() -> None:
+def test_nonfinite_logits() -> None:
     answers = Predictions(2)
     answers.add(torch.full((3, 2), math.nan), torch.tensor([0, 1, 0]))
     assert answers.confusion().sum() == 3

@@ -52,7 +52,7 @@ def rates(optimizer: torch.optim.Optimizer, advance: Callable[[], None], count: 
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_rate_follows_the_formula(name: str) -> None:
+def test_rate_follows_formula(name: str) -> None:
     build, formula = SCHEDULES[name]
     optimizer, schedule = started(build)
     seen = rates(optimizer, schedule.step, STEPS - 1)
@@ -67,7 +67,7 @@ def roundtrip(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_saved_schedule_goes_on_with_the_same_rates(name: str) -> None:
+def test_schedule_is_resumed(name: str) -> None:
     build, _ = SCHEDULES[name]
     optimizer, schedule = started(build)
     rates(optimizer, schedule.step, 7)
@@ -83,7 +83,7 @@ PLATEAU = partial(lr_scheduler.ReduceLROnPlateau, factor=0.1, patience=2)
 LOSSES = [1.0, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.5, 0.6, 0.6, 0.6, 0.6]
 
 
-def test_plateau_waits_for_its_patience_then_divides_the_rate() -> None:
+def test_plateau() -> None:
     optimizer, schedule = started(PLATEAU)
     losses = iter(LOSSES)
     seen = rates(optimizer, lambda: schedule.step(next(losses)), len(LOSSES))
@@ -91,7 +91,7 @@ def test_plateau_waits_for_its_patience_then_divides_the_rate() -> None:
     assert seen == pytest.approx([LR] * 5 + [LR / 10] * 3 + [LR / 100] * 4 + [LR / 1000])
 
 
-def test_a_saved_plateau_goes_on_with_the_same_rates() -> None:
+def test_plateau_is_resumed() -> None:
     optimizer, schedule = started(PLATEAU)
     losses = iter(LOSSES)
     rates(optimizer, lambda: schedule.step(next(losses)), 4)

@@ -130,7 +130,8 @@ def fine(config: dict[str, Any]) -> Found:
     return {}
 
 
-def test_a_remedy_that_mends_is_kept_and_the_run_goes_on_with_it(tmp_path: Path) -> None:
+def test_helpful_remedy_is_kept(tmp_path: Path) -> None:
+    """The run goes on with it, and its record has the command that repeats it."""
     world = World(
         tmp_path,
         sanity=fine,
@@ -151,7 +152,7 @@ def test_a_remedy_that_mends_is_kept_and_the_run_goes_on_with_it(tmp_path: Path)
     assert record["fixes"][0]["after"]["status"] == "passed"
 
 
-def test_a_remedy_that_does_not_mend_is_undone(tmp_path: Path) -> None:
+def test_useless_remedy_is_undone(tmp_path: Path) -> None:
     world = World(tmp_path, train=lambda config: fails("cause", "optimizer=2"))
     result = world.run()
     assert result.exit_code == 3
@@ -164,7 +165,7 @@ def test_a_remedy_that_does_not_mend_is_undone(tmp_path: Path) -> None:
     assert (tmp_path / "train.csv").read_text() == "1"
 
 
-def test_what_a_kept_attempt_left_replaces_what_was_there(tmp_path: Path) -> None:
+def test_files_of_kept_attempt(tmp_path: Path) -> None:
     world = World(tmp_path, train=lambda config: {} if config["optimizer"] == "2" else fails("cause", "optimizer=2"))
     assert world.run().exit_code == 0
     assert (tmp_path / "checkpoints" / "train").read_text() == "2"
@@ -172,7 +173,7 @@ def test_what_a_kept_attempt_left_replaces_what_was_there(tmp_path: Path) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "outcome.json", "signals.json", "train.csv"]
 
 
-def test_a_rate_that_is_still_too_high_is_lowered_again(tmp_path: Path) -> None:
+def test_attempt_builds_on_the_one_before(tmp_path: Path) -> None:
     world = World(
         tmp_path,
         train=lambda config: (
@@ -184,7 +185,7 @@ def test_a_rate_that_is_still_too_high_is_lowered_again(tmp_path: Path) -> None:
     assert world.record["command"].endswith("optimizer=1 optimizer=3")
 
 
-def test_what_an_attempt_finds_instead_is_mended_on_top_of_it(tmp_path: Path) -> None:
+def test_new_finding_of_attempt(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Found:
         if "init" not in config:
             return fails("cause", "init=he")
@@ -195,7 +196,7 @@ def test_what_an_attempt_finds_instead_is_mended_on_top_of_it(tmp_path: Path) ->
     assert result.status == "passed"
 
 
-def test_an_attempt_that_was_worse_is_not_followed(tmp_path: Path) -> None:
+def test_worse_attempt_is_not_followed(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Found:
         if "init" in config:
             return {**fails("rate", "schedule=cosine"), **fails("other")}
@@ -204,7 +205,7 @@ def test_an_attempt_that_was_worse_is_not_followed(tmp_path: Path) -> None:
     assert [fix.remedy for fix in World(tmp_path, train=train).run().fixes] == [("init=he",), ("loss=mse",)]
 
 
-def test_a_second_remedy_is_tried_on_top_of_the_one_that_was_kept(tmp_path: Path) -> None:
+def test_second_stage_is_fixed_too(tmp_path: Path) -> None:
     world = World(
         tmp_path,
         sanity=lambda config: {} if "init" in config else fails("cause", "init=he"),
@@ -214,13 +215,14 @@ def test_a_second_remedy_is_tried_on_top_of_the_one_that_was_kept(tmp_path: Path
     assert world.record["command"].endswith("optimizer=1 init=he loss=mse")
 
 
-def test_after_three_attempts_it_is_enough(tmp_path: Path) -> None:
+def test_max_attempts(tmp_path: Path) -> None:
     world = World(tmp_path, train=lambda config: fails("rate", f"optimizer={int(config['optimizer']) + 1}"))
     assert len(world.run().fixes) == MAX_ATTEMPTS == 3
     assert world.log == ["train"] * 4
 
 
-def test_the_first_of_the_ranking_is_tried_first(tmp_path: Path) -> None:
+def test_ranking_decides_order(tmp_path: Path) -> None:
+    """A warning of an earlier stage that explains the failure comes first."""
     # a warning of sanity explains why overfitting fails; what is mended is the cause
     world = World(
         tmp_path,
@@ -232,7 +234,7 @@ def test_the_first_of_the_ranking_is_tried_first(tmp_path: Path) -> None:
     assert [fix.remedy for fix in world.run().fixes] == [("init=he",)]
 
 
-def test_no_override_cures_a_failure_without_a_remedy(tmp_path: Path) -> None:
+def test_failure_without_remedy(tmp_path: Path) -> None:
     reasons: list[str] = []
     reporter = NullReporter()
     reporter.on_fix_exhausted = reasons.append  # type: ignore[method-assign]
@@ -243,7 +245,7 @@ def test_no_override_cures_a_failure_without_a_remedy(tmp_path: Path) -> None:
     assert "cause" in reasons[0]
 
 
-def test_a_warning_without_a_remedy_is_passed_over(tmp_path: Path) -> None:
+def test_warning_without_remedy(tmp_path: Path) -> None:
     world = World(
         tmp_path, train=lambda config: {**warns("cause"), **({} if "loss" in config else fails("effect", "loss=mse"))}
     )
@@ -259,7 +261,7 @@ def test_a_warning_without_a_remedy_is_passed_over(tmp_path: Path) -> None:
         ("", ("seed=1",), "seed"),
     ],
 )
-def test_a_remedy_that_cannot_be_tried_is_skipped_and_said(
+def test_impossible_remedy_is_skipped(
     refused: str, remedy: tuple[str, ...], word: str, tmp_path: Path
 ) -> None:
     world = World(
@@ -274,7 +276,7 @@ def test_a_remedy_that_cannot_be_tried_is_skipped_and_said(
 
 
 @pytest.mark.parametrize("error", [UserError("no batch of one"), RuntimeError("out of memory")])
-def test_an_attempt_that_cannot_run_leaves_the_run_as_it_was(error: Exception, tmp_path: Path) -> None:
+def test_attempt_that_raises(error: Exception, tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Found:
         if "loss" in config:
             raise error
@@ -285,7 +287,7 @@ def test_an_attempt_that_cannot_run_leaves_the_run_as_it_was(error: Exception, t
     assert str(error) in result.fixes[0].reason
 
 
-def test_an_attempt_that_breaks_an_earlier_stage_is_undone(tmp_path: Path) -> None:
+def test_attempt_that_breaks_earlier_stage(tmp_path: Path) -> None:
     world = World(
         tmp_path,
         sanity=lambda config: fails("other") if "loss" in config else {},
@@ -298,7 +300,8 @@ def test_an_attempt_that_breaks_an_earlier_stage_is_undone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("accuracy", "kept"), [(0.6, True), (0.5, True), (0.4, False)])
-def test_a_training_with_warnings_is_mended_if_it_gets_no_worse(accuracy: float, kept: bool, tmp_path: Path) -> None:
+def test_training_with_warnings(accuracy: float, kept: bool, tmp_path: Path) -> None:
+    """A remedy for a warning is kept if validation accuracy does not fall."""
     def train(config: dict[str, Any]) -> Any:
         return {"accuracy": accuracy} if "loss" in config else warns("cause", "loss=mse") | {"accuracy": 0.5}
 
@@ -307,7 +310,8 @@ def test_a_training_with_warnings_is_mended_if_it_gets_no_worse(accuracy: float,
     assert [fix.kept for fix in result.fixes] == [kept]
 
 
-def test_other_stages_warn_without_being_mended_and_the_test_split_chooses_nothing(tmp_path: Path) -> None:
+def test_stages_that_are_not_fixed(tmp_path: Path) -> None:
+    """Warnings of other stages are left alone, and the test split chooses nothing."""
     world = World(
         tmp_path,
         sanity=lambda config: warns("cause", "loss=mse"),
@@ -318,14 +322,14 @@ def test_other_stages_warn_without_being_mended_and_the_test_split_chooses_nothi
     assert world.log == ["sanity", "train", "evaluate"]
 
 
-def test_a_strict_run_is_mended_of_its_warnings(tmp_path: Path) -> None:
+def test_strict_checks(tmp_path: Path) -> None:
     world = World(
         tmp_path, fail_on="warning", sanity=lambda config: {} if "loss" in config else warns("cause", "loss=mse")
     )
     assert world.run().status == "passed"
 
 
-def test_a_stop_during_an_attempt_leaves_the_record_of_before(tmp_path: Path) -> None:
+def test_interrupted_attempt(tmp_path: Path) -> None:
     def train(config: dict[str, Any]) -> Found:
         if "loss" in config:
             raise Interrupted(15)
@@ -339,7 +343,8 @@ def test_a_stop_during_an_attempt_leaves_the_record_of_before(tmp_path: Path) ->
     assert not (tmp_path / "fixes").exists()
 
 
-def test_a_resumed_run_keeps_what_was_kept_and_tries_nothing_twice(tmp_path: Path) -> None:
+def test_attempts_are_resumed(tmp_path: Path) -> None:
+    """Kept remedies stay, and nothing is tried twice."""
     verdict = StageSummary(False, 1, 0, None, None)
     fixes = [
         FixAttempt("cause", ("init=he",), "sanity", True, verdict, verdict, "passes"),
@@ -364,7 +369,7 @@ def test_a_resumed_run_keeps_what_was_kept_and_tries_nothing_twice(tmp_path: Pat
         (["stages.train=4", "init=he"], "train", 0),
     ],
 )
-def test_stages_whose_measurements_stand_are_not_run_again(
+def test_first_stage_to_rerun(
     remedy: list[str], carrier: str, first: int, tmp_path: Path
 ) -> None:
     world = World(tmp_path, sanity=fine, overfit=fine, train=fine, evaluate=fine)
@@ -385,13 +390,13 @@ def test_stages_whose_measurements_stand_are_not_run_again(
         ((True, 0, 2), (False, 0, 0), False),
     ],
 )
-def test_the_rule_for_keeping(before: tuple[bool, int, int], after: tuple[bool, int, int], kept: bool) -> None:
+def test_is_improvement(before: tuple[bool, int, int], after: tuple[bool, int, int], kept: bool) -> None:
     one, two = StageSummary(*before, measure=None, value=None), StageSummary(*after, measure=None, value=None)
     assert is_improvement(one, two, "train", "train")[0] is kept
     assert is_improvement(one, two, "sanity", "train") == (False, "sanity fails with it")
 
 
-def test_a_measure_that_is_not_known_any_more_counts_as_worse() -> None:
+def test_missing_value_is_worse() -> None:
     before = StageSummary(True, 0, 1, "val_accuracy", 0.5)
     assert not is_improvement(before, dataclasses.replace(before, warnings=0, value=None), "train", "train")[0]
     assert not is_improvement(before, dataclasses.replace(before, warnings=0, value=float("nan")), "train", "train")[0]

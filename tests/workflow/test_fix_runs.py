@@ -54,7 +54,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_mended_run_is_the_run_of_its_command_to_the_bit(tmp_path: Path) -> None:
+def test_fixed_run_equals_its_command(tmp_path: Path) -> None:
+    """A run that was fixed has the bits of the run that its recorded command starts."""
     mended = run(tmp_path, *BROKEN, EPOCHS, "stage=[sanity,train]")
     assert mended.status == "passed"
     kept = [(fix.check, fix.remedy) for fix in mended.fixes if fix.kept]  # ten steps are also too few, for good
@@ -79,7 +80,7 @@ def test_a_mended_run_is_the_run_of_its_command_to_the_bit(tmp_path: Path) -> No
     assert diagnose([str(mended.directory)]) == 0
 
 
-def test_a_run_without_faults_is_the_same_with_and_without_fix(tmp_path: Path) -> None:
+def test_healthy_run_is_unchanged(tmp_path: Path) -> None:
     sound = run(tmp_path, *TINY, "stage=sanity", "fix=true")
     assert sound.fixes == ()
     record = record_of(sound.directory)
@@ -88,14 +89,14 @@ def test_a_run_without_faults_is_the_same_with_and_without_fix(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("value", ["1", "yess", "null", "[true]"])
-def test_fix_is_true_or_false(value: str, tmp_path: Path) -> None:
+def test_fix_is_boolean(value: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not true or false") as caught:
         run(tmp_path / "outputs", *TINY, f"fix={value}")
     assert caught.value.field == "fix"
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_run_that_is_stopped_after_a_fix_goes_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_after_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = [*BROKEN, "stage=[sanity,overfit]"]
     with monkeypatch.context() as patch:
         patch.setattr(Overfit, "__call__", _stop)
@@ -118,7 +119,7 @@ def test_a_run_that_is_stopped_after_a_fix_goes_on_with_it(tmp_path: Path, monke
     assert (resumed.directory / ".hydra" / "overrides.yaml").read_text().endswith("- init=he\n")
 
 
-def test_an_attempt_that_is_stopped_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_after_interrupted_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = [*TINY, EPOCHS, "stage=train", "batchnorm=none", "optimizer.lr=1000", "fix=true"]
     original = Train.__call__
 
@@ -154,7 +155,8 @@ def _counting(calls: list[int], make: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_multirun_mends_each_job_and_spares_the_test_split(tmp_path: Path) -> None:
+def test_multirun(tmp_path: Path) -> None:
+    """Each job is fixed by itself, and the test split is spared."""
     command = [sys.executable, "-m", "pipeline", "-m", f"outputs={tmp_path}", *TINY, EPOCHS, "fix=true"]
     command.append("init=zeros,he")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=ONE_THREAD)
@@ -173,7 +175,7 @@ def _parent(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_config_folder_of_the_user_is_still_there_when_a_remedy_is_tried(tmp_path: Path) -> None:
+def test_config_dir(tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /init: zeros\n"

@@ -40,7 +40,7 @@ def send(number: int) -> None:
 
 
 @BOTH
-def test_outside_a_deferral_it_is_immediate(number: int) -> None:
+def test_signal_raises_at_once(number: int) -> None:
     stopper = InterruptHandler()
     with pytest.raises(Interrupted) as stop, stopper.installed():
         send(number)
@@ -50,7 +50,7 @@ def test_outside_a_deferral_it_is_immediate(number: int) -> None:
 
 
 @BOTH
-def test_inside_a_deferral_it_waits_for_the_safe_point(number: int) -> None:
+def test_deferred_signal(number: int) -> None:
     stopper = InterruptHandler()
     reached: list[str] = []
     with pytest.raises(Interrupted) as stop, stopper.installed(), stopper.deferred():
@@ -62,7 +62,7 @@ def test_inside_a_deferral_it_waits_for_the_safe_point(number: int) -> None:
     assert stop.value.signal == number
 
 
-def test_the_second_signal_is_final() -> None:
+def test_second_signal_raises_at_once() -> None:
     stopper = InterruptHandler()
     reached: list[str] = []
     with pytest.raises(Interrupted) as stop, stopper.installed(), stopper.deferred():
@@ -74,7 +74,7 @@ def test_the_second_signal_is_final() -> None:
     assert stop.value.signal == signal.SIGINT
 
 
-def test_a_stop_raised_at_the_safe_point_is_the_one_seen() -> None:
+def test_interrupted_inside_deferral() -> None:
     stopper = InterruptHandler()
     with pytest.raises(Interrupted) as stop, stopper.installed(), stopper.deferred():
         send(signal.SIGTERM)
@@ -82,14 +82,14 @@ def test_a_stop_raised_at_the_safe_point_is_the_one_seen() -> None:
     assert stop.value.signal == signal.SIGTERM
 
 
-def test_an_error_inside_a_deferral_is_not_hidden_by_the_stop() -> None:
+def test_error_inside_deferral() -> None:
     stopper = InterruptHandler()
     with pytest.raises(ZeroDivisionError), stopper.installed(), stopper.deferred():
         send(signal.SIGTERM)
         raise ZeroDivisionError
 
 
-def test_after_a_deferral_it_is_immediate_again() -> None:
+def test_signal_after_deferral() -> None:
     stopper = InterruptHandler()
     with stopper.installed():
         with stopper.deferred():
@@ -104,7 +104,7 @@ def handlers() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-def test_nothing_asked_nothing_raised_and_the_handlers_are_restored() -> None:
+def test_handlers_are_restored() -> None:
     before = handlers()
     with InterruptHandler().installed() as stopper:
         assert handlers() != before
@@ -115,14 +115,14 @@ def test_nothing_asked_nothing_raised_and_the_handlers_are_restored() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_the_handlers_are_restored_after_an_error(error: type[BaseException]) -> None:
+def test_handlers_are_restored_after_error(error: type[BaseException]) -> None:
     before = handlers()
     with pytest.raises(error), InterruptHandler().installed():
         raise error
     assert handlers() == before
 
 
-def test_inner_listening_gives_back_to_the_outer() -> None:
+def test_nested_handlers() -> None:
     outer = InterruptHandler()
     with outer.installed():
         mine = handlers()
@@ -147,7 +147,7 @@ def in_a_thread(function: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def test_outside_the_main_thread_it_does_nothing() -> None:
+def test_outside_main_thread() -> None:
     before = handlers()
     seen: list[bool] = []
 
@@ -175,7 +175,7 @@ except Interrupted as stop:
 
 
 @BOTH
-def test_a_sleeping_process_ends_with_the_signals_code(number: int) -> None:
+def test_exit_code_of_process(number: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SLEEPER],
         stdout=subprocess.PIPE,

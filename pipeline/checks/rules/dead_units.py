@@ -18,9 +18,9 @@ FADED = 0.01
 class DeadUnits(Rule):
     """Anti-pattern: ReLU units that are 0 for every example. They get no gradient and never become active again.
 
-    Fires when more than `warning` of the units of a layer with at least `min_units` are 0 for every example: of the
-    sanity stage before training, of the probe at its end. A smaller layer counts only where all its units are dead.
-    From `failure` on it is a failure. A unit that is 0 for 70 % of the examples is an ordinary ReLU.
+    Fires when more than `warning` of the units of a layer with at least `min_units` are 0 for every example: before
+    training for those of the sanity stage, at its end for those of the probe. A smaller layer counts only where all its
+    units are dead. From `failure` on it is a failure. A unit that is 0 for 70 % of the examples is an ordinary ReLU.
     """
 
     check = "dead_units"

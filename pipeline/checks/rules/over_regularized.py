@@ -27,8 +27,8 @@ class OverRegularized(Rule):
     close; (2) with a penalty, the weights of the middle layer end below `min_norm_ratio` of their first norm, or a
     penalty above `typical_l2` has more than `max_penalty_ratio` of the data's gradient while accuracy is below
     `min_learned`; or (3) after `min_epochs` epochs, training accuracy in evaluation mode exceeds that as trained by
-    more than `max_eval_gain` and three standard errors, and leaves something to be learned. It is a failure where less
-    than a tenth was learned.
+    more than `max_eval_gain` and three standard errors, and leaves something to be learned. (1) and (2) are failures
+    where less than a tenth was learned.
     """
 
     check = "over_regularized"

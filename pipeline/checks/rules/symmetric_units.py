@@ -19,7 +19,7 @@ class SymmetricUnits(Rule):
     reads = ("symmetric_layers", "weight_layers")
     severities = ("failure",)
     why = (
-        "Equal weights give equal outputs and equal gradients, so every update keeps the units equal. The layer is "
+        "Equal weights give equal outputs and equal gradients, so every update keeps the units equal; the layer is "
         "worth a single unit however wide it is."
     )
     source = "lecture notes, weight initialization: what if W=0"

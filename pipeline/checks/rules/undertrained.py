@@ -13,15 +13,14 @@ from pipeline.validation import integer, number
 class Undertrained(Rule):
     """Anti-pattern: a run that ends while the network is still learning.
 
-    Fires when (1) normalized training accuracy, as trained or in evaluation mode, is below `min_learned`, (2) training
-    is not better than validation, and (3) the run had at most `min_epochs` epochs, or the last quarter of the schedule
-    still gave more than `max_last_quarter` of the total drop in loss times the normalized accuracy, and more than
-    `last_quarter_floor` of the total drop.
+    Fires when (1) normalized training accuracy, the lower of that as trained and that in evaluation mode, is below
+    `min_learned`, (2) training is not better than validation, and (3) the run had at most `min_epochs` epochs or fewer
+    than `min_steps` steps, or the last quarter of the schedule still gave more than `max_last_quarter` of the total
+    drop in loss, times the normalized accuracy, and more than `last_quarter_floor` of it.
 
     A quarter is what a straight line gives. The schedule is measured in summed learning rates, not in steps: one that
     ends at zero makes every curve fall at its end, and that is healthy. A loss that has dropped by less than `min_drop`
-    of its first value has another fault than a short run, and a network at chance too, unless the run had fewer than
-    `min_steps` steps.
+    of its first value, or a network at chance, has another fault than a short run.
     """
 
     check = "undertrained"

@@ -7,7 +7,6 @@ enough for all examples: class counts, constant features and exact duplicates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from pipeline.signals.data.duplicates import count_duplicates, value_bits
 from pipeline.signals.data.inputs import constant_share, input_moments
 from pipeline.signals.data.neighbours import label_agreement
+from pipeline.signals.schema import Data
 
 __all__ = ["data_signals"]
 
@@ -22,7 +22,7 @@ __all__ = ["data_signals"]
 @torch.no_grad()
 def data_signals(
     splits: Mapping[str, tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor], classes: Sequence[str]
-) -> dict[str, Any]:
+) -> Data:
     """Return the signal `sanity.data` of docs/signals.md.
 
     `splits` holds (stored pixels (N, C, H, W), labels (N,) int64) of `train`, and of `val` and `test` if they may be

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.schema import InputMoments
 
 _MAX_EXAMPLES = 1000  # images of a split that are preprocessed; the error of a mean is then 3 % of the images' std
 _MAX_VALUES = 1 << 21  # values of these images: 680 of 3x32x32, whose whitening costs 13 GFLOP
 _MAX_CHANNELS = 64  # longer lists of channels (columns of a table) are left out
 
 
-def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> InputMoments:
     """Return the mean and standard deviation of a sample of inputs, with standard errors, and the same by channel.
 
     `prepare` maps stored `pixels` (N, C, H, W) to inputs. Images are the independent units, not pixels. With m_i the
@@ -31,7 +31,7 @@ def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[s
     squares = (inputs - mean).square().flatten(1).mean(1)
     std = float(squares.mean().sqrt())
     n = len(inputs)
-    result = {
+    result: InputMoments = {
         "examples": n,
         "mean": float(mean),
         "std": std,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.schema import Neighbours
 
 _MAX_REFERENCES, _MAX_QUERIES = 2000, 500  # sampled training examples; sampled examples of each other split
 _MAX_FEATURES = 256  # images are averaged over 2x2 pixels down to so many: cheaper, and shifts matter less
@@ -26,7 +26,7 @@ _MAX_MATRIX_CLASSES = 100  # classes up to which the matrix is given
 
 def label_agreement(
     train: Tensor, labels: Tensor, others: Mapping[str, tuple[Tensor, Tensor]], n_classes: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Neighbours]:
     """Return the numbers of `_agreement` for `train` and for every split of `others`.
 
     `train` (N, C, H, W) are stored pixels with `labels` (N,); `others` are (pixels, labels) by name. No training
@@ -51,7 +51,7 @@ def label_agreement(
     return result
 
 
-def _agreement(nearest: Tensor, reference_labels: Tensor, labels: Tensor, frequencies: Tensor) -> dict[str, Any]:
+def _agreement(nearest: Tensor, reference_labels: Tensor, labels: Tensor, frequencies: Tensor) -> Neighbours:
     """Compare the labels (N,) of examples with those of their neighbours.
 
     `nearest` (N, k) are indices of references, nearest first; `reference_labels` (R,) are their labels and
@@ -71,7 +71,7 @@ def _agreement(nearest: Tensor, reference_labels: Tensor, labels: Tensor, freque
     groups, group = majority[clear].unique(return_inverse=True)  # (C, C) would not fit for thousands of classes
     other_votes = other_votes.new_zeros((len(groups), n_classes)).index_add_(0, group, other_votes)
     own_frequencies = torch.bincount(labels, minlength=n_classes).double() / n
-    result = {
+    result: Neighbours = {
         "examples": n,
         "nearest": k,
         "agreement": float((reference_labels[nearest[:, 0]] == labels).double().mean()),

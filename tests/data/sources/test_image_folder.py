@@ -180,7 +180,7 @@ def test_empty_class_or_split(tmp_path: Path) -> None:
 def test_unknown_split(tmp_path: Path) -> None:
     two_classes(tmp_path / "train")
     two_classes(tmp_path / "valid")
-    with pytest.raises(UserError, match="'valid'.*'val'"):
+    with pytest.raises(UserError, match=r"'valid'.*'val'"):
         image_folder(path=str(tmp_path), size=None, grayscale=False)
 
 
