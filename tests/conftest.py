@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from pipeline.workflow.process_setup import silence_library_warnings
 from tests.browser import Browser, start_browser
-from tests.small_run import SmallRun, make_small_run
+from tests.small_run import MakeRun, SmallRun, make_small_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +30,7 @@ def _quiet_test() -> Iterator[None]:
 
 
 @pytest.fixture
-def small_run(tmp_path: Path) -> Callable[..., SmallRun]:
+def small_run(tmp_path: Path) -> MakeRun:
     """Return `small_run("schedule=plateau", loss=...)`, which makes runs in directories of their own."""
     numbers = itertools.count()
 

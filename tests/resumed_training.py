@@ -1,9 +1,9 @@
-"""A small training, stopped and resumed, and what two of them left compared bit by bit."""
+"""A small training that is interrupted and resumed, and the comparison of two checkpoints bit by bit."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ from tests.small_run import SmallRun
 STEPS = 4  # an epoch: 200 examples in batches of 64
 RANDOM = ("regularization=l2_dropout", "augmentation=crop_flip")
 
-MakeRun = Callable[..., SmallRun]
-
 
 def train(epochs: int = 3, **options: Any) -> Train:
     return Train(**({"epochs": epochs, "break_factor": 100.0, "patience": None, "monitor": "val_accuracy"} | options))
@@ -31,7 +29,7 @@ def read(small: SmallRun, name: str = "last") -> dict[str, Any]:
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
-    """Where two checkpoints differ in a bit; the clock and the configuration apart."""
+    """Return where two checkpoints differ in a bit, apart from seconds and configuration."""
     if isinstance(a, Tensor):
         return [] if a.dtype == b.dtype and torch.equal(a, b) else [path]
     if isinstance(a, dict):
@@ -58,7 +56,7 @@ def stop_at(small: SmallRun, step: int) -> SmallRun:
 
 
 def stopped(stage: Train, small: SmallRun, step: int) -> Path:
-    """The checkpoint of a run that was asked to end at `step`."""
+    """Interrupt a run at `step` and return its checkpoint."""
     with pytest.raises(Interrupted) as stop:
         stage(*stop_at(small, step), [])
     assert stop.value.signal == signal.SIGTERM
@@ -66,6 +64,7 @@ def stopped(stage: Train, small: SmallRun, step: int) -> Path:
 
 
 def resumed(stage: Train, small: SmallRun, checkpoint: Path) -> tuple[SmallRun, Outcome]:
+    """Train on from `checkpoint`, and return the run and its outcome."""
     small = small.replace(resume_from=checkpoint)
     return small, stage(*small, [])
 

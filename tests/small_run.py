@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,10 @@ class SmallRun(NamedTuple):
         return SmallRun(
             dataclasses.replace(self.components, **components), dataclasses.replace(self.context, **context)
         )
+
+
+MakeRun = Callable[..., SmallRun]
+"""The type of the fixture `small_run`."""
 
 
 def make_small_run(directory: Path, *overrides: str, **changes: Any) -> SmallRun:

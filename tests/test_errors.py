@@ -1,3 +1,5 @@
+"""`UserError`, `Interrupted` and suggestions."""
+
 from __future__ import annotations
 
 import pickle
@@ -11,12 +13,12 @@ class Narrower(UserError):
     pass
 
 
-def test_the_field_stands_before_the_problem() -> None:
+def test_text() -> None:
     assert str(UserError("must be above 0.", field="width")) == "width: must be above 0."
     assert str(UserError("nothing to do.")) == "nothing to do."
 
 
-def test_under_adds_one_level_at_a_time() -> None:
+def test_with_prefix() -> None:
     error = UserError("must be above 0.", field="width")
     outer = error.with_prefix("block").with_prefix("model")
     assert outer.field == "model.block.width"
@@ -24,18 +26,18 @@ def test_under_adds_one_level_at_a_time() -> None:
     assert error.field == "width"  # the inner error is as it was
 
 
-def test_under_the_root_changes_nothing() -> None:
+def test_empty_prefix() -> None:
     assert UserError("x", field="width").with_prefix("").field == "width"
 
 
-def test_an_error_without_a_field_is_about_no_key() -> None:
+def test_prefix_without_field() -> None:
     error = UserError("nothing to do.")
     assert error.with_prefix("model") is error
 
 
 @pytest.mark.parametrize("field", ["model.width", None])
 @pytest.mark.parametrize("cls", [UserError, Narrower])
-def test_a_user_error_crosses_process_borders(cls: type[UserError], field: str | None) -> None:
+def test_user_error_is_pickled(cls: type[UserError], field: str | None) -> None:
     error = pickle.loads(pickle.dumps(cls("too wide", field=field)))
     assert type(error) is cls
     assert (error.message, error.field, str(error)) == (
@@ -45,19 +47,19 @@ def test_a_user_error_crosses_process_borders(cls: type[UserError], field: str |
     )
 
 
-def test_a_stop_crosses_process_borders() -> None:
+def test_interrupted_is_pickled() -> None:
     stop = pickle.loads(pickle.dumps(Interrupted(15)))
     assert stop.signal == 15
     assert str(stop) == str(Interrupted(15))
 
 
-def test_a_stop_is_not_swallowed_as_an_ordinary_error() -> None:
+def test_interrupted_is_no_exception() -> None:
     assert not issubclass(Interrupted, Exception)
     assert Interrupted(2).signal == 2
 
 
 @pytest.mark.parametrize(
-    ("word", "options", "said"),
+    ("word", "options", "text"),
     [
         ("adm", ["sgd", "adam"], " Did you mean 'adam'?"),
         ("adm", ["adamw", "sgd", "adam"], " Did you mean 'adam' or 'adamw'?"),  # the nearest first
@@ -69,11 +71,11 @@ def test_a_stop_is_not_swallowed_as_an_ordinary_error() -> None:
         ("width", ["model.width", "block.width"], " Did you mean 'model.width' or 'block.width'?"),
     ],
 )
-def test_did_you_mean(word: str, options: list[str], said: str) -> None:
-    assert did_you_mean(word, options) == said
+def test_did_you_mean(word: str, options: list[str], text: str) -> None:
+    assert did_you_mean(word, options) == text
 
 
 @pytest.mark.parametrize("options", [["aaab", "aaac", "aaad", "aaae"], ["a.aaa", "b.aaa", "c.aaa", "d.aaa"]])
-def test_did_you_mean_names_a_few_only(options: list[str]) -> None:
+def test_most(options: list[str]) -> None:
     assert did_you_mean("aaa", options).count("'") == 2 * 3
     assert did_you_mean("aaa", options, most=1).count("'") == 2

@@ -88,17 +88,11 @@ def rejudge(
 def checks_for_run(directory: Path, overrides: Sequence[str]) -> CheckSuite:
     """Return the checks with which the run was configured, changed by `overrides`."""
     keys = _keys_of_checks(overrides)
-    today = compose_config(overrides).checks if overrides else None  # raises for options and keys that do not exist
-    if "checks" in keys:
-        node = today
+    if overrides:
+        today = compose_config(overrides).checks  # raises for an option or a key that does not exist
+        node = today if "checks" in keys else _change_checks(_recorded_checks(directory), keys, today)
     else:
         node = _recorded_checks(directory)
-        for key in keys:
-            path = key.removeprefix("checks.")
-            rule = ".".join(path.split(".")[:2])  # a rule that is younger than the run is taken with all its keys
-            changed = path if OmegaConf.select(node, rule) is not None else rule
-            with open_dict(node):
-                OmegaConf.update(node, changed, OmegaConf.select(today, changed))
     plain: Any = OmegaConf.to_container(node, resolve=True)
     try:
         rules = {name: instantiate(rule, f"checks.rules.{name}") for name, rule in plain["rules"].items()}
@@ -120,6 +114,17 @@ def _keys_of_checks(overrides: Sequence[str]) -> list[str]:
                 field=key,
             )
     return keys
+
+
+def _change_checks(node: DictConfig, keys: Sequence[str], today: DictConfig) -> DictConfig:
+    """Return the recorded checks with the values of `keys` from the composed ones of today."""
+    for key in keys:
+        path = key.removeprefix("checks.")
+        rule = ".".join(path.split(".")[:2])  # a rule that is younger than the run is taken with all its keys
+        changed = path if OmegaConf.select(node, rule) is not None else rule
+        with open_dict(node):
+            OmegaConf.update(node, changed, OmegaConf.select(today, changed))
+    return node
 
 
 def _recorded_checks(directory: Path) -> DictConfig:

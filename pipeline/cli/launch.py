@@ -139,7 +139,7 @@ def _print_config(config: DictConfig, *, resolve: bool) -> int:
 def _start_search_workers(config: DictConfig) -> None:
     """Let the workers of a search import torch while this process plans the search."""
     from pipeline.search.settings import read_settings, threads_per_worker, worker_count
-    from pipeline.search.workers.pool import start_forkserver
+    from pipeline.search.workers.forkserver import start_forkserver
 
     settings = read_settings(to_dict(config.search))
     if not settings.dry_run:

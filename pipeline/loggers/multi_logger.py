@@ -36,7 +36,7 @@ def open_loggers(loggers: Mapping[str, Logger], run: LoggedRun) -> MultiLogger:
     try:
         for name, logger in loggers.items():
             for module in logger.quiet_modules:
-                warnings.filterwarnings("ignore", module=rf"{re.escape(module)}(\..*)?")
+                warnings.filterwarnings("ignore", module=rf"{re.escape(module)}(\..*)?$")
             log.writers[name] = logger.open(run, states.get(name))
     except BaseException:
         log.close("error")

@@ -9,14 +9,13 @@ import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.checks import Finding
 
 if TYPE_CHECKING:
     from pipeline.workflow.attempt import FixAttempt
     from pipeline.workflow.outcome import Outcome
-    from pipeline.workflow.result import RunResult
 
 REPORT = "report.html"
 _COLOURS = {"passed": "#2e8b57", "failure": "#d1495b", "warning": "#c77d0a", "info": "#3a86c8"}
@@ -24,7 +23,24 @@ _CELL_STYLE = "text-align:left;vertical-align:top"
 _FRAME_STYLE = "width:100%;height:640px;border:1px solid #8888;border-radius:4px"
 
 
-def result_html(result: RunResult) -> str:
+class Result(Protocol):
+    """What is shown of a `RunResult`, which calls this module for its display."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def outcomes(self) -> Sequence[Outcome]: ...
+    @property
+    def diagnosis(self) -> Sequence[Finding]: ...
+    @property
+    def fixes(self) -> Sequence[FixAttempt]: ...
+
+
+def result_html(result: Result) -> str:
     """Return HTML for Jupyter's `_repr_html_`. It contains the report, about 2 MB, if the run has one."""
     parts = [
         f"<p>{_coloured(result.status)} in {result.seconds:.1f} s "
@@ -40,7 +56,7 @@ def result_html(result: RunResult) -> str:
     return "\n".join([*parts, _report_frame(result.directory)])
 
 
-def result_line(result: RunResult) -> str:
+def result_line(result: Result) -> str:
     """Return one line for `repr`."""
     stages = ", ".join(outcome.name + ("" if outcome.passed else " FAILED") for outcome in result.outcomes)
     return f"<RunResult {result.status} in {result.seconds:.1f} s: {stages}; {os.path.relpath(result.directory)}>"

@@ -44,12 +44,12 @@ def load_pictures(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     path = folder / PICTURES
     stages: dict[str, dict[str, np.ndarray]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             for key in file.files:
                 stage, _, name = key.partition(".")
                 stages.setdefault(stage, {})[name] = file[key]
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise UnreadableFileError(path, error) from error
     return stages

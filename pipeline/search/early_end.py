@@ -16,7 +16,7 @@ from pipeline.search.report.terminal import SearchTerminal
 from pipeline.search.results.files import write_results
 from pipeline.search.results.snapshot import take_snapshot
 from pipeline.search.study.search_study import SearchStudy
-from pipeline.search.workers.pool import kill_forkserver
+from pipeline.search.workers.forkserver import kill_forkserver
 from pipeline.search.workers.scheduler import FailFast
 
 P = ParamSpec("P")

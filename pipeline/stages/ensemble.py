@@ -66,7 +66,7 @@ class Ensemble(Stage):
                 members, data.val, augmentation=components.augmentation, device=device, progress=context.progress
             )
             labels = data.val.labels.cpu()
-            signals |= _ensemble_signals(probabilities, labels)
+            signals |= ensemble_signals(probabilities, labels)
             loss = float(torch.nn.functional.nll_loss(probabilities.mean(0).clamp_min(1e-12).log(), labels))
         findings = components.checks.evaluate(signals, stage="ensemble", earlier=all_findings(earlier))
         return Outcome(
@@ -113,7 +113,7 @@ def _member_context(context: RunContext, seed: int) -> RunContext:
     )
 
 
-def _ensemble_signals(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+def ensemble_signals(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
     """Compute the signals from probabilities (members, N, classes) and labels (N)."""
     predictions = probabilities.argmax(2)
     return {

@@ -86,7 +86,7 @@ class Overfit(Stage):
 
     def _train(
         self, components: Components, context: RunContext, few: Images, factor: float
-    ) -> tuple[_OverfitMonitor, nn.Module]:
+    ) -> tuple[OverfitMonitor, nn.Module]:
         """Train a fresh network at `factor` times the configured rate."""
         device = components.device_config
         everything, per_call = torch.arange(len(few)), device.steps_per_call
@@ -106,13 +106,13 @@ class Overfit(Stage):
             ],
             channels_last=components.channels_last,
         )
-        monitor = _OverfitMonitor(len(few), self.steps, self.target_loss, context.progress)
+        monitor = OverfitMonitor(len(few), self.steps, self.target_loss, context.progress)
         with without_dropout(classifier.network):
             device.make_trainer(max_epochs=1, callbacks=[monitor]).fit(classifier)
         return monitor, classifier.network
 
 
-class _OverfitMonitor(pl.Callback):
+class OverfitMonitor(pl.Callback):
     """Reads the losses of each Lightning step in one transfer, and ends the fit at the first below the target."""
 
     def __init__(self, examples: int, steps: int, target: float, progress: Progress):

@@ -117,7 +117,7 @@ class AutoFixer:
         outcomes: Sequence[Outcome],
         reporter: Reporter,
     ) -> tuple[Components, list[Outcome]] | None:
-        """Try the remedy of `finding`. Return the components and outcomes to continue with, or None if it is not kept."""
+        """Try the remedy of `finding`. Return the components and outcomes to continue with; None if it is not kept."""
         self._tried.add(finding.remedy)
         self._queued = ()
         stage = outcomes[-1].name

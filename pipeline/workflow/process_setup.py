@@ -63,6 +63,12 @@ def tune_glibc_malloc() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def freeze_imports() -> None:
+    """Exempt everything that exists now from garbage collection: what was imported is never collected."""
+    gc.freeze()
+    gc.enable()  # the fork server that starts workers imports with garbage collection off
+
+
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

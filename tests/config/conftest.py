@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from omegaconf import DictConfig
 
 from pipeline.config.check_overrides import check_key, check_option
-from pipeline.config.compose import Composition, compose
+from pipeline.config.compose import Composition, compose, compose_config
 from pipeline.config.overrides import parse_overrides
 from pipeline.errors import UserError
 
@@ -16,6 +17,12 @@ from pipeline.errors import UserError
 def composition() -> Composition:
     """The default configuration. Composing takes 0.3 s, so it is shared: do not change it."""
     return compose([])
+
+
+@pytest.fixture(scope="session")
+def digits() -> DictConfig:
+    """The default configuration with a small data set on the CPU. It is shared: do not change it."""
+    return compose_config(["data=digits", "trainer=cpu"])
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""Data sets with a mistake in them, made from the two embedded ones or drawn; each is one .npz.
+"""Data sets with a mistake in them, made from the two embedded ones or drawn at random; each is one .npz file.
 
-A builder returns arrays by name: `x_train`, `y_train`, and where the mistake lies between splits, `x_val`, .... All are
-functions of their arguments: the run's seed varies, the data do not.
+A builder returns arrays by name: `x_train` and `y_train`, and where the mistake is between splits, `x_val` and so on.
+They depend on its arguments alone, not on the run's seed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def builder(function: Callable[..., Arrays]) -> Callable[..., Arrays]:
 
 
 def write(recipe: Mapping[str, Any], folder: Path) -> Path:
-    """The .npz that `recipe` (a builder's name under `of`, and its arguments) describes, made once."""
+    """Write the .npz that `recipe` describes (a builder's name under `of`, and its arguments), unless it exists."""
     arguments = {key: value for key, value in recipe.items() if key != "of"}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:10]
     file = folder / f"{recipe['of']}_{key}.npz"
@@ -44,11 +44,11 @@ def generator() -> np.random.Generator:
 
 @builder
 def fashion(train: int = 1500, val: int = 300, test: int = 500, classes: int = 10) -> Arrays:
-    """uint8 clothes, as many of each class as near as can be, in random order; the first `classes` classes."""
+    """Clothes of the first `classes` classes as uint8, in random order, with about as many of each class."""
     source = embedded.fashion_mnist_5k()
     assert source.test is not None
-    mixed = generator().permutation(len(source.train.labels))
-    x, y = source.train.pixels[:, 0].numpy()[mixed], source.train.labels.numpy()[mixed]
+    shuffled = generator().permutation(len(source.train.labels))
+    x, y = source.train.pixels[:, 0].numpy()[shuffled], source.train.labels.numpy()[shuffled]
     x_test, y_test = source.test.pixels[:, 0].numpy(), source.test.labels.numpy()
     x, y = x[y < classes], y[y < classes]
     order = generator().permutation(np.flatnonzero(y_test < classes))[:test]
@@ -63,10 +63,13 @@ def fashion(train: int = 1500, val: int = 300, test: int = 500, classes: int = 1
 def fashion_pair(first: int = 0, second: int = 1, train: int = 600) -> Arrays:
     """Two classes of clothes."""
     arrays = fashion(train=4500, val=500, test=1000)
-    for part, most in (("train", train), ("val", 100), ("test", 200)):
+    for part, limit in (("train", train), ("val", 100), ("test", 200)):
         labels = arrays[f"y_{part}"]
-        kept = np.flatnonzero((labels == first) | (labels == second))[:most]
-        arrays[f"x_{part}"], arrays[f"y_{part}"] = arrays[f"x_{part}"][kept], (labels[kept] == second).astype(np.int64)
+        chosen = np.flatnonzero((labels == first) | (labels == second))[:limit]
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = (
+            arrays[f"x_{part}"][chosen],
+            (labels[chosen] == second).astype(np.int64),
+        )
     return arrays
 
 
@@ -89,13 +92,13 @@ def raw_floats(**size: int) -> Arrays:
 
 @builder
 def scaled_twice(**size: int) -> Arrays:
-    """Divided by 255, and again: values up to 0.004."""
+    """Divided by 255 twice: values up to 0.004."""
     return _each(fashion(**size), lambda x: x.astype(np.float32) / 255 / 255)
 
 
 @builder
 def normalised(**size: int) -> Arrays:
-    """Mean 0 and standard deviation 1 by the training split's numbers."""
+    """Mean 0 and standard deviation 1, by the training split."""
     return _each(fashion(**size), _normalise)
 
 
@@ -116,19 +119,19 @@ def held_out_not_normalised() -> Arrays:
 
 @builder
 def inverted_held_out() -> Arrays:
-    """Validation and test images are negatives of what is trained on."""
+    """Validation and test images are negatives of the training images."""
     arrays = fashion()
     return arrays | {f"x_{part}": 255 - arrays[f"x_{part}"] for part in ("val", "test")}
 
 
 @builder
 def shuffled_labels(share: float = 1.0) -> Arrays:
-    """`share` of the labels, in every split, drawn anew at random."""
+    """`share` of the labels, in every split, are replaced by random ones."""
     arrays, random = fashion(), generator()
     for part in ("train", "val", "test"):
         labels = arrays[f"y_{part}"].copy()
-        hit = random.random(len(labels)) < share
-        labels[hit] = random.integers(0, 10, int(hit.sum()))
+        replaced = random.random(len(labels)) < share
+        labels[replaced] = random.integers(0, 10, int(replaced.sum()))
         arrays[f"y_{part}"] = labels
     return arrays
 
@@ -145,7 +148,7 @@ def shifted_class(label: int = 1, share: float = 0.95) -> Arrays:
 
 @builder
 def shifted_training_labels() -> Arrays:
-    """The training labels are off by one, as when one list begins at 1: each class has the next one's name."""
+    """The training labels are off by one, as when a list begins at 1: each class has the name of the next."""
     arrays = fashion()
     return arrays | {"y_train": (arrays["y_train"] + 1) % 10}
 
@@ -158,21 +161,22 @@ def imbalanced(share: float = 0.95, classes: int = 3) -> Arrays:
         labels = arrays[f"y_{part}"]
         large = np.flatnonzero(labels == 0)
         few = max(int(len(large) * (1 - share) / share), classes - 1)
-        kept = generator().permutation(np.concatenate([large, np.flatnonzero(labels != 0)[:few]]))
-        arrays[f"x_{part}"], arrays[f"y_{part}"] = arrays[f"x_{part}"][kept], labels[kept]
+        index = generator().permutation(np.concatenate([large, np.flatnonzero(labels != 0)[:few]]))
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = arrays[f"x_{part}"][index], labels[index]
     return arrays
 
 
 @builder
 def class_missing_in_validation(label: int = 4) -> Arrays:
+    """No validation image has the class `label`."""
     arrays = fashion()
-    kept = arrays["y_val"] != label
-    return arrays | {"x_val": arrays["x_val"][kept], "y_val": arrays["y_val"][kept]}
+    others = arrays["y_val"] != label
+    return arrays | {"x_val": arrays["x_val"][others], "y_val": arrays["y_val"][others]}
 
 
 @builder
 def noisy(amount: float = 1.0) -> Arrays:
-    """Every image is (1 - amount) of itself and `amount` of noise."""
+    """Every image is a mixture: 1 - `amount` of itself and `amount` of noise."""
     random = generator()
 
     def blend(x: Array) -> Array:
@@ -195,7 +199,7 @@ def erased(left: int = 2) -> Arrays:
 
 @builder
 def test_in_train() -> Arrays:
-    """Most of the held-out images are also training images."""
+    """Most of the validation and test images are training images as well."""
     arrays = fashion()
     x = np.concatenate([arrays["x_train"], arrays["x_val"][:200], arrays["x_test"][:400]])
     y = np.concatenate([arrays["y_train"], arrays["y_val"][:200], arrays["y_test"][:400]])
@@ -215,7 +219,7 @@ def small_on_a_canvas(side: int = 32) -> Arrays:
 def blobs(
     features: int = 8, classes: int = 4, separation: float = 4.0, n: int = 800, units: float = 1.0, offset: float = 0.0
 ) -> Arrays:
-    """Gaussian blobs: centres `separation` apart in standard deviations; the first half of the features in `units`."""
+    """Gaussian blobs with centres `separation` standard deviations apart; half of the features are in `units`."""
     random = generator()
     centres = random.standard_normal((classes, features)) * separation / np.sqrt(2 * features)
     y = np.arange(n) % classes
@@ -235,7 +239,7 @@ def moons(n: int = 400, noise: float = 0.1, units: float = 1.0) -> Arrays:
 
 @builder
 def passengers(n: int = 800, standardised: bool = False) -> Arrays:
-    """Like the Titanic's list: class 1..3, sex, age in years, relatives, fare in pounds; who survived, with chance."""
+    """Like the Titanic's list: class 1..3, sex, age in years, relatives, fare in pounds. Labels are partly random."""
     random = generator()
     cabin, sex = random.integers(1, 4, n), random.integers(0, 2, n)
     age, kin = random.normal(30, 14, n).clip(1, 80), random.poisson(0.5, n)
@@ -248,7 +252,7 @@ def passengers(n: int = 800, standardised: bool = False) -> Arrays:
 
 @builder
 def packets(n: int = 900, scaled: bool = False) -> Arrays:
-    """Like network packets: 11 counters of very different size (ports, bytes, flags); three kinds of traffic."""
+    """Like network packets: 11 counters of very different scale (ports, bytes, flags), three kinds of traffic."""
     random = generator()
     y = np.arange(n) % 3
     units = np.array([65535, 65535, 1500, 1, 1, 255, 1e5, 10, 1, 64, 3])

@@ -1,4 +1,4 @@
-"""From runs to rows and totals: was the fault told, was its cause told first, did a healthy run stay silent."""
+"""Rows and totals of the benchmark: was the fault detected, was its cause first, had a healthy run no finding."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from tests.faults.case import Case
 from tests.faults.run import Record
 
 TARGETS = {"detected": 0.95, "cause": 0.85, "false_alarms": 0.02}
-"""Least share of faulty runs that are told of, of those whose first finding names the cause; most false alarms."""
+"""Lowest shares of faulty runs with a finding, and of those whose first finding names the cause; highest share of
+false alarms."""
 SHOWN = 0.9
-"""Share of its twin's score below which a faulty run shows its fault, and which a repaired run reaches."""
+"""Share of its twin's score below which a faulty run shows its fault, and which a repaired run must reach."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case over its seeds. `counted` runs: those in which the fault must be told of."""
+    """One case over its seeds. `counted` are the runs in which the fault must be found."""
 
     case: Case
     records: tuple[Record, ...]
@@ -27,11 +28,11 @@ class Row:
 
     @property
     def detected(self) -> int:
-        return sum(bool(record.told) for record in self.counted)
+        return sum(bool(record.findings) for record in self.counted)
 
     @property
     def cause_first(self) -> int:
-        return sum(record.first in self.case.expect for record in self.counted)
+        return sum(record.first_check in self.case.expect for record in self.counted)
 
     @property
     def score(self) -> float | None:
@@ -44,19 +45,21 @@ class Row:
 
     @property
     def below_floor(self) -> list[Record]:
-        """Runs of a healthy case that end in anything but a sensible score."""
+        """Runs of a healthy case that did not reach its floor."""
         low = [record for record in self.records if record.score is None or record.score < self.case.floor]
         return low if self.case.healthy else []
 
     @property
-    def firsts(self) -> Counter[str]:
-        return Counter(record.first or ("-" if record.ended != "crashed" else "crashed") for record in self.records)
+    def first_checks(self) -> Counter[str]:
+        return Counter(
+            record.first_check or ("-" if record.ended != "crashed" else "crashed") for record in self.records
+        )
 
     @property
-    def others(self) -> Counter[str]:
-        """What was told after the first, and neither as a cause nor as a known consequence."""
+    def other_checks(self) -> Counter[str]:
+        """Checks after the first finding that are neither a cause nor a known consequence."""
         right = self.case.expect | self.case.also_right
-        return Counter(told[0] for record in self.records for told in record.told[1:] if told[0] not in right)
+        return Counter(check for record in self.records for check, *_ in record.findings[1:] if check not in right)
 
     @property
     def ok(self) -> bool:
@@ -78,20 +81,20 @@ def rows_of(
             continue
         twins = [r.score for r in by_case.get(case.twin or "", []) if r.score is not None]
         twin_score = sum(twins) / len(twins) if twins else None
-        counted = tuple(run for run in runs if case.must_detect == "always" or shows(run, twin_score))
+        counted = tuple(run for run in runs if case.must_detect == "always" or shows_fault(run, twin_score))
         rows.append(Row(case, runs, counted, twin_score, tuple((repairs or {}).get(name, ()))))
     return rows
 
 
-def shows(run: Record, twin_score: float | None) -> bool:
-    """Whether a run says or shows that something is wrong."""
-    return bool(run.told) or run.score is None or (twin_score is not None and run.score < SHOWN * twin_score)
+def shows_fault(run: Record, twin_score: float | None) -> bool:
+    """Return whether a finding or the score of a run shows that something is wrong."""
+    return bool(run.findings) or run.score is None or (twin_score is not None and run.score < SHOWN * twin_score)
 
 
 @dataclass(frozen=True)
 class Totals:
     faults: int
-    """Runs in which a fault must be told of."""
+    """Runs in which a fault must be found."""
     detected: float
     cause: float
     healthy: int
@@ -103,25 +106,25 @@ class Totals:
 
     @property
     def missed(self) -> list[str]:
-        """The targets that are not met, in words."""
-        found = []
+        """The targets that are not met, as text."""
+        missed = []
         if self.faults and self.detected < TARGETS["detected"]:
-            found.append(f"detected {self.detected:.1%}, target {TARGETS['detected']:.0%}")
+            missed.append(f"detected {self.detected:.1%}, target {TARGETS['detected']:.0%}")
         if self.faults and self.cause < TARGETS["cause"]:
-            found.append(f"cause told first {self.cause:.1%}, target {TARGETS['cause']:.0%}")
+            missed.append(f"cause first {self.cause:.1%}, target {TARGETS['cause']:.0%}")
         if self.healthy and self.false_alarms > TARGETS["false_alarms"]:
-            found.append(f"false alarms {self.false_alarms:.1%}, at most {TARGETS['false_alarms']:.0%}")
+            missed.append(f"false alarms {self.false_alarms:.1%}, at most {TARGETS['false_alarms']:.0%}")
         if self.crashed:
-            found.append(f"{self.crashed} runs crashed")
+            missed.append(f"{self.crashed} runs crashed")
         if self.below_floor:
-            found.append(f"{self.below_floor} healthy runs without a sensible score")
-        return found
+            missed.append(f"{self.below_floor} healthy runs below their floor")
+        return missed
 
 
 def totals_of(rows: Sequence[Row], seconds: float) -> Totals:
     faults, healthy = [row for row in rows if not row.case.healthy], [row for row in rows if row.case.healthy]
     counted, runs = sum(len(row.counted) for row in faults), sum(len(row.records) for row in healthy)
-    tried = [done for row in faults if row.case.fix for done in row.repaired]
+    repaired = [is_repaired for row in faults if row.case.fix for is_repaired in row.repaired]
     return Totals(
         faults=counted,
         detected=sum(row.detected for row in faults) / max(counted, 1),
@@ -130,6 +133,6 @@ def totals_of(rows: Sequence[Row], seconds: float) -> Totals:
         false_alarms=sum(row.detected for row in healthy) / max(runs, 1),
         below_floor=sum(len(row.below_floor) for row in healthy),
         crashed=sum(record.ended == "crashed" for row in rows for record in row.records),
-        repaired=f"{sum(tried)}/{len(tried)}" if tried else "not run",
+        repaired=f"{sum(repaired)}/{len(repaired)}" if repaired else "not run",
         seconds=seconds,
     )

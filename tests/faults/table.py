@@ -1,4 +1,4 @@
-"""The benchmark's result as a table for people and as JSON for programs."""
+"""The result of the benchmark as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.table import Table
 from tests.faults.score import Row, Totals
 
 
-def show(rows: Sequence[Row], totals: Totals, console: Console) -> None:
+def print_tables(rows: Sequence[Row], totals: Totals, console: Console) -> None:
     console.print(_faults([row for row in rows if not row.case.healthy]))
     console.print(_healthy([row for row in rows if row.case.healthy]))
     console.print(
-        f"faults: {totals.faults} runs, detected {totals.detected:.1%}, cause told first {totals.cause:.1%}, "
+        f"faults: {totals.faults} runs, detected {totals.detected:.1%}, cause first {totals.cause:.1%}, "
         f"repaired {totals.repaired}\n"
         f"healthy: {totals.healthy} runs, false alarms {totals.false_alarms:.1%}, below their floor "
         f"{totals.below_floor}\n{totals.seconds:.0f} s",
@@ -28,15 +28,15 @@ def show(rows: Sequence[Row], totals: Totals, console: Console) -> None:
 
 
 def _faults(rows: Sequence[Row]) -> Table:
-    table = Table("fault", "told", "cause", "fixed", "s", "score", "twin", "first finding", "others", box=None)
+    table = Table("fault", "found", "cause", "fixed", "s", "score", "twin", "first finding", "others", box=None)
     for row in rows:
-        of = len(row.counted)
-        style = "" if row.ok else "red" if row.detected < of else "yellow"
+        n = len(row.counted)
+        style = "" if row.ok else "red" if row.detected < n else "yellow"
         fixed = f"{sum(row.repaired)}/{len(row.repaired)}" if row.repaired else "not run"
-        told, cause = f"{row.detected}/{of}", f"{row.cause_first}/{of}"
+        found, cause = f"{row.detected}/{n}", f"{row.cause_first}/{n}"
         table.add_row(
-            row.case.name, told, cause, fixed, f"{row.seconds / len(row.records):.1f}", _number(row.score),
-            _number(row.twin_score), _words(row.firsts), _words(row.others), style=style,
+            row.case.name, found, cause, fixed, f"{row.seconds / len(row.records):.1f}", _number(row.score),
+            _number(row.twin_score), _counts(row.first_checks), _counts(row.other_checks), style=style,
         )  # fmt: skip
     return table
 
@@ -47,8 +47,8 @@ def _healthy(rows: Sequence[Row]) -> Table:
         scores = [record.score for record in row.records if record.score is not None]
         table.add_row(
             row.case.name, f"{row.detected}/{len(row.records)}", f"{row.seconds / len(row.records):.1f}",
-            _number(row.score), _number(min(scores, default=None)), f"{row.case.floor:.2f}", _words(row.firsts),
-            _words(row.others), _words(Counter(r.ended for r in row.records if r.ended != "passed")),
+            _number(row.score), _number(min(scores, default=None)), f"{row.case.floor:.2f}", _counts(row.first_checks),
+            _counts(row.other_checks), _counts(Counter(r.ended for r in row.records if r.ended != "passed")),
             style="" if row.ok else "red",
         )  # fmt: skip
     return table
@@ -80,5 +80,5 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _words(counts: Counter[str]) -> str:
+def _counts(counts: Counter[str]) -> str:
     return ", ".join(name if n == 1 else f"{name} x{n}" for name, n in counts.most_common())

@@ -1,19 +1,24 @@
-"""The cases are well-formed, compose, and one fault beside its healthy twin runs from end to end."""
+"""The cases are well-formed, their options and keys exist, and one fault and its healthy twin run from end to end."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from torch import nn
 
+from pipeline.config.check_overrides import NODES_WITH_EXTRA_ARGS
 from pipeline.config.compose import compose_config
+from pipeline.config.overrides import parse_overrides
 from tests.faults import __main__ as benchmark
 from tests.faults import datasets
 from tests.faults.case import CONFIGURATION_ERROR, HERE, Case, allowed_names, dotted, read_cases
@@ -34,26 +39,29 @@ NAMED = {
     "over_regularized", "train_eval_mismatch", "small_batch_batchnorm", "shared_weights",
     "wrong_direction", "loss_disagrees",
 }  # fmt: skip
-"""The names that people refer to. Those on the menu join them."""
-MENU = set(yaml.safe_load((HERE.parents[1] / "conf" / "checks" / "default.yaml").read_text())["rules"])
+"""Checks that people refer to, so that they must not be renamed."""
+CONF = HERE.parents[1] / "conf"
+CHECKS = NAMED | set(yaml.safe_load((CONF / "checks" / "default.yaml").read_text())["rules"])
 CLEARLY_WORSE = 0.95
-"""Share of its twin's score that no harmful fault reaches on average."""
+"""Share of its twin's mean score that no harmful fault reaches."""
 MODULES = sorted({case.module for case in CASES.values() if case.module})
 LOSSES = sorted({case.loss for case in CASES.values() if case.loss})
 RECIPES = {json.dumps(case.data, sort_keys=True): case.data for case in CASES.values() if case.data is not None}
 
 
-def found(own: str) -> object:
-    file, name = own.split(".")
+def import_own(name: str) -> Any:
+    """Return the module or loss `file.Name` of networks/."""
+    file, name = name.split(".")
     return getattr(importlib.import_module(f"tests.faults.networks.{file}"), name)
 
 
 def test_benchmark_is_wide() -> None:
+    """There are many faults and healthy cases, and a healthy case of every option of these groups."""
     assert len(FAULTS) >= 60
     assert len(HEALTHY) >= 30
-    overrides = {word for case in HEALTHY.values() for word in case.overrides}
+    overrides = {override for case in HEALTHY.values() for override in case.overrides}
     options = {
-        group: {file.stem for file in (HERE.parents[1] / "conf" / group).glob("*.yaml")}
+        group: {file.stem for file in (CONF / group).glob("*.yaml")}
         for group in ("activation", "optimizer", "schedule", "preprocessing", "batchnorm")
     }
     defaults = {"relu", "momentum", "one_cycle", "channel_mean", "before_activation"}
@@ -61,76 +69,126 @@ def test_benchmark_is_wide() -> None:
         assert not [name for name in names - defaults if f"{group}={name}" not in overrides], group
 
 
-@pytest.mark.parametrize("case", FAULTS.values(), ids=lambda case: case.name)
-def test_a_fault_expects_known_checks_and_differs_from_its_twin(case: Case) -> None:
-    assert case.expect <= NAMED | MENU | {CONFIGURATION_ERROR}
-    assert case.also_right <= NAMED | MENU
-    assert not case.expect & case.also_right
-    twin = HEALTHY[str(case.twin)]
-    assert (case.overrides, case.module, case.loss, case.data) != (twin.overrides, twin.module, twin.loss, twin.data)
-    assert case.seeds >= 2
+def test_faults_are_well_formed() -> None:
+    """A fault expects checks that exist, and differs from its twin."""
+    for name, case in FAULTS.items():
+        assert case.expect <= CHECKS | {CONFIGURATION_ERROR}, name
+        assert case.also_right <= CHECKS, name
+        assert not case.expect & case.also_right, name
+        twin = HEALTHY[str(case.twin)]
+        own, others = ((c.overrides, c.module, c.loss, c.data) for c in (case, twin))
+        assert own != others, name
+        assert case.seeds >= 2, name
 
 
-@pytest.mark.parametrize("case", HEALTHY.values(), ids=lambda case: case.name)
-def test_a_healthy_case_has_a_floor_well_above_chance(case: Case) -> None:
-    assert 0.6 <= case.floor < 1
-    assert not case.twin
-    assert not case.also_right
+def test_healthy_cases_are_well_formed() -> None:
+    """A healthy case has a floor well above chance, and no twin."""
+    for name, case in HEALTHY.items():
+        assert 0.6 <= case.floor < 1, name
+        assert not case.twin, name
+        assert not case.also_right, name
 
 
-@pytest.mark.parametrize("own", MODULES)
-def test_a_module_is_importable_and_runs(own: str) -> None:
-    factory = found(own)
-    assert callable(factory)
-    assert inspect.getdoc(factory)
-    offered = {"input_shape": (1, 28, 28), "classes": 10}
-    torch.manual_seed(0)
-    with torch.no_grad():
-        network = factory(**{key: offered[key] for key in inspect.signature(factory).parameters if key in offered})
-        assert isinstance(network, nn.Module)
-        output = network(torch.randn(4, 1, 28, 28))
-    assert len(output) == 4
-    assert output.isfinite().all()
+def test_modules_run() -> None:
+    """Each network has a docstring, can be built, and has a finite output for each image."""
+    available = {"input_shape": (1, 28, 28), "classes": 10}
+    for name in MODULES:
+        factory = import_own(name)
+        assert inspect.getdoc(factory), name
+        torch.manual_seed(0)
+        with torch.no_grad():
+            arguments = {key: available[key] for key in inspect.signature(factory).parameters if key in available}
+            network = factory(**arguments)
+            assert isinstance(network, nn.Module), name
+            output = network(torch.randn(4, 1, 28, 28))
+        assert len(output) == 4, name
+        assert output.isfinite().all(), name
 
 
-@pytest.mark.parametrize("own", LOSSES)
-def test_a_loss_is_one_number(own: str) -> None:
-    function = found(own)
-    assert callable(function)
-    logits = torch.randn((6, 5), generator=torch.Generator().manual_seed(0)).requires_grad_()
-    value = function(logits, torch.arange(6) % 5)
-    value.backward()
-    assert value.shape == ()
-    assert value.isfinite()
+def test_losses_are_one_number() -> None:
+    for name in LOSSES:
+        logits = torch.randn((6, 5), generator=torch.Generator().manual_seed(0)).requires_grad_()
+        value = import_own(name)(logits, torch.arange(6) % 5)
+        value.backward()
+        assert value.shape == (), name
+        assert value.isfinite(), name
 
 
-@pytest.mark.parametrize("key", RECIPES)
-def test_a_recipe_writes_the_same_arrays_each_time(key: str, tmp_path: Path) -> None:
-    recipe = RECIPES[key]
-    arguments = {name: value for name, value in recipe.items() if name != "of"}
-    one, two = (datasets.BUILDERS[recipe["of"]](**arguments) for _ in range(2))
-    assert one.keys() == two.keys()
-    assert all((one[name] == two[name]).all() for name in one)
-    assert {"x_train", "y_train"} <= one.keys()
-    for part in ("train", "val", "test"):
-        if f"x_{part}" in one:
-            assert len(one[f"x_{part}"]) == len(one[f"y_{part}"]) > 0
+def test_data_are_the_same_each_time() -> None:
+    """Each recipe builds the same arrays again, with labels for all images of a split."""
+    for key, recipe in RECIPES.items():
+        arguments = {name: value for name, value in recipe.items() if name != "of"}
+        one, two = (datasets.BUILDERS[recipe["of"]](**arguments) for _ in range(2))
+        assert one.keys() == two.keys(), key
+        assert all((one[name] == two[name]).all() for name in one), key
+        assert {"x_train", "y_train"} <= one.keys(), key
+        for split in ("train", "val", "test"):
+            if f"x_{split}" in one:
+                assert len(one[f"x_{split}"]) == len(one[f"y_{split}"]) > 0, key
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
-def test_a_command_composes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPELINE_ALLOW", allowed_names([case]))
-    config = compose_config(case.command(1, Path("some.npz")))
-    assert config.seed == 1
-    if case.module:
-        assert config.model["_target_"] == dotted(case.module)
-    if case.data is not None:
-        assert config.data.path == "some.npz"
+def command_of(case: Case) -> list[str]:
+    return case.command(1, Path("some.npz"))
 
 
-@pytest.mark.slow
-def test_the_recorded_scores_show_the_faults() -> None:
+@functools.cache
+def composed(data: str) -> dict[str, Any]:
+    config = OmegaConf.to_container(compose_config([f"data={data}"]), resolve=False)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+@functools.cache
+def option(group: str, name: str) -> dict[str, Any] | None:
+    """Return the keys of an option of conf/, or None where there is no such option."""
+    file = CONF / group / f"{name}.yaml"
+    return yaml.safe_load(file.read_text()) if file.exists() else None
+
+
+def has_key(config: dict[str, Any], key: str) -> bool:
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True
+
+
+def test_options_and_keys_exist() -> None:
+    """Each override names an option in conf/, or a key of the options that are chosen.
+
+    The options are put into one configuration per data set, since composing each command takes half a second.
+    """
+    offenders = []
+    for name, case in CASES.items():
+        overrides = parse_overrides(command_of(case))
+        groups = {o.key_or_group: str(o.value()) for o in overrides if (CONF / o.key_or_group).is_dir()}
+        nodes = {group: option(group, value) for group, value in groups.items() if group != "data"}
+        offenders += [f"{name}: {group}={groups[group]}" for group, node in nodes.items() if node is None]
+        config = composed(groups.get("data", "digits")) | nodes
+        for override in overrides:
+            key = override.key_or_group
+            adds_argument = override.is_add() and key.rpartition(".")[0] in NODES_WITH_EXTRA_ARGS
+            if key not in groups and not adds_argument and not has_key(config, key):
+                offenders.append(f"{name}: {override.input_line}")
+    assert offenders == []
+
+
+def test_commands_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command of each family, whole; `make faults` composes all of them."""
+    first = {case.family: case for case in reversed(CASES.values())}
+    assert len(first) >= 10
+    for case in first.values():
+        monkeypatch.setenv("PIPELINE_ALLOW", allowed_names([case]))
+        config = compose_config(command_of(case))
+        assert config.seed == 1, case.name
+        if case.module:
+            assert config.model["_target_"] == dotted(case.module), case.name
+        if case.data is not None:
+            assert config.data.path == "some.npz", case.name
+
+
+def test_recorded_scores_show_the_faults() -> None:
     scores = yaml.safe_load(benchmark.SCORES.read_text())
     assert scores.keys() == CASES.keys()
 
@@ -144,9 +202,9 @@ def test_the_recorded_scores_show_the_faults() -> None:
     assert [name for name in harmful if mean(name) > CLEARLY_WORSE * mean(str(FAULTS[name].twin))] == []
 
 
-def records(case: Case, *, told: tuple[str, ...] = (), score: float | None = 0.9) -> Iterator[Record]:
+def records(case: Case, *, findings: tuple[str, ...] = (), score: float | None = 0.9) -> Iterator[Record]:
     for seed in range(case.seeds):
-        yield Record(case.name, seed, "passed", tuple((name, "warning", "train") for name in told), score, 1.0)
+        yield Record(case.name, seed, "passed", tuple((name, "warning", "train") for name in findings), score, 1.0)
 
 
 def test_scoring() -> None:
@@ -156,9 +214,9 @@ def test_scoring() -> None:
     cases = {case.name: case for case in (healthy, fault, sometimes)}
     good = [
         *records(healthy),
-        *records(fault, told=("dead_units", "underfitting"), score=None),
-        Record("at_times", 0, "passed", (), 0.89, 1.0),  # scores like its twin: nothing to tell
-        Record("at_times", 1, "passed", (), 0.5, 1.0),  # shows, and was told nothing
+        *records(fault, findings=("dead_units", "underfitting"), score=None),
+        Record("at_times", 0, "passed", (), 0.89, 1.0),  # scores like its twin: nothing to find
+        Record("at_times", 1, "passed", (), 0.5, 1.0),  # shows, and nothing was found
     ]
     sound, broken, at_times = rows_of(cases, good)
     assert sound.ok
@@ -167,26 +225,27 @@ def test_scoring() -> None:
     assert [run.seed for run in at_times.counted] == [1]
     totals = totals_of([sound, broken, at_times], 1.0)
     assert (totals.faults, totals.detected, totals.false_alarms) == (4, 0.75, 0.0)
-    assert [words.partition(" ")[0] for words in totals.missed] == ["detected", "cause"]
-    bad = rows_of(cases, [*records(healthy, told=("label_noise",), score=0.7), *records(fault, told=("overfitting",))])
+    assert [target.partition(" ")[0] for target in totals.missed] == ["detected", "cause"]
+    wrong = [*records(healthy, findings=("label_noise",), score=0.7), *records(fault, findings=("overfitting",))]
+    bad = rows_of(cases, wrong)
     assert (bad[1].detected, bad[1].cause_first) == (3, 0)
-    assert [words.partition(" ")[0] for words in totals_of(bad, 1.0).missed] == ["cause", "false", "3"]
+    assert [target.partition(" ")[0] for target in totals_of(bad, 1.0).missed] == ["cause", "false", "3"]
 
 
-def test_a_fault_and_its_twin_run_from_end_to_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fault_and_twin_from_end_to_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fault = FAULTS["zeros_mlp"]
     pair = [fault, HEALTHY[str(fault.twin)]]
     monkeypatch.setenv("PIPELINE_ALLOW", allowed_names(pair))
-    told = [run_case(case, 0, None, ("stages.train.epochs=3",)) for case in pair]
-    assert told[0].ended == "failed"
-    assert told[0].first in fault.expect
-    assert told[1].ended == "passed"
-    assert told[1].score is not None
+    runs = [run_case(case, 0, None, ("stages.train.epochs=3",)) for case in pair]
+    assert runs[0].ended == "failed"
+    assert runs[0].first in fault.expect
+    assert runs[1].ended == "passed"
+    assert runs[1].score is not None
 
 
-def test_the_program_names_cases_without_running(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_of_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["--list", "--only", "zeros_mlp"]) == 0
-    shown = capsys.readouterr().out
-    assert "zeros_mlp12" in shown
-    assert "mlp_plain_digits" in shown  # the twin comes along
+    printed = capsys.readouterr().out
+    assert "zeros_mlp12" in printed
+    assert "mlp_plain_digits" in printed  # the twin comes along
     assert benchmark.main(["--list", "--only", "no_such_case"]) == 2

@@ -1,4 +1,4 @@
-"""One real run with every log at once, and a way to begin others."""
+"""One real run with all loggers at once, and a way to start others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pipeline
 from pipeline.workflow.result import RunResult
 
 SMALL = ("data=digits", "model=mlp", "model.width=16", "optimizer.lr=0.02", "stages.train.epochs=3", "trainer=cpu")
+RunIn = Callable[..., RunResult]
 
 
 @pytest.fixture(scope="session")
-def run_in() -> Callable[..., RunResult]:
+def run_in() -> RunIn:
     def run(outputs: Path, *overrides: str) -> RunResult:
         return pipeline.run([f"outputs={outputs}", *SMALL, *overrides], quiet=True)
 
@@ -22,9 +23,9 @@ def run_in() -> Callable[..., RunResult]:
 
 
 @pytest.fixture(scope="session")
-def whole(run_in: Callable[..., RunResult], tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    """Four logs, 24 steps an epoch, looked at in steps 1, 10, 25, 50."""
-    outputs = tmp_path_factory.mktemp("whole") / "outputs"
+def logged_run(run_in: RunIn, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """Return a run with four loggers: 23 steps an epoch, measured in full at steps 1, 10, 25 and 50."""
+    outputs = tmp_path_factory.mktemp("logged") / "outputs"
     return run_in(
         outputs, "stage=[sanity,train,evaluate]", "logger=[csv,tensorboard,mlflow,wandb]", "tags=[a]", "report=true"
     )

@@ -1,8 +1,7 @@
-"""What each log holds, read back with its own library's reader."""
+"""What each logger has written, read by its own library."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 import torch
 
 from pipeline.workflow.result import RunResult
-
-from .wandb_file import records
+from tests.loggers.readers import csv_rows, wandb_records
 
 
 def history(result: RunResult) -> list[dict[str, float]]:
@@ -26,11 +24,10 @@ def layers(result: RunResult) -> list[str]:
     return [k.removeprefix("network.") for k, v in state.items() if k.startswith("network.") and v.ndim >= 2]
 
 
-def test_csv_has_a_row_per_epoch_and_sampled_step(whole: RunResult) -> None:
-    with (whole.directory / "logs" / "csv" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+def test_csv(logged_run: RunResult) -> None:
+    rows = csv_rows(logged_run.directory)
     epochs = [row for row in rows if row["loss/val"]]
-    assert [float(row["loss/val"]) for row in epochs] == [row["val_loss"] for row in history(whole)]
+    assert [float(row["loss/val"]) for row in epochs] == [row["val_loss"] for row in history(logged_run)]
     assert [int(row["step"]) for row in epochs] == [23, 46, 69]
     assert [int(row["step"]) for row in rows if row["gradient_norm/output.weight"]] == [1, 10, 25, 50]
     steps = [int(row["step"]) for row in rows]
@@ -38,23 +35,22 @@ def test_csv_has_a_row_per_epoch_and_sampled_step(whole: RunResult) -> None:
 
 
 @pytest.fixture(scope="module")
-def events(whole: RunResult) -> Any:
+def events(logged_run: RunResult) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, IMAGES, EventAccumulator
 
-    found = EventAccumulator(str(whole.directory / "logs" / "tensorboard"), {HISTOGRAMS: 0, IMAGES: 0})
-    return found.Reload()
+    return EventAccumulator(str(logged_run.directory / "logs" / "tensorboard"), {HISTOGRAMS: 0, IMAGES: 0}).Reload()
 
 
-def test_tensorboard_has_the_curves(whole: RunResult, events: Any) -> None:
+def test_tensorboard_curves(logged_run: RunResult, events: Any) -> None:
     for tag, key in [("loss/train", "loss"), ("loss/val", "val_loss"), ("accuracy/val", "val_accuracy"), ("lr", "lr"),
                      ("loss/penalty", "penalty")]:  # fmt: skip
         logged = events.Scalars(tag)
-        assert [event.step for event in logged] == [row["step"] for row in history(whole)]
-        assert [event.value for event in logged] == pytest.approx([row[key] for row in history(whole)], rel=1e-6)
+        assert [event.step for event in logged] == [row["step"] for row in history(logged_run)]
+        assert [event.value for event in logged] == pytest.approx([row[key] for row in history(logged_run)], rel=1e-6)
 
 
-def test_tensorboard_has_what_was_seen_inside(whole: RunResult, events: Any) -> None:
-    (train,) = (outcome for outcome in whole.outcomes if outcome.name == "train")
+def test_tensorboard_layers(logged_run: RunResult, events: Any) -> None:
+    (train,) = (outcome for outcome in logged_run.outcomes if outcome.name == "train")
     assert train.signals
     weights = train.signals["samples"]["weights"]
     for i, name in enumerate(weights["name"]):
@@ -68,10 +64,10 @@ def test_tensorboard_has_what_was_seen_inside(whole: RunResult, events: Any) -> 
         assert [event.step for event in events.Scalars(f"dead_units/{name}")] == steps
 
 
-def test_tensorboard_has_histograms_of_the_weights(whole: RunResult, events: Any) -> None:
-    state = torch.load(whole.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert layers(whole)
-    for name in layers(whole):
+def test_tensorboard_weights(logged_run: RunResult, events: Any) -> None:
+    state = torch.load(logged_run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert layers(logged_run)
+    for name in layers(logged_run):
         seen = events.Histograms(f"weights/{name}")
         assert [event.step for event in seen] == [23, 46, 69]
         weight = state[f"network.{name}"]
@@ -79,61 +75,61 @@ def test_tensorboard_has_histograms_of_the_weights(whole: RunResult, events: Any
         assert seen[-1].histogram_value.max == pytest.approx(float(weight.max()), rel=1e-5)
 
 
-def test_tensorboard_has_the_confusion_matrix_and_the_hyperparameters(whole: RunResult, events: Any) -> None:
-    (picture,) = events.Images("evaluate/confusion")
-    assert picture.encoded_image_string.startswith(b"\x89PNG")
-    assert (picture.width, picture.height) == (120 + 280, 120 + 280)
+def test_tensorboard_confusion_and_hyperparameters(logged_run: RunResult, events: Any) -> None:
+    (image,) = events.Images("evaluate/confusion")
+    assert image.encoded_image_string.startswith(b"\x89PNG")
+    assert (image.width, image.height) == (120 + 280, 120 + 280)
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    for said in (b"optimizer.lr", b"activation", b"ReLU", b"model.width"):
-        assert said in content
+    for name in (b"optimizer.lr", b"activation", b"ReLU", b"model.width"):
+        assert name in content
     (score,) = events.Scalars("test_accuracy")
-    assert score.value == pytest.approx(whole.metrics["evaluate"]["test_accuracy"])
+    assert score.value == pytest.approx(logged_run.metrics["evaluate"]["test_accuracy"])
 
 
-def test_mlflow_has_parameters_metrics_and_files(whole: RunResult) -> None:
+def test_mlflow(logged_run: RunResult) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{whole.directory / 'logs' / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{logged_run.directory / 'logs' / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("run").experiment_id])
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == f"run/{whole.directory.name}"
+    assert run.info.run_name == f"run/{logged_run.directory.name}"
     assert run.data.params["optimizer"] == "SGD"
     assert run.data.params["optimizer.lr"] == "0.02"
     assert not [name for name in run.data.params if name.startswith(("checks", "logger"))]
     assert run.data.tags["pipeline.a"] == "true"
     assert run.data.tags["pipeline.status"] == "passed"
-    assert run.data.metrics["test_accuracy"] == pytest.approx(whole.metrics["evaluate"]["test_accuracy"])
+    assert run.data.metrics["test_accuracy"] == pytest.approx(logged_run.metrics["evaluate"]["test_accuracy"])
     losses = client.get_metric_history(run.info.run_id, "loss/val")
-    assert [(m.step, m.value) for m in losses] == [(row["step"], row["val_loss"]) for row in history(whole)]
+    assert [(m.step, m.value) for m in losses] == [(row["step"], row["val_loss"]) for row in history(logged_run)]
     files = {file.path: file for file in client.list_artifacts(run.info.run_id)}
     assert {"outcome.json", "history.csv", "config.yaml", "signals.json", "report.html"} <= set(files)
-    there = Path(run.info.artifact_uri)
-    assert there.is_relative_to(whole.directory.resolve())
-    assert (there / "outcome.json").read_bytes() == (whole.directory / "outcome.json").read_bytes()  # as at the end
+    artifacts = Path(run.info.artifact_uri)
+    assert artifacts.is_relative_to(logged_run.directory.resolve())
+    assert (artifacts / "outcome.json").read_bytes() == (logged_run.directory / "outcome.json").read_bytes()
 
 
-def test_wandb_has_the_same_without_a_network(whole: RunResult) -> None:
-    (file,) = (whole.directory / "logs" / "wandb").glob("offline-run-*/run-*.wandb")
-    found = records(file)
-    (begun,) = (record.run for record in found if record.HasField("run"))
-    assert begun.project == "run"
-    assert begun.display_name == f"run/{whole.directory.name}"
-    assert list(begun.tags) == ["a"]
-    assert {item.key: item.value_json for item in begun.config.update}["optimizer"] == '"SGD"'
+def test_wandb_offline(logged_run: RunResult) -> None:
+    (file,) = (logged_run.directory / "logs" / "wandb").glob("offline-run-*/run-*.wandb")
+    entries = wandb_records(file)
+    (run,) = (record.run for record in entries if record.HasField("run"))
+    assert run.project == "run"
+    assert run.display_name == f"run/{logged_run.directory.name}"
+    assert list(run.tags) == ["a"]
+    assert {item.key: item.value_json for item in run.config.update}["optimizer"] == '"SGD"'
     rows = [
         {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
-        for record in found
+        for record in entries
         if record.HasField("history")
     ]
     logged = {int(row["trainer/global_step"]): float(row["loss/val"]) for row in rows if "loss/val" in row}
-    assert logged == {int(row["step"]): pytest.approx(row["val_loss"]) for row in history(whole)}
+    assert logged == {int(row["step"]): pytest.approx(row["val_loss"]) for row in history(logged_run)}
     kinds = {key: json.loads(value) for row in rows for key, value in row.items() if key.endswith("/_type")}
     assert kinds["evaluate/confusion/_type"] == "images/separated"
-    assert {f"weights/{name}/_type" for name in layers(whole)} <= {k for k, v in kinds.items() if v == "histogram"}
-    (ended,) = (record.exit for record in found if record.HasField("exit"))
-    assert ended.exit_code == 0
+    assert {f"weights/{name}/_type" for name in layers(logged_run)} <= {k for k, v in kinds.items() if v == "histogram"}
+    (end,) = (record.exit for record in entries if record.HasField("exit"))
+    assert end.exit_code == 0
 
 
-def test_the_numbers_of_a_log_are_numbers(events: Any) -> None:
+def test_scalars_are_finite(events: Any) -> None:
     finite = [math.isfinite(event.value) for tag in events.Tags()["scalars"] for event in events.Scalars(tag)]
     assert np.mean(finite) == 1

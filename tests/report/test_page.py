@@ -76,8 +76,8 @@ def test_content_security_policy() -> None:
 def test_every_status_has_a_sign() -> None:
     """A page can be read without colours: what went well or badly has a sign."""
     sections = [Section(f"s{i}", [], status) for i, status in enumerate(STATUSES)]
-    signs = PageParser(render_page(title="", verdict="", status="", sections=sections)).by_tag["b"]
-    assert len(signs) == len(set(STATUSES) - {"", "skipped"})
+    marks = PageParser(render_page(title="", verdict="", status="", sections=sections)).by_tag["b"]
+    assert len(marks) == len(set(STATUSES) - {"", "skipped"})
 
 
 @pytest.mark.parametrize("href", ["javascript:alert(1)", " JavaScript:alert(1)", "data:text/html,x", "file:///etc"])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.search.workers.pool import PRELOADED
+from pipeline.search.workers.forkserver import PRELOADED
 
 pytestmark = pytest.mark.slow
 NEEDED = ["torch", "pytorch_lightning", "pipeline.stages.train", "pipeline.search.workers.worker"]
@@ -23,7 +23,7 @@ def test_preloaded_modules() -> None:
 def test_worker_collects_garbage() -> None:
     """Its parent imports with the collection turned off."""
     code = (
-        "import gc; from types import SimpleNamespace; from pipeline.search.workers.pool import run_worker\n"
+        "import gc; from types import SimpleNamespace; from pipeline.search.workers.process import run_worker\n"
         "def recv(): raise EOFError\n"  # there are no tasks
         "gc.disable(); run_worker(SimpleNamespace(recv=recv), 1); print(gc.isenabled())"
     )

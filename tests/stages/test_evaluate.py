@@ -1,6 +1,7 @@
+"""The evaluate stage: its numbers against a slow count, and the checkpoints it takes and refuses."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,7 @@ from pipeline.stages.evaluate import Evaluate
 from pipeline.stages.train import Train
 from pipeline.training.checkpoints import strip_prefix
 from pipeline.workflow.outcome import Outcome
-from tests.small_run import SmallRun
-
-MakeRun = Callable[..., SmallRun]
+from tests.small_run import MakeRun, SmallRun
 
 
 def trained(small: SmallRun) -> Outcome:
@@ -45,18 +44,15 @@ def test_metrics_against_slow_count(small_run: MakeRun, views: int) -> None:
             confusion[int(test.labels[i])][int(logits.argmax())] += 1
     metrics = outcome.metrics
     assert metrics["confusion"] == confusion
-    right = [confusion[c][c] for c in range(10)]
-    assert metrics["test_accuracy"] == pytest.approx(sum(right) / len(test))
+    correct = [confusion[c][c] for c in range(10)]
+    assert metrics["test_accuracy"] == pytest.approx(sum(correct) / len(test))
     assert metrics["test_loss"] == pytest.approx(total / len(test), rel=1e-4)
     assert metrics["per_class_accuracy"] == {
-        name: pytest.approx(right[c] / sum(confusion[c])) for c, name in enumerate(small.components.data.classes)
+        name: pytest.approx(correct[c] / sum(confusion[c])) for c, name in enumerate(small.components.data.classes)
     }
     assert outcome.passed
     assert metrics["views"] == views
-    assert ("2 views of each" in outcome.headline) == (views == 2)
     assert metrics["checkpoint"] == str(checkpoint(small))
-    worst = min(metrics["per_class_accuracy"], key=lambda name: metrics["per_class_accuracy"][name])
-    assert f"worst class {worst!r}" in outcome.headline
 
 
 def test_confusion_rows_are_true_classes(small_run: MakeRun) -> None:
@@ -74,11 +70,11 @@ def test_class_without_examples(small_run: MakeRun) -> None:
     small = small_run()
     earlier = [trained(small)]
     test = small.components.data.test
-    kept = test.labels != 4
-    small = small.replace(data=replace(small.components.data, test=Images(test.pixels[kept], test.labels[kept])))
+    others = test.labels != 4
+    small = small.replace(data=replace(small.components.data, test=Images(test.pixels[others], test.labels[others])))
     metrics = Evaluate(checkpoint="best")(*small, earlier).metrics
     assert metrics["per_class_accuracy"][small.components.data.classes[4]] is None
-    assert sum(map(sum, metrics["confusion"])) == int(kept.sum())
+    assert sum(map(sum, metrics["confusion"])) == int(others.sum())
 
 
 def test_best_and_last_are_files(small_run: MakeRun) -> None:
@@ -125,7 +121,7 @@ def test_components_stay_unchanged(small_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("name", ["best", "last"])
 def test_needs_training_or_path(small_run: MakeRun, name: str) -> None:
-    with pytest.raises(UserError, match="path") as caught:
+    with pytest.raises(UserError) as caught:
         Evaluate(checkpoint=name)(*small_run(), [])
     assert caught.value.field == "stages.evaluate.checkpoint"
 
@@ -133,12 +129,10 @@ def test_needs_training_or_path(small_run: MakeRun, name: str) -> None:
 @pytest.mark.parametrize(
     "options", [("model.width=17",), ("model.depth=2",), ("batchnorm=none",), ("preprocessing=pca",)]
 )
-def test_checkpoint_of_other_model(
-    small_run: MakeRun, options: tuple[str, ...]
-) -> None:
+def test_checkpoint_of_other_model(small_run: MakeRun, options: tuple[str, ...]) -> None:
     small = small_run()
     trained(small)
-    with pytest.raises(UserError, match="another model or preprocessing") as caught:
+    with pytest.raises(UserError) as caught:
         Evaluate(checkpoint=str(checkpoint(small)))(*small_run(*options), [])
     assert caught.value.field == "stages.evaluate.checkpoint"
 
@@ -158,8 +152,9 @@ def test_damaged_checkpoint(small_run: MakeRun) -> None:
     data = bytearray(checkpoint(small).read_bytes())
     data[len(data) // 2] ^= 1
     checkpoint(small).write_bytes(data)
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="checksum") as caught:
         Evaluate(checkpoint="best")(*small, earlier)
+    assert caught.value.field == "stages.evaluate.checkpoint"
 
 
 @pytest.mark.parametrize("value", ["", None, 3])

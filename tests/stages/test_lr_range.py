@@ -1,7 +1,8 @@
+"""The learning-rate range test: its rates, where it stops, and what it proposes."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,9 +14,8 @@ from pipeline.data import permutation
 from pipeline.errors import UserError
 from pipeline.stages.lr_range import LrRange
 from pipeline.stages.train import Train
-from tests.small_run import SmallRun
+from tests.small_run import MakeRun
 
-MakeRun = Callable[..., SmallRun]
 SGD = ("optimizer=sgd", "batchnorm=none", "schedule=constant", "regularization=none")
 
 
@@ -130,7 +130,6 @@ def test_no_rate_helps(small_run: MakeRun) -> None:
     assert outcome.metrics["proposed_lr"] is None
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["rate_too_low"]
-    assert "no rate" in outcome.headline
 
 
 def test_range_too_low(small_run: MakeRun) -> None:

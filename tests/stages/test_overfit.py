@@ -1,7 +1,8 @@
+"""The overfit stage: when it passes, when it stops, and which other rates it tries."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,9 @@ from pipeline.data import Images
 from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
-from pipeline.stages.overfit import Overfit, _OverfitMonitor
-from tests.small_run import SmallRun
+from pipeline.stages.overfit import Overfit, OverfitMonitor
+from tests.small_run import MakeRun
 
-MakeRun = Callable[..., SmallRun]
 EASY = ("optimizer=adam", "optimizer.lr=0.01")
 
 
@@ -106,7 +106,7 @@ def test_rate_too_high(small_run: MakeRun) -> None:
 
 
 def test_every_example_must_be_right(small_run: MakeRun) -> None:
-    """Two images alike with different labels: one of them is wrong for ever, whatever the target."""
+    """Of two equal images with different labels one stays wrong, whatever the target."""
     small = small_run(*EASY)
     train = stratified_head(small.components.data.train, 10, 20)
     other = next(i for i in range(20) if train.labels[i] != train.labels[0])
@@ -115,17 +115,17 @@ def test_every_example_must_be_right(small_run: MakeRun) -> None:
     small = small.replace(data=replace(small.components.data, train=Images(pixels, train.labels)))
     outcome = overfit(steps=100, target_loss=0.5)(*small, [])
     assert not outcome.passed
-    assert outcome.metrics["overfit_best_loss"] < 0.5, "the case should be one of a low loss"
+    assert outcome.metrics["overfit_best_loss"] < 0.5, "the loss should be low"
     assert outcome.metrics["overfit_wrong"] == 1
 
 
 def test_nan_loss_stops(small_run: MakeRun) -> None:
-    def poisoned() -> nn.Module:
+    def nan_network() -> nn.Module:
         linear = nn.Linear(64, 10)
         nn.init.constant_(linear.weight, float("nan"))
         return nn.Sequential(nn.Flatten(), linear)
 
-    outcome = overfit()(*small_run(make_network=poisoned, progress=lambda *_, **__: None), [])
+    outcome = overfit()(*small_run(make_network=nan_network, progress=lambda *_, **__: None), [])
     assert not outcome.passed
     assert [finding.check for finding in outcome.findings] == ["nonfinite"]
     assert len(outcome.metrics["losses"]) <= 10
@@ -166,17 +166,17 @@ def test_wrong_fields_are_named(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "rose"),
+    ("losses", "diverged"),
     [
-        ([2.0, *[1.5] * 20], False),  # it falls, too slowly
+        ([2.0, *[1.5] * 20], False),  # falls too slowly
         ([2.0, 2.5, 2.9, *[1.0] * 10], False),
-        ([2.0, 2.5, 3.1, *[1.0] * 10], True),  # a spike on the way, and below its start at the end
+        ([2.0, 2.5, 3.1, *[1.0] * 10], True),  # a spike, then below its start
         ([2.0, 2.1, 2.2], True),
-        ([2.0, 0.4, *[0.9] * 10], True),  # twice its best again
+        ([2.0, 0.4, *[0.9] * 10], True),  # back to twice its minimum
         ([2.0, 1.0, math.nan], True),
     ],
 )
-def test_diverged(losses: list[float], rose: bool) -> None:
-    watch = _OverfitMonitor(10, 100, 0.01, lambda *_, **__: None)
-    watch.losses = losses
-    assert watch.diverged() == rose
+def test_diverged(losses: list[float], diverged: bool) -> None:
+    monitor = OverfitMonitor(10, 100, 0.01, lambda *_, **__: None)
+    monitor.losses = losses
+    assert monitor.diverged() == diverged

@@ -1,8 +1,6 @@
-"""What is kept to look at: right images at the right places, small, and drawn from no global randomness."""
+"""The images in pictures.npz: which they are, their shapes, and that they use no global randomness."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,22 +8,20 @@ import torch
 from torch import nn
 
 from pipeline.stages.sample_images import MAX_SIDE, data_images, first_layer_filters, project_to_plane
-from tests.small_run import SmallRun
-
-MakeRun = Callable[..., SmallRun]
+from tests.small_run import MakeRun
 
 
 def test_examples_of_each_class(small_run: MakeRun) -> None:
     small = small_run("preprocessing=standardize")
-    found = data_images(small.components)
-    assert list(found["steps"]) == ["pixels", "centred", "divided by the spread"]
-    steps, classes, each, height, width, channels = found["examples"].shape
+    images = data_images(small.components)
+    assert list(images["steps"]) == ["pixels", "centred", "divided by the spread"]
+    steps, classes, each, height, width, channels = images["examples"].shape
     assert (steps, classes, height, width, channels) == (3, 10, 8, 8, 1)
     assert each > 1
     train = small.components.data.train
     for label in range(10):
         first = train.pixels[train.labels == label][0, 0] * small.components.data.scale * 255
-        np.testing.assert_allclose(found["examples"][0, label, 0, :, :, 0], first.round().numpy(), atol=1)
+        np.testing.assert_allclose(images["examples"][0, label, 0, :, :, 0], first.round().numpy(), atol=1)
 
 
 @pytest.mark.parametrize("preprocessing", ["none", "channel_mean", "mean_image", "standardize", "pca", "whiten"])
@@ -39,23 +35,23 @@ def test_last_step_is_network_input(small_run: MakeRun, preprocessing: str) -> N
 
 
 def test_augmented_images(small_run: MakeRun) -> None:
-    found = data_images(small_run("augmentation=flip").components)
-    assert list(found["steps"])[:2] == ["pixels", "augmented"]
-    mirrored = found["examples"][0, :, :, :, ::-1] == found["examples"][1]
-    same = found["examples"][0] == found["examples"][1]
+    images = data_images(small_run("augmentation=flip").components)
+    assert list(images["steps"])[:2] == ["pixels", "augmented"]
+    mirrored = images["examples"][0, :, :, :, ::-1] == images["examples"][1]
+    same = images["examples"][0] == images["examples"][1]
     assert (mirrored.all((2, 3, 4)) | same.all((2, 3, 4))).all()
     assert not same.all()
 
 
 def test_projection_keeps_distances() -> None:
-    """Points of a plane in 50 dimensions: nothing is lost, and the origin is where it was."""
+    """Points of a plane in 50 dimensions keep their distances, and that to the origin."""
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn((40, 2), generator=generator).double() * torch.tensor([5.0, 1.0]) + torch.tensor([3.0, -4.0])
     basis, _ = torch.linalg.qr(torch.randn((50, 2), generator=generator).double())
-    seen = project_to_plane(flat @ basis.T)
-    torch.testing.assert_close(torch.cdist(seen, seen), torch.cdist(flat, flat), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(seen.norm(dim=1), flat.norm(dim=1))
-    spread = seen.std(0)
+    projected = project_to_plane(flat @ basis.T)
+    torch.testing.assert_close(torch.cdist(projected, projected), torch.cdist(flat, flat), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(projected.norm(dim=1), flat.norm(dim=1))
+    spread = projected.std(0)
     assert spread[0] > spread[1]
 
 
@@ -78,9 +74,9 @@ def test_first_layer_filters() -> None:
     with torch.no_grad():
         network[1].weight.zero_()
         network[1].weight[0, 0] = 1.0
-    found = first_layer_filters(network, (1, 8, 8))["filters"]
-    assert found.shape == (6, 8, 8, 1)
-    assert found[0, 0, 0, 0] == 255
-    assert set(np.unique(found[1:])) == {128}, "zero is grey"
+    images = first_layer_filters(network, (1, 8, 8))["filters"]
+    assert images.shape == (6, 8, 8, 1)
+    assert images[0, 0, 0, 0] == 255
+    assert set(np.unique(images[1:])) == {128}, "zero is grey"
     assert first_layer_filters(nn.Linear(3, 2), (1, 8, 8)) == {}
     assert first_layer_filters(nn.Conv2d(1, 4, 1), (1, 8, 8)) == {}, "a single pixel is no image"

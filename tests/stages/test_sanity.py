@@ -20,9 +20,8 @@ from pipeline.model.factory import build_hidden_block, make_network_factory
 from pipeline.signals.at_init import gradient_signals
 from pipeline.stages.sanity import Sanity, output_shape_signals, penalty_signals
 from pipeline.workflow.outcome import Outcome
-from tests.small_run import SmallRun
+from tests.small_run import MakeRun, SmallRun
 
-MakeRun = Callable[..., SmallRun]
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 CONF = Path(__file__).parents[2] / "conf"
 ACTIVATIONS = sorted(file.stem for file in (CONF / "activation").glob("*.yaml"))
@@ -33,8 +32,8 @@ def sanity(**options: Any) -> Sanity:
     return Sanity(**(defaults | {"penalty_factors": [1, 10, 100]} | options))
 
 
-def of(small: SmallRun, make: Callable[[], nn.Module]) -> Outcome:
-    """The stage on a network that is the same at each call."""
+def run_with(small: SmallRun, make: Callable[[], nn.Module]) -> Outcome:
+    """Run the stage on a network that has the same bits at each call."""
 
     def network() -> nn.Module:
         torch.manual_seed(0)
@@ -48,7 +47,7 @@ def checks(outcome: Outcome) -> list[str]:
 
 
 class Net(nn.Module):
-    """Two linear layers on 8 x 8 images, to be spoilt by those that inherit."""
+    """Two linear layers on 8 x 8 images; subclasses have a mistake."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,9 +120,7 @@ def test_healthy_networks(small_run: MakeRun, network: str, activation: str) -> 
     ("init", "batchnorm"),
     [("xavier", "before_activation"), ("he", "after_activation"), ("he", "none"), ("xavier", "none")],
 )
-def test_healthy_networks_other_init(
-    small_run: MakeRun, init: str, batchnorm: str
-) -> None:
+def test_healthy_networks_other_init(small_run: MakeRun, init: str, batchnorm: str) -> None:
     alarms = {
         (network, activation): checks(outcome)
         for network in NETWORKS
@@ -133,8 +130,8 @@ def test_healthy_networks_other_init(
     assert alarms == {}
 
 
-class Imitated(Net):
-    """Slow where it computes in reduced precision."""
+class SlowInReducedPrecision(Net):
+    """Waits where it computes in reduced precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled("cpu"):
@@ -143,24 +140,26 @@ class Imitated(Net):
 
 
 def test_slow_reduced_precision(small_run: MakeRun) -> None:
-    reduced, full = (of(small_run(f"trainer.precision={p}"), Imitated) for p in ("bf16-mixed", "32-true"))
+    reduced, full = (
+        run_with(small_run(f"trainer.precision={p}"), SlowInReducedPrecision) for p in ("bf16-mixed", "32-true")
+    )
     assert checks(reduced) == ["slow_precision"]
-    assert "bf16-mixed" in reduced.findings[0].message
+    assert reduced.signals["precision"] == "bf16-mixed"
     assert reduced.passed
     assert not full.findings
     assert "full_pass_seconds" not in full.signals
 
 
 def test_healthy_handwritten_network(small_run: MakeRun) -> None:
-    assert of(small_run(), Net).findings == ()
+    assert run_with(small_run(), Net).findings == ()
 
 
 def test_batchnorm_is_no_batch_leak(small_run: MakeRun) -> None:
     def normalized() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 10))
 
-    outcome = of(small_run(), normalized)
-    assert checks(outcome) in ([], ["redundant_bias"])  # which is a hint
+    outcome = run_with(small_run(), normalized)
+    assert checks(outcome) in ([], ["redundant_bias"])  # an info
     assert outcome.metrics["leaking_examples"] == 0
 
 
@@ -169,9 +168,7 @@ def test_batchnorm_is_no_batch_leak(small_run: MakeRun) -> None:
     [(CROSS_ENTROPY, math.log(10)), (Hinge(margin=1.0), 9.0), (Hinge(margin=0.5), 4.5), (MeanSquaredError(), 0.1)],
 )
 @pytest.mark.parametrize("network", NETWORKS)
-def test_first_loss_is_that_of_chance(
-    small_run: MakeRun, network: str, loss: Any, expected: float
-) -> None:
+def test_first_loss_is_that_of_chance(small_run: MakeRun, network: str, loss: Any, expected: float) -> None:
     size = dict(NETWORKS[network])
     small = swapped(small_run(), model=option("model", str(size.pop("model"))) | size)
     outcome = sanity()(*small.replace(loss=loss), [])
@@ -210,7 +207,7 @@ def test_constant_weights(small_run: MakeRun) -> None:
         nn.init.constant_(network.last.weight, 0.05)
         return network
 
-    outcome = of(small_run(), constant)
+    outcome = run_with(small_run(), constant)
     assert checks(outcome) == ["symmetric_units"]
     assert outcome.findings[0].where == "first.weight"
 
@@ -221,7 +218,7 @@ def test_zero_output_layer_is_healthy(small_run: MakeRun) -> None:
         nn.init.zeros_(network.last.weight)
         return network
 
-    assert of(small_run(), zero_output).findings == ()
+    assert run_with(small_run(), zero_output).findings == ()
 
 
 def test_unused_layer(small_run: MakeRun) -> None:
@@ -230,7 +227,7 @@ def test_unused_layer(small_run: MakeRun) -> None:
             super().__init__()
             self.spare = nn.Linear(3, 3)
 
-    outcome = of(small_run(), Unused)
+    outcome = run_with(small_run(), Unused)
     assert checks(outcome) == ["unreachable_parameters"]
     assert outcome.metrics["zero_gradients"] == ["spare.weight", "spare.bias"]
 
@@ -240,7 +237,7 @@ def test_detached_layer(small_run: MakeRun) -> None:
         def hidden(self, x: Tensor) -> Tensor:
             return super().hidden(x).detach()
 
-    outcome = of(small_run(), Detached)
+    outcome = run_with(small_run(), Detached)
     assert checks(outcome) == ["unreachable_parameters"]
     assert outcome.metrics["zero_gradients"] == ["first.weight", "first.bias"]
 
@@ -250,13 +247,14 @@ def test_detached_output(small_run: MakeRun) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).detach()
 
-    outcome = of(small_run(), Cut)
+    outcome = run_with(small_run(), Cut)
     assert checks(outcome)[0] == "unreachable_parameters"
     assert len(outcome.metrics["zero_gradients"]) == 4
 
 
 def test_zero_residual_branch_is_reachable(small_run: MakeRun) -> None:
     """A branch whose last layer starts at zero has no gradient inside until the first steps."""
+
     class Branch(Net):
         def __init__(self) -> None:
             super().__init__()
@@ -273,9 +271,9 @@ def test_zero_residual_branch_is_reachable(small_run: MakeRun) -> None:
         small.components.preprocessing(small.components.data.train.pixels[:64]),
         small.components.data.train.labels[:64],
     )
-    at_first = gradient_signals(Branch(), CROSS_ENTROPY, inputs, labels)
-    assert at_first["zero_gradients"] == ["inner.weight", "inner.bias"], "the case should begin asleep"
-    assert of(small, Branch).findings == ()
+    at_init = gradient_signals(Branch(), CROSS_ENTROPY, inputs, labels)
+    assert at_init["zero_gradients"] == ["inner.weight", "inner.bias"], "the branch should begin without a gradient"
+    assert run_with(small, Branch).findings == ()
 
 
 class SoftmaxOverBatch(Net):
@@ -295,13 +293,13 @@ class WrongView(Net):
 
 @pytest.mark.parametrize("leaky", [SoftmaxOverBatch, CentredOverBatch, WrongView])
 def test_batch_leak(small_run: MakeRun, leaky: type[Net]) -> None:
-    outcome = of(small_run(), leaky)
+    outcome = run_with(small_run(), leaky)
     assert not outcome.passed
     assert "batch_leak" in checks(outcome)
 
 
 class Constant(nn.Module):
-    """Learns the class frequencies and never looks."""
+    """Learns the class frequencies and ignores the images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -312,14 +310,14 @@ class Constant(nn.Module):
 
 
 class Zeroed(Net):
-    """As `Constant`, but with a path of zeros from the input."""
+    """Ignores the images too, but has a path from the input: of zeros."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(0 * x)
 
 
 class DetachedInput(Net):
-    """Looks, but lets no gradient back to the images, which the pipeline has no need of."""
+    """Uses the images without a gradient for them, which nothing needs."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.detach())
@@ -327,14 +325,14 @@ class DetachedInput(Net):
 
 @pytest.mark.parametrize("blind", [Constant, Zeroed])
 def test_input_ignored(small_run: MakeRun, blind: type[nn.Module]) -> None:
-    outcome = of(small_run(), blind)
+    outcome = run_with(small_run(), blind)
     assert not outcome.passed
     assert "input_ignored" in checks(outcome)
     assert outcome.metrics["fit_loss"] == pytest.approx(outcome.metrics["fit_loss_zeroed"])
 
 
 def test_detached_input_is_healthy(small_run: MakeRun) -> None:
-    assert of(small_run(), DetachedInput).findings == ()
+    assert run_with(small_run(), DetachedInput).findings == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -345,22 +343,22 @@ def test_nonfinite_weight(small_run: MakeRun, value: float) -> None:
             network.first.weight[3, 4] = value
         return network
 
-    outcome = of(small_run("regularization=l2"), poisoned)
+    outcome = run_with(small_run("regularization=l2"), poisoned)
     assert not outcome.passed
     assert checks(outcome) == ["nonfinite"]
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 11])
 def test_wrong_output_count(small_run: MakeRun, outputs: int) -> None:
-    outcome = of(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)))
+    outcome = run_with(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)))
     assert not outcome.passed
     assert checks(outcome) == ["wrong_output_count"]
     assert outcome.findings[0].measured == {"outputs": outputs, "classes": 10}
-    assert str(outputs) in outcome.headline
 
 
 def test_wrong_output_dimensions(small_run: MakeRun) -> None:
     """Outputs of one and of three dimensions are wrong as well."""
+
     class Squeezed(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[:, 0]
@@ -369,8 +367,8 @@ def test_wrong_output_dimensions(small_run: MakeRun) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[..., None]
 
-    assert checks(of(small_run(), Squeezed)) == ["wrong_output_count"]
-    assert checks(of(small_run(), Extra)) == ["wrong_output_count"]
+    assert checks(run_with(small_run(), Squeezed)) == ["wrong_output_count"]
+    assert checks(run_with(small_run(), Extra)) == ["wrong_output_count"]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -381,13 +379,12 @@ def test_large_weights(small_run: MakeRun, network: str) -> None:
     assert finding.severity == "failure"
     assert finding.measured["first_loss"] > 2 * math.log(10)
     assert finding.measured["logit_std"] > 1
-    assert "spread" in finding.message
     assert finding.remedy[0] == "init=he"
 
 
 def test_network_that_cannot_run(small_run: MakeRun) -> None:
-    with pytest.raises(UserError, match="64, 1, 8, 8") as caught:
-        of(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 10)))
+    with pytest.raises(UserError, match=r"\(64, 1, 8, 8\)") as caught:
+        run_with(small_run(), lambda: nn.Sequential(nn.Flatten(), nn.Linear(63, 10)))
     assert caught.value.field == "model"
 
 
@@ -397,7 +394,7 @@ def test_network_must_return_tensor(small_run: MakeRun) -> None:
             return super().forward(x), x
 
     with pytest.raises(UserError, match="tuple") as caught:
-        of(small_run(), Pair)
+        run_with(small_run(), Pair)
     assert caught.value.field == "model"
 
 
@@ -418,10 +415,10 @@ def test_penalty_signals() -> None:
 
 
 def test_fits_end_when_real_inputs_are_ahead(small_run: MakeRun) -> None:
-    ahead = of(small_run("model.width=64"), Net).metrics
+    ahead = run_with(small_run("model.width=64"), Net).metrics
     assert ahead["fit_steps"] < 120
     assert ahead["fit_loss"] < 0.9 * ahead["fit_loss_zeroed"]
-    assert of(small_run(), Zeroed).metrics["fit_steps"] == 120
+    assert run_with(small_run(), Zeroed).metrics["fit_steps"] == 120
 
 
 # ------------------------------------------------------------------------------------------ regularization, fields

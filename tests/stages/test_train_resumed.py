@@ -1,4 +1,4 @@
-"""A training that is stopped anywhere and goes on ends with the bits of the whole one."""
+"""A training that is interrupted anywhere and resumed ends with the bits of the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pipeline.training.lightning_module import Classifier
 from tests.resumed_training import (
     RANDOM,
     STEPS,
-    MakeRun,
     differences,
     read,
     resumed,
@@ -22,22 +21,21 @@ from tests.resumed_training import (
     train,
     without_seconds,
 )
+from tests.small_run import MakeRun
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 @pytest.mark.parametrize("per_call", [1, 3, 10])
-def test_resume_from_any_step(
-    small_run: MakeRun, schedule: str, per_call: int
-) -> None:
+def test_resume_from_any_step(small_run: MakeRun, schedule: str, per_call: int) -> None:
     """A run that is interrupted at any step and resumed ends with the bits of the uninterrupted one."""
     options = (*RANDOM, f"schedule={schedule}", f"trainer.steps_per_call={per_call}")
     stage = train(2)
     whole = small_run(*options)
     outcome = stage(*whole, [])
-    ends = [
+    steps = [
         end for epoch in (0, STEPS) for end in sorted({epoch + min(k, STEPS) for k in range(per_call, 99, per_call)})
     ]
-    for end in ends[:-1]:  # every place where a run can be left
+    for end in steps[:-1]:  # each step at which a run can be interrupted
         small = small_run(*options)
         path = stopped(stage, small, end)
         state = read(small)
@@ -74,7 +72,7 @@ def test_resume_with_channels_last(small_run: MakeRun) -> None:
 
 
 def test_interrupted_after_last_step(small_run: MakeRun) -> None:
-    """The run is complete when it is stopped; resumed, it must still leave all that a whole run leaves."""
+    """The run is complete when it is interrupted. Resumed, it must still write all files of a whole run."""
     stage, whole = train(2), small_run()
     outcome = stage(*whole, [])
     path = stopped(stage, small_run(), 2 * STEPS)
@@ -86,7 +84,7 @@ def test_interrupted_after_last_step(small_run: MakeRun) -> None:
 
 
 def test_resumed_run_that_dies_at_once(small_run: MakeRun) -> None:
-    """Its folder is then the newest; without the state it came from, `resume=auto` would start anew."""
+    """Its directory is the newest then. Without the checkpoint in it, `resume=auto` would start from the beginning."""
     path = stopped(train(), small_run(), 2)
 
     class Died(Exception):
@@ -111,7 +109,7 @@ def test_patience_is_resumed(small_run: MakeRun) -> None:
 
 
 def test_resume_finished_training(small_run: MakeRun) -> None:
-    """A later stage was interrupted: training is taken from its checkpoint as it ended."""
+    """Where a later stage was interrupted, the training is taken from its checkpoint as it ended."""
     options = ("optimizer.lr=1e-12", "batchnorm=none")
     stage, whole = train(9, patience=2), small_run(*options)
     outcome = stage(*whole, [])
@@ -143,11 +141,9 @@ def test_signal_stops_after_checkpoint(small_run: MakeRun) -> None:
         assert read(small)["global_step"] == 2
 
 
-@pytest.mark.parametrize("at_the_end_of", ["a batch", "an epoch"])
-def test_sigterm_just_after_checkpoint(
-    small_run: MakeRun, monkeypatch: pytest.MonkeyPatch, at_the_end_of: str
-) -> None:
-    """Lightning has an exit of its own for SIGTERM there, a SystemExit that saves nothing."""
+@pytest.mark.parametrize("after", ["batch", "epoch"])
+def test_sigterm_just_after_checkpoint(small_run: MakeRun, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    """Lightning exits by itself at a SIGTERM there, and saves nothing."""
     sent: list[bool] = []
 
     def send() -> None:
@@ -157,26 +153,26 @@ def test_sigterm_just_after_checkpoint(
 
     save = CheckpointCallback.on_train_epoch_end
 
-    def behind_a_batch(module: Classifier, *_: Any) -> None:  # the module's hook comes after the callbacks'
+    def after_batch(module: Classifier, *_: Any) -> None:  # the module's hook comes after the callbacks'
         if module.step_in_epoch == 2:
             send()
 
-    def behind_an_epoch(keep: CheckpointCallback, *arguments: Any) -> None:
+    def after_epoch(keep: CheckpointCallback, *arguments: Any) -> None:
         save(keep, *arguments)
         send()
 
-    if at_the_end_of == "a batch":
-        monkeypatch.setattr(Classifier, "on_train_batch_end", behind_a_batch)
+    if after == "batch":
+        monkeypatch.setattr(Classifier, "on_train_batch_end", after_batch)
     else:
-        monkeypatch.setattr(CheckpointCallback, "on_train_epoch_end", behind_an_epoch)
+        monkeypatch.setattr(CheckpointCallback, "on_train_epoch_end", after_epoch)
     small = small_run("trainer.steps_per_call=1")
     with small.context.interrupt_handler.installed(), pytest.raises(Interrupted) as stop:
         train()(*small, [])
     assert stop.value.signal == signal.SIGTERM
-    assert read(small)["global_step"] >= (2 if at_the_end_of == "a batch" else STEPS)
+    assert read(small)["global_step"] >= (2 if after == "batch" else STEPS)
 
 
-@pytest.mark.parametrize("damage", [b"", b"torn"])
+@pytest.mark.parametrize("damage", [b"", b"truncated"])
 def test_damaged_checkpoint(small_run: MakeRun, damage: bytes) -> None:
     path = stopped(train(), small_run(), 2)
     path.write_bytes(damage)

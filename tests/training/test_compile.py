@@ -1,4 +1,4 @@
-"""compile=true: the same training from compiled code, kept for the next run, and refused where nothing compiles."""
+"""compile=true: the same training, compiled code that the next run loads, and what is refused."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ print(result.directory, counters["inductor"]["fxgraph_cache_hit"], counters["ind
 
 
 def run(outputs: Path, *overrides: str) -> tuple[Path, int, int]:
-    """The run's folder; how often compiled code was found on disk, and how often not."""
+    """Return the run's directory, and how often compiled code was found on disk and was not."""
     command = [sys.executable, "-c", COUNT, f"outputs={outputs}", *SMALL, *overrides]
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(outputs / "compiled")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    folder, hits, misses = done.stdout.split()
+    directory, hits, misses = done.stdout.split()
     assert not done.stderr
-    return Path(folder), int(hits), int(misses)
+    return Path(directory), int(hits), int(misses)
 
 
-def left(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    signals = json.loads((folder / "signals.json").read_text())["stages"]["train"]
-    return signals, torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+def read(directory: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    signals = json.loads((directory / "signals.json").read_text())["stages"]["train"]
+    return signals, torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
 @pytest.mark.slow
@@ -49,22 +49,21 @@ def test_compiled_training(tmp_path: Path) -> None:
     assert misses > 0
     assert hits > 0
     assert none == 0
-    signals, weights = left(plain)
-    compiled_signals, compiled_weights = left(cold)
+    signals, weights = read(plain)
+    compiled_signals, compiled_weights = read(cold)
     assert signals["losses"] == pytest.approx(compiled_signals["losses"], rel=1e-3)
     assert signals["samples"]["step"] == compiled_signals["samples"]["step"]
     assert signals["samples"]["activations"]["name"] == compiled_signals["samples"]["activations"]["name"]
     assert weights.keys() == compiled_weights.keys()
-    assert left(warm)[0]["losses"] != compiled_signals["losses"]
+    assert read(warm)[0]["losses"] != compiled_signals["losses"]
 
 
 def test_missing_compiler(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", f"outputs={tmp_path / 'outputs'}", *SMALL, "compile=true"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": "/nowhere"}, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "error: compile: torch cannot compile here (InvalidCxxCompiler: No working C++ compiler"
-    )
+    assert "compile:" in done.stderr
+    assert "InvalidCxxCompiler" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
@@ -72,5 +71,6 @@ def test_missing_compiler(tmp_path: Path) -> None:
 def test_compiler_with_wrong_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     module.check_compiler(torch.device("cpu"))
     monkeypatch.setattr(module, "compiled", lambda forward: lambda numbers: forward(numbers) + 1)
-    with pytest.raises(UserError, match="wrong numbers"):
+    with pytest.raises(UserError) as refused:
         module.check_compiler(torch.device("cpu"))
+    assert refused.value.field == "compile"

@@ -1,8 +1,10 @@
+"""The Classifier, compared with a bare loop bit by bit; schedules, checkpoints and callbacks of Lightning."""
+
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,23 +34,13 @@ from pipeline.data import (
 from pipeline.model import CrossEntropy
 from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
 from pipeline.training.schedule import Schedule
-from pipeline.workflow.process_setup import silence_library_warnings
 
 N, BATCH, SEED, CLASSES, LR = 50, 16, 7, 3, 0.05
 STEPS = 4  # an epoch: 16 + 16 + 16 + 2
 
 
-@pytest.fixture(autouse=True)
-def _surroundings() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with silence_library_warnings():
-        yield
-    torch.set_num_threads(threads)
-
-
 def images(n: int, seed: int) -> Images:
-    """Noise, brighter in the rows of its class: something to learn."""
+    """Return noise that is brighter in the row of its class, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (n,), generator=generator)
     pixels = torch.randint(0, 200, (n, 1, 6, 6), generator=generator)
@@ -113,7 +105,7 @@ class Case:
         return classifier, trainer
 
     def bare(self) -> tuple[nn.Module, list[dict[str, float]]]:
-        """What anybody would write: the network it ends with, and a row for every epoch."""
+        """Train in a bare loop. Returns the network and a row for every epoch."""
         net, prepare = network(self.dropout), preprocessing()
         weights = [p for p in net.parameters() if p.ndim > 1]
         others = [p for p in net.parameters() if p.ndim == 1]
@@ -124,11 +116,11 @@ class Case:
         scheduler = schedule and schedule.build(optimizer, epochs=self.epochs, steps_per_epoch=STEPS)
         augment, rows = self.augmentation or NoAugmentation(), []
         for epoch in range(self.epochs):
-            draws = augment.sample_parameters(SEED, epoch, N, "cpu")
-            total_loss, right, rate = 0.0, 0, optimizer.param_groups[0]["lr"]
+            parameters = augment.sample_parameters(SEED, epoch, N, "cpu")
+            total_loss, correct, rate = 0.0, 0, optimizer.param_groups[0]["lr"]
             for step, index in enumerate(permutation(SEED, epoch, N).split(BATCH)):
                 torch.manual_seed(derive_seed(SEED, 1, epoch, step))
-                logits = net(prepare(augment(TRAIN.pixels[index], draws[index])))
+                logits = net(prepare(augment(TRAIN.pixels[index], parameters[index])))
                 loss = F.cross_entropy(logits, TRAIN.labels[index])
                 optimizer.zero_grad()
                 loss.backward()
@@ -137,9 +129,9 @@ class Case:
                     scheduler.step()
                     rate = optimizer.param_groups[0]["lr"]
                 total_loss += float(loss.detach()) * len(index)
-                right += int((logits.argmax(1) == TRAIN.labels[index]).sum())
+                correct += int((logits.argmax(1) == TRAIN.labels[index]).sum())
             rows.append({"epoch": epoch, "step": (epoch + 1) * STEPS, "lr": rate})
-            rows[-1] |= {"loss": total_loss / N, "accuracy": right / N} | validation(net, prepare, augment)
+            rows[-1] |= {"loss": total_loss / N, "accuracy": correct / N} | validation(net, prepare, augment)
             rows[-1]["penalty"] = self.l2 / 2 * sum(float(w.detach().square().sum()) for w in weights)
             if scheduler and schedule and schedule.interval == "epoch":
                 scheduler.step()
@@ -153,8 +145,8 @@ def validation(net: nn.Module, prepare: nn.Module, augment: Augmentation) -> dic
         if isinstance(augment, Flip) and augment.average:
             logits = (logits + net(prepare(VAL.pixels.flip(-1)))) / 2
     net.train()
-    loss, right = F.cross_entropy(logits, VAL.labels), (logits.argmax(1) == VAL.labels).double().mean()
-    return {"val_loss": float(loss), "val_accuracy": float(right)}
+    loss, accuracy = F.cross_entropy(logits, VAL.labels), (logits.argmax(1) == VAL.labels).double().mean()
+    return {"val_loss": float(loss), "val_accuracy": float(accuracy)}
 
 
 def lightning(folder: Path, *, checkpointing: bool = False, **options: Any) -> pl.Trainer:
@@ -179,7 +171,7 @@ CASES = {
     "plain": Case(),
     "dropout": Case(dropout=0.5),
     "augmentation": Case(augmentation=CropFlip(padding=2, p=0.5)),
-    "both ways": Case(augmentation=Flip(p=0.5, average=True)),
+    "two views": Case(augmentation=Flip(p=0.5, average=True)),
     "l2": Case(l2=0.01),
     "cosine": Case(schedule=COSINE),
     "exponential": Case(schedule=scheduled("epoch", None, functools.partial(ExponentialLR, gamma=0.5)), epochs=2),
@@ -197,7 +189,7 @@ def test_bits_of_bare_loop(name: str, tmp_path: Path) -> None:
     classifier, _ = case.by_lightning(tmp_path)
     bare, rows = case.bare()
     assert same_bits(classifier.network.state_dict(), bare.state_dict())
-    # in evaluation the loop takes all at once, the module piece by piece: sums in another order
+    # the loop evaluates all images at once and the module in batches, so that sums have another order
     for row, expected in zip(classifier.history, rows, strict=True):
         assert row.pop("seconds") > 0
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-12)
@@ -233,19 +225,19 @@ def test_global_step_counts_optimizer_steps(steps_per_call: int, tmp_path: Path)
 
 
 def test_last_losses(tmp_path: Path) -> None:
-    seen: list[list[float]] = []
-    right: list[list[int]] = []
+    losses_of_calls: list[list[float]] = []
+    correct_of_calls: list[list[int]] = []
 
-    class Look(pl.Callback):
+    class Recorder(pl.Callback):
         def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-            seen.append(module.last_losses.tolist())
-            right.append(module.last_correct.tolist())
+            losses_of_calls.append(module.last_losses.tolist())
+            correct_of_calls.append(module.last_correct.tolist())
 
-    classifier, trainer = Case().classifier(), lightning(tmp_path, max_epochs=1, callbacks=[Look()])
+    classifier, trainer = Case().classifier(), lightning(tmp_path, max_epochs=1, callbacks=[Recorder()])
     trainer.fit(classifier)
-    assert [len(losses) for losses in seen] == [3, 1]
+    assert [len(losses) for losses in losses_of_calls] == [3, 1]
     sizes = [16, 16, 16, 2]
-    losses, correct = [x for call in seen for x in call], [x for call in right for x in call]
+    losses, correct = [x for call in losses_of_calls for x in call], [x for call in correct_of_calls for x in call]
     assert classifier.history[0]["loss"] == pytest.approx(sum(s * x for s, x in zip(sizes, losses, strict=True)) / N)
     assert classifier.history[0]["accuracy"] == pytest.approx(sum(correct) / N)
 
@@ -258,11 +250,11 @@ def test_no_validation_images(tmp_path: Path) -> None:
 
 
 def test_penalty_is_not_in_loss(tmp_path: Path) -> None:
-    still = functools.partial(SGD, lr=0.0)
-    (none, _), (much, _) = (Case(optimizer=still, l2=l2, epochs=1).by_lightning(tmp_path) for l2 in (0.0, 100.0))
-    assert none.history[0]["loss"] == much.history[0]["loss"]
-    assert none.history[0]["penalty"] == 0
-    assert much.history[0]["penalty"] > 10
+    frozen = functools.partial(SGD, lr=0.0)
+    (without, _), (with_l2, _) = (Case(optimizer=frozen, l2=l2, epochs=1).by_lightning(tmp_path) for l2 in (0.0, 100.0))
+    assert without.history[0]["loss"] == with_l2.history[0]["loss"]
+    assert without.history[0]["penalty"] == 0
+    assert with_l2.history[0]["penalty"] > 10
 
 
 def test_channels_last(tmp_path: Path) -> None:
@@ -287,7 +279,7 @@ def test_forward_takes_raw_images() -> None:
 
 
 def rates(schedule: Schedule, folder: Path, *, epochs: int, lr: float = LR) -> list[float]:
-    """The rate of every optimizer step."""
+    """Return the rate of every optimizer step."""
     used: list[float] = []
 
     def optimizer(groups: Any) -> Optimizer:
@@ -330,10 +322,10 @@ def test_one_cycle(tmp_path: Path) -> None:
 
 
 def test_plateau(tmp_path: Path) -> None:
-    """At a rate of 1e-12 no weight moves in float32, so that from the second epoch on nothing is ever better."""
+    """At a rate of 1e-12 no weight changes in float32, so that from the second epoch on nothing is better."""
     schedule = scheduled("epoch", None, functools.partial(ReduceLROnPlateau, factor=0.1, patience=1, threshold=0.1))
     used = rates(schedule, tmp_path, epochs=7, lr=1e-12)
-    # epoch 0 sets the best; of 1 and 2, one is forgiven; then of 3 and 4, and of 5 and 6
+    # epoch 0 is the best; patience allows one of each of the pairs (1, 2), (3, 4) and (5, 6)
     assert used == pytest.approx([1e-12] * 3 * STEPS + [1e-13] * 2 * STEPS + [1e-14] * 2 * STEPS, rel=1e-6)
 
 
@@ -348,7 +340,7 @@ def test_plateau_follows_validation_loss(tmp_path: Path) -> None:
         rate = rate if row["val_loss"] < best else rate * 0.1
         best = min(best, row["val_loss"])
     losses = [row["loss"] for row in classifier.history]
-    assert min(losses[1:]) < losses[0], "the case should be one where the training loss falls"
+    assert min(losses[1:]) < losses[0], "the training loss should fall"
     assert rate < LR
 
 
@@ -380,13 +372,13 @@ def test_checkpoint_has_no_images(tmp_path: Path) -> None:
 def test_callbacks_of_lightning(tmp_path: Path) -> None:
     """They see the numbers and steps of each epoch."""
     stop = pl.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=1)
-    keep = pl.callbacks.ModelCheckpoint(dirpath=tmp_path, monitor="val_loss", filename="{step}", save_top_k=-1)
+    save = pl.callbacks.ModelCheckpoint(dirpath=tmp_path, monitor="val_loss", filename="{step}", save_top_k=-1)
     classifier = Case(epochs=5).classifier()
-    trainer = lightning(tmp_path, max_epochs=5, checkpointing=True, callbacks=[stop, keep])
+    trainer = lightning(tmp_path, max_epochs=5, checkpointing=True, callbacks=[stop, save])
     trainer.fit(classifier)
     losses = [row["val_loss"] for row in classifier.history]
     worse = next(i for i, (a, b) in enumerate(pairwise(losses), start=1) if b < a)
-    assert len(losses) == worse + 1  # a lower loss is the worse one here
+    assert len(losses) == worse + 1  # with mode="max" a lower loss is worse
     assert sorted(path.stem for path in tmp_path.glob("*.ckpt")) == [f"step={STEPS * i}" for i in range(1, worse + 2)]
     assert float(trainer.callback_metrics["val_loss"]) == pytest.approx(losses[-1])
     counted = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
@@ -394,7 +386,7 @@ def test_callbacks_of_lightning(tmp_path: Path) -> None:
 
 
 class Scaling(Precision):
-    """Multiplies losses as 16-mixed does, divides gradients again, and skips every third update as if it overflowed."""
+    """Scales losses as 16-mixed does, and skips every third update as if its gradients had overflowed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -413,8 +405,8 @@ class Scaling(Precision):
         return super().optimizer_step(optimizer, model=model, closure=closure, **kwargs)
 
 
-class Seen(pl.Callback):
-    """The losses of all steps."""
+class LossRecorder(pl.Callback):
+    """Records the losses of all steps."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -425,12 +417,12 @@ class Seen(pl.Callback):
 
 def test_scaled_losses(tmp_path: Path) -> None:
     """Where losses are scaled, Lightning does the backward pass and the update."""
-    scaling, scaled, plain = Scaling(), Seen(), Seen()
+    scaling, scaled, plain = Scaling(), LossRecorder(), LossRecorder()
     lightning(tmp_path, max_epochs=1, plugins=[scaling], callbacks=[scaled]).fit(Case(epochs=1).classifier())
     lightning(tmp_path, max_epochs=1, callbacks=[plain]).fit(Case(epochs=1).classifier())
     assert scaling.updates == STEPS
-    same = [a == b for a, b in zip(scaled.losses, plain.losses, strict=True)]
-    assert same == [True, True, True, False]  # the third update was skipped, as is done where gradients overflow
+    equal = [a == b for a, b in zip(scaled.losses, plain.losses, strict=True)]
+    assert equal == [True, True, True, False]  # the third update was skipped
 
 
 def test_indices_go_to_device(tmp_path: Path) -> None:

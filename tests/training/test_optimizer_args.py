@@ -19,7 +19,7 @@ LR, DECAY = 0.1, 0.05
 
 
 def gradient(w: Tensor) -> Tensor:
-    """Of the loss sum CURVATURE w^2 / 2."""
+    """Return the gradient of the loss sum CURVATURE w^2 / 2."""
     return CURVATURE * w
 
 
@@ -39,8 +39,8 @@ def momentum() -> Iterator[Tensor]:
 
 
 def nesterov() -> Iterator[Tensor]:
-    """The gradient is taken where the momentum is about to lead; that point, w - lr 0.9 v, is torch's weight."""
-    w, v = START, torch.zeros(3)  # v is zero, so the first look ahead is at w itself
+    """Take the gradient at w - lr 0.9 v, where the momentum leads; that point is torch's weight."""
+    w, v = START, torch.zeros(3)  # v is zero, so the first point is w itself
     while True:
         ahead = w - LR * 0.9 * v
         v = 0.9 * v + gradient(ahead)
@@ -136,7 +136,7 @@ def test_values_out_of_range(field: str, values: list[object]) -> None:
 
 def test_edges_and_unknown_fields() -> None:
     validate_optimizer_args(
-        {"lr": 1e3, "momentum": 0, "weight_decay": 0, "eps": 0, "betas": [0, 0.999], "alpha": 0.99, "own": "x"}
+        {"lr": 1e3, "momentum": 0, "weight_decay": 0, "eps": 0, "betas": [0, 0.999], "alpha": 0.99, "unknown": "x"}
     )
     validate_optimizer_args({})
 

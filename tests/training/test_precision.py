@@ -1,4 +1,4 @@
-"""Reduced precision: every stage, the signals and the checks are right with it."""
+"""Reduced precision: every stage, the signals and the checks agree with full precision."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ def run(outputs: Path, *overrides: str) -> tuple[Any, dict[str, Any]]:
 
 
 def test_bf16_agrees_with_float32(tmp_path: Path) -> None:
-    """bf16 keeps 8 bits, 0.4 % a value; the weights stay in float32, and so does what is saved."""
+    """bf16 has 8 bits, 0.4 % of a value. The weights stay in float32, and so do the checkpoints."""
     full, full_signals = run(tmp_path)
     half, half_signals = run(tmp_path, "trainer.precision=bf16-mixed")
     assert full.status == half.status == "passed"
-    assert {f.check for f in half.findings} - {"slow_precision"} == {f.check for f in full.findings}  # of this machine
+    assert {f.check for f in half.findings} - {"slow_precision"} == {
+        f.check for f in full.findings
+    }  # which depends on the machine
     one, other = full_signals["train"], half_signals["train"]
     assert one["losses"] != other["losses"]
     assert other["losses"] == pytest.approx(one["losses"], rel=0.05)
@@ -43,7 +45,7 @@ def test_bf16_agrees_with_float32(tmp_path: Path) -> None:
 
 
 def test_bf16_steps_per_call(tmp_path: Path) -> None:
-    """Autocast may keep a weight's bf16 copy until it ends, which is after all steps of a call."""
+    """Each step uses the weights of the step before, although autocast may cache their bf16 copies until it ends."""
     (_, one), (_, ten) = (
         run(tmp_path, "stage=train", "trainer.precision=bf16-mixed", f"trainer.steps_per_call={n}") for n in (1, 10)
     )

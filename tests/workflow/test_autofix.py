@@ -1,4 +1,4 @@
-"""What fix=true tries, in which order, what it runs again, and what it keeps; on stages that only pretend."""
+"""What fix=true tries, in which order, what it runs again, and what it keeps; on fake stages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.workflow.result import RunResult
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "outcome.schema.json").read_text())
 ORDER = ("cause", "other", "effect", "rate")
-Found = dict[str, tuple[str, tuple[str, ...]]]
+Findings = dict[str, tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class FakeComponents:
 
 
 class World:
-    """`stages[name](config)` says what a stage finds: check -> (severity, remedy), and its accuracy."""
+    """A run of fake stages. `stages[name](config)` returns check -> (severity, remedy), and maybe an accuracy."""
 
-    def __init__(self, folder: Path, *, fail_on: str = "failure", **stages: Callable[[dict[str, Any]], Found]):
+    def __init__(self, folder: Path, *, fail_on: str = "failure", **stages: Callable[[dict[str, Any]], Findings]):
         self.folder, self.findings_of, self.log = folder, stages, list[str]()
         explains = {"cause": ("effect",)}
         rules = {check: SimpleNamespace(explains=explains.get(check, ())) for check in ORDER}
@@ -118,15 +118,15 @@ def like(stage: type[Stage]) -> type[FakeStage]:
 STAGES = {"sanity": like(Sanity), "overfit": like(Overfit), "train": like(Train), "evaluate": like(Evaluate)}
 
 
-def fails(check: str, *remedy: str) -> Found:
+def fails(check: str, *remedy: str) -> Findings:
     return {check: ("failure", remedy)}
 
 
-def warns(check: str, *remedy: str) -> Found:
+def warns(check: str, *remedy: str) -> Findings:
     return {check: ("warning", remedy)}
 
 
-def fine(config: dict[str, Any]) -> Found:
+def fine(config: dict[str, Any]) -> Findings:
     return {}
 
 
@@ -161,7 +161,7 @@ def test_useless_remedy_is_undone(tmp_path: Path) -> None:
     record = world.record
     assert record["command"] == "python -m pipeline optimizer=1 fix=true"
     assert record["config_hash"] == record["typed_hash"]
-    assert (tmp_path / "checkpoints" / "train").read_text() == "1"  # not what the attempt left
+    assert (tmp_path / "checkpoints" / "train").read_text() == "1"  # not that of the attempt
     assert (tmp_path / "train.csv").read_text() == "1"
 
 
@@ -186,7 +186,7 @@ def test_attempt_builds_on_the_one_before(tmp_path: Path) -> None:
 
 
 def test_new_finding_of_attempt(tmp_path: Path) -> None:
-    def train(config: dict[str, Any]) -> Found:
+    def train(config: dict[str, Any]) -> Findings:
         if "init" not in config:
             return fails("cause", "init=he")
         return {} if "loss" in config else fails("rate", "loss=mse")
@@ -197,7 +197,7 @@ def test_new_finding_of_attempt(tmp_path: Path) -> None:
 
 
 def test_worse_attempt_is_not_followed(tmp_path: Path) -> None:
-    def train(config: dict[str, Any]) -> Found:
+    def train(config: dict[str, Any]) -> Findings:
         if "init" in config:
             return {**fails("rate", "schedule=cosine"), **fails("other")}
         return {} if "loss" in config else {**fails("cause", "init=he"), **warns("other", "loss=mse")}
@@ -223,7 +223,6 @@ def test_max_attempts(tmp_path: Path) -> None:
 
 def test_ranking_decides_order(tmp_path: Path) -> None:
     """A warning of an earlier stage that explains the failure comes first."""
-    # a warning of sanity explains why overfitting fails; what is mended is the cause
     world = World(
         tmp_path,
         sanity=lambda config: {} if "init" in config else warns("cause", "init=he"),
@@ -261,9 +260,7 @@ def test_warning_without_remedy(tmp_path: Path) -> None:
         ("", ("seed=1",), "seed"),
     ],
 )
-def test_impossible_remedy_is_skipped(
-    refused: str, remedy: tuple[str, ...], word: str, tmp_path: Path
-) -> None:
+def test_impossible_remedy_is_skipped(refused: str, remedy: tuple[str, ...], word: str, tmp_path: Path) -> None:
     world = World(
         tmp_path,
         train=lambda config: {} if "loss" in config else {**fails("cause", *remedy), **fails("other", "loss=mse")},
@@ -277,7 +274,7 @@ def test_impossible_remedy_is_skipped(
 
 @pytest.mark.parametrize("error", [UserError("no batch of one"), RuntimeError("out of memory")])
 def test_attempt_that_raises(error: Exception, tmp_path: Path) -> None:
-    def train(config: dict[str, Any]) -> Found:
+    def train(config: dict[str, Any]) -> Findings:
         if "loss" in config:
             raise error
         return fails("cause", "loss=mse")
@@ -294,7 +291,7 @@ def test_attempt_that_breaks_earlier_stage(tmp_path: Path) -> None:
         train=lambda config: fails("cause", "loss=mse"),
     )
     result = world.run()
-    assert result.fixes[0].reason == "sanity fails with it"
+    assert "sanity" in result.fixes[0].reason
     assert [outcome.name for outcome in result.outcomes] == ["sanity", "train"]
     assert world.log == ["sanity", "train", "sanity"]
 
@@ -302,6 +299,7 @@ def test_attempt_that_breaks_earlier_stage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("accuracy", "kept"), [(0.6, True), (0.5, True), (0.4, False)])
 def test_training_with_warnings(accuracy: float, kept: bool, tmp_path: Path) -> None:
     """A remedy for a warning is kept if validation accuracy does not fall."""
+
     def train(config: dict[str, Any]) -> Any:
         return {"accuracy": accuracy} if "loss" in config else warns("cause", "loss=mse") | {"accuracy": 0.5}
 
@@ -330,7 +328,7 @@ def test_strict_checks(tmp_path: Path) -> None:
 
 
 def test_interrupted_attempt(tmp_path: Path) -> None:
-    def train(config: dict[str, Any]) -> Found:
+    def train(config: dict[str, Any]) -> Findings:
         if "loss" in config:
             raise Interrupted(15)
         return fails("cause", "loss=mse")
@@ -345,10 +343,10 @@ def test_interrupted_attempt(tmp_path: Path) -> None:
 
 def test_attempts_are_resumed(tmp_path: Path) -> None:
     """Kept remedies stay, and nothing is tried twice."""
-    verdict = StageSummary(False, 1, 0, None, None)
+    summary = StageSummary(False, 1, 0, None, None)
     fixes = [
-        FixAttempt("cause", ("init=he",), "sanity", True, verdict, verdict, "passes"),
-        FixAttempt("other", ("loss=mse",), "train", False, verdict, verdict, "no better"),
+        FixAttempt("cause", ("init=he",), "sanity", True, summary, summary, "passes"),
+        FixAttempt("other", ("loss=mse",), "train", False, summary, summary, "no better"),
     ]
     assert [FixAttempt.from_dict(json.loads(json.dumps(fix.to_dict()))) for fix in fixes] == fixes
     world = World(tmp_path, train=lambda config: {**fails("other", "loss=mse"), **fails("rate", "optimizer=9")})
@@ -358,7 +356,7 @@ def test_attempts_are_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("remedy", "carrier", "first"),
+    ("remedy", "source", "first"),
     [
         (["init=he"], "train", 0),
         (["optimizer=2"], "train", 0),
@@ -369,12 +367,10 @@ def test_attempts_are_resumed(tmp_path: Path) -> None:
         (["stages.train=4", "init=he"], "train", 0),
     ],
 )
-def test_first_stage_to_rerun(
-    remedy: list[str], carrier: str, first: int, tmp_path: Path
-) -> None:
+def test_first_stage_to_rerun(remedy: list[str], source: str, first: int, tmp_path: Path) -> None:
     world = World(tmp_path, sanity=fine, overfit=fine, train=fine, evaluate=fine)
     assert (
-        first_stage_to_rerun(world.components(), world.components(remedy), stage="train", source_stage=carrier) == first
+        first_stage_to_rerun(world.components(), world.components(remedy), stage="train", source_stage=source) == first
     )
 
 
@@ -393,7 +389,9 @@ def test_first_stage_to_rerun(
 def test_is_improvement(before: tuple[bool, int, int], after: tuple[bool, int, int], kept: bool) -> None:
     one, two = StageSummary(*before, measure=None, value=None), StageSummary(*after, measure=None, value=None)
     assert is_improvement(one, two, "train", "train")[0] is kept
-    assert is_improvement(one, two, "sanity", "train") == (False, "sanity fails with it")
+    is_kept, reason = is_improvement(one, two, "sanity", "train")
+    assert not is_kept
+    assert "sanity" in reason
 
 
 def test_missing_value_is_worse() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once where nothing is lost, after the next safe point where something would be."""
+"""Ctrl-C and SIGTERM: at once, or at the next point where the state can be saved."""
 
 # ruff: noqa: PT012 - what happens between the signal and the error is the point
 
@@ -23,49 +23,49 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 @pytest.fixture(autouse=True)
 def survive_and_restore() -> Iterator[None]:
-    """A signal that the stopper misses fails the test instead of ending it."""
+    """Fail the test, instead of ending it, at a signal that the handler misses."""
 
     def missed(number: int, _frame: object) -> None:
         raise AssertionError(f"signal {number} was not taken")
 
     before = {number: signal.signal(number, missed) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    for number, previous in before.items():
+        signal.signal(number, previous)
 
 
 def send(number: int) -> None:
-    """To this process; Python has run the handler when the call returns, or raised."""
+    """Send a signal to this process. Python has run the handler when this returns or raises."""
     signal.raise_signal(number)
 
 
 @BOTH
 def test_signal_raises_at_once(number: int) -> None:
-    stopper = InterruptHandler()
-    with pytest.raises(Interrupted) as stop, stopper.installed():
+    handler = InterruptHandler()
+    with pytest.raises(Interrupted) as stop, handler.installed():
         send(number)
-        raise AssertionError("went on")
+        raise AssertionError("not interrupted")
     assert stop.value.signal == number
-    assert stopper.pending_signal is None
+    assert handler.pending_signal is None
 
 
 @BOTH
 def test_deferred_signal(number: int) -> None:
-    stopper = InterruptHandler()
+    handler = InterruptHandler()
     reached: list[str] = []
-    with pytest.raises(Interrupted) as stop, stopper.installed(), stopper.deferred():
-        assert stopper.pending_signal is None
+    with pytest.raises(Interrupted) as stop, handler.installed(), handler.deferred():
+        assert handler.pending_signal is None
         send(number)
-        assert stopper.pending_signal == number
+        assert handler.pending_signal == number
         reached.append("safe point")
     assert reached == ["safe point"]
     assert stop.value.signal == number
 
 
 def test_second_signal_raises_at_once() -> None:
-    stopper = InterruptHandler()
+    handler = InterruptHandler()
     reached: list[str] = []
-    with pytest.raises(Interrupted) as stop, stopper.installed(), stopper.deferred():
+    with pytest.raises(Interrupted) as stop, handler.installed(), handler.deferred():
         send(signal.SIGTERM)
         reached.append("after the first")
         send(signal.SIGINT)
@@ -75,26 +75,26 @@ def test_second_signal_raises_at_once() -> None:
 
 
 def test_interrupted_inside_deferral() -> None:
-    stopper = InterruptHandler()
-    with pytest.raises(Interrupted) as stop, stopper.installed(), stopper.deferred():
+    handler = InterruptHandler()
+    with pytest.raises(Interrupted) as stop, handler.installed(), handler.deferred():
         send(signal.SIGTERM)
-        raise Interrupted(stopper.pending_signal or 0)
+        raise Interrupted(handler.pending_signal or 0)
     assert stop.value.signal == signal.SIGTERM
 
 
 def test_error_inside_deferral() -> None:
-    stopper = InterruptHandler()
-    with pytest.raises(ZeroDivisionError), stopper.installed(), stopper.deferred():
+    handler = InterruptHandler()
+    with pytest.raises(ZeroDivisionError), handler.installed(), handler.deferred():
         send(signal.SIGTERM)
         raise ZeroDivisionError
 
 
 def test_signal_after_deferral() -> None:
-    stopper = InterruptHandler()
-    with stopper.installed():
-        with stopper.deferred():
+    handler = InterruptHandler()
+    with handler.installed():
+        with handler.deferred():
             pass
-        with pytest.raises(ZeroDivisionError), stopper.deferred():
+        with pytest.raises(ZeroDivisionError), handler.deferred():
             raise ZeroDivisionError
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
@@ -106,11 +106,11 @@ def handlers() -> list[object]:
 
 def test_handlers_are_restored() -> None:
     before = handlers()
-    with InterruptHandler().installed() as stopper:
+    with InterruptHandler().installed() as handler:
         assert handlers() != before
-        with stopper.deferred():
+        with handler.deferred():
             pass
-    assert stopper.pending_signal is None
+    assert handler.pending_signal is None
     assert handlers() == before
 
 
@@ -125,10 +125,10 @@ def test_handlers_are_restored_after_error(error: type[BaseException]) -> None:
 def test_nested_handlers() -> None:
     outer = InterruptHandler()
     with outer.installed():
-        mine = handlers()
+        of_outer = handlers()
         with InterruptHandler().installed():
-            assert handlers() != mine
-        assert handlers() == mine
+            assert handlers() != of_outer
+        assert handlers() == of_outer
 
 
 def in_a_thread(function: Callable[[], None]) -> None:
@@ -137,7 +137,7 @@ def in_a_thread(function: Callable[[], None]) -> None:
     def run() -> None:
         try:
             function()
-        except BaseException as error:  # noqa: BLE001 - brought to the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
             errors.append(error)
 
     thread = threading.Thread(target=run)
@@ -151,12 +151,12 @@ def test_outside_main_thread() -> None:
     before = handlers()
     seen: list[bool] = []
 
-    def listen() -> None:
-        stopper = InterruptHandler()
-        with stopper.installed() as given, stopper.deferred():
-            seen.extend([given is stopper, handlers() == before])
+    def install() -> None:
+        handler = InterruptHandler()
+        with handler.installed() as given, handler.deferred():
+            seen.extend([given is handler, handlers() == before])
 
-    in_a_thread(listen)
+    in_a_thread(install)
     assert seen == [True, True]
     assert handlers() == before
 

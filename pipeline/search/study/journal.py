@@ -26,10 +26,10 @@ disk at each of them, workers with short trials would wait for the program."""
 class LockedJournal(JournalFileBackend):
     """Optuna's journal file with another lock, and without waiting for the disk.
 
-    The lock is the kernel's, which releases it when its owner is killed. Optuna's own lock, a file, is waited for for
-    30 seconds. Written lines survive whatever happens to the processes. A machine that fails loses the lines of the
-    last `FSYNC_SECONDS`, and the trials in them run again. A line that a kill tore is cut off before the next line is
-    written: if that were appended to it, the journal could not be read.
+    The kernel releases the lock when its owner is killed. Optuna's own lock is a file, for which other processes then
+    wait 30 seconds. Written lines survive whatever happens to the processes. A machine that fails loses the lines of
+    the last `FSYNC_SECONDS`, and the trials in them run again. A line that a kill tore is cut off before the next line
+    is written: if that were appended to it, the journal could not be read.
     """
 
     def __init__(self, path: Path):

@@ -1,8 +1,4 @@
-"""Worker processes that are ready at once: a parent imports torch and Lightning, and forks workers in milliseconds.
-
-The parent is Python's own fork server. It starts as soon as the program knows that it will search, so it imports while
-the configuration is composed. A worker that dies is replaced at once.
-"""
+"""The workers of one process. A worker that dies is replaced at once."""
 
 from __future__ import annotations
 
@@ -10,47 +6,20 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from pipeline.search.workers.forkserver import start_forkserver
+from pipeline.search.workers.process import run_worker
 from pipeline.workflow.process_setup import available_cores
 
-PRELOADED = ["pipeline.search.workers.preload"]
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_SECONDS = 0.2
 """Longest wait of `WorkerPool.map` for one event."""
 EXIT_SECONDS = 5
 """Longest wait for the exit code of a worker that has closed its connection."""
-
-
-def start_forkserver(threads: int) -> None:
-    """Start the parent of the workers, which begins to import. torch must know the number of threads before that."""
-    for name in _THREAD_VARIABLES:
-        os.environ.setdefault(name, str(threads))
-    if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
-        multiprocessing.set_start_method("forkserver", force=True)  # joblib sets one that our children do not know
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    # The parent must not see Ctrl-C: it would end in the middle of its imports with a long traceback.
-    resource_tracker.ensure_running()  # it would unblock the signal
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def kill_forkserver() -> None:
-    """Kill the parent of the workers, so that a program that ends early does not wait for its imports."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -185,42 +154,3 @@ def _reason_of_death(exit_code: int | None) -> str:
         except ValueError:
             return f"its worker was killed by signal {-exit_code}"
     return f"its worker ended with exit code {exit_code}"
-
-
-def run_worker(connection: Connection, threads: int) -> None:
-    """Run tasks in a worker process, until the connection is closed or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the process that gives the tasks
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-    import gc
-
-    import torch
-
-    from pipeline.search.workers.worker import TrialRunner
-    from pipeline.workflow.process_setup import configure_process, silence_library_warnings
-
-    torch.set_num_threads(threads)
-    configure_process()
-    gc.freeze()  # imported objects are never collected, so there is no need to search them again and again
-    gc.enable()  # the fork server imports without
-
-    def should_prune(epoch: int, score: float) -> bool:
-        connection.send(("prune_request", epoch, score))
-        return bool(connection.recv())
-
-    runner = TrialRunner(should_prune)
-    with silence_library_warnings():
-        while True:
-            try:
-                task = connection.recv()
-            except (EOFError, OSError):
-                return
-            connection.send(("done", runner.run(task)))
-
-
-def _exit_with_parent() -> None:
-    """End the worker as soon as its parent is gone, since its trial is then given to another worker."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

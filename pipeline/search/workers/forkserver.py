@@ -1,0 +1,41 @@
+"""The parent of all workers: it imports torch and Lightning once, and forks a worker in milliseconds.
+
+The parent is Python's own fork server. It starts as soon as the program knows that it will search, so it imports while
+the configuration is composed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from multiprocessing import forkserver, resource_tracker
+
+PRELOADED = ["pipeline.search.workers.preload"]
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def start_forkserver(threads: int) -> None:
+    """Start the parent of the workers, which begins to import. torch must know the number of threads before that."""
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads))
+    if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
+        multiprocessing.set_start_method("forkserver", force=True)  # joblib sets one that our children do not know
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    # The parent must not see Ctrl-C: it would end in the middle of its imports with a long traceback.
+    resource_tracker.ensure_running()  # it would unblock the signal
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def kill_forkserver() -> None:
+    """Kill the parent of the workers, so that a program that ends early does not wait for its imports."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
