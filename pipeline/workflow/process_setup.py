@@ -115,7 +115,7 @@ def silence_library_warnings() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore",
-                module=r"(pytorch_lightning|lightning_fabric|torch|tensorboard|mlflow|wandb|sqlalchemy)(\..*)?",
+                module=r"(pytorch_lightning|lightning_fabric|torch)(\..*)?$",
             )
             yield
     finally:

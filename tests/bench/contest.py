@@ -33,15 +33,15 @@ class Process:
 
     def seconds(self, who: str) -> float:
         """Of an epoch."""
-        return float(self._asked(who))
+        return float(self._requests(who))
 
     def warm_up(self) -> None:
         """Train each for a short time, once all is imported, and note who they are."""
         about = json.loads(self._answer())
         self.names, self.threads = about["names"], about["threads"]
-        self._asked(WARM_UP)
+        self._requests(WARM_UP)
 
-    def _asked(self, line: str) -> str:
+    def _requests(self, line: str) -> str:
         assert self._process.stdin is not None
         print(line, file=self._process.stdin, flush=True)
         return self._answer()

@@ -57,8 +57,8 @@ def _in_turns(rounds: int) -> dict[str, tuple[float, float]]:
 def _steps(turns: str) -> tuple[float, float]:
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     environment |= {"GOMP_SPINCOUNT": turns} if turns else {}
-    said = subprocess.check_output([sys.executable, "-m", "tests.bench.waiting"], env=environment, text=True)
-    mlp, convnet = map(float, said.split())
+    output = subprocess.check_output([sys.executable, "-m", "tests.bench.waiting"], env=environment, text=True)
+    mlp, convnet = map(float, output.split())
     return mlp, convnet
 
 

@@ -78,7 +78,7 @@ def dotted(name: str) -> str:
 
 
 def read_cases(folder: Path = HERE / "cases") -> dict[str, Case]:
-    """Return every case by name, faults merged with their twins. Raises `ValueError` where a case is not well-formed."""
+    """Return every case by name, faults merged with their twins. Raises `ValueError` for a malformed case."""
     nodes: dict[str, tuple[str, dict[str, Any]]] = {}
     for file in sorted(folder.glob("*.yaml")):
         for name, node in yaml.safe_load(file.read_text()).items():

@@ -132,14 +132,14 @@ def command_of(case: Case) -> list[str]:
 
 
 @functools.cache
-def composed(data: str) -> dict[str, Any]:
+def compose_data(data: str) -> dict[str, Any]:
     config = OmegaConf.to_container(compose_config([f"data={data}"]), resolve=False)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 
 
 @functools.cache
-def option(group: str, name: str) -> dict[str, Any] | None:
+def load_option(group: str, name: str) -> dict[str, Any] | None:
     """Return the keys of an option of conf/, or None where there is no such option."""
     file = CONF / group / f"{name}.yaml"
     return yaml.safe_load(file.read_text()) if file.exists() else None
@@ -163,9 +163,9 @@ def test_options_and_keys_exist() -> None:
     for name, case in CASES.items():
         overrides = parse_overrides(command_of(case))
         groups = {o.key_or_group: str(o.value()) for o in overrides if (CONF / o.key_or_group).is_dir()}
-        nodes = {group: option(group, value) for group, value in groups.items() if group != "data"}
+        nodes = {group: load_option(group, value) for group, value in groups.items() if group != "data"}
         offenders += [f"{name}: {group}={groups[group]}" for group, node in nodes.items() if node is None]
-        config = composed(groups.get("data", "digits")) | nodes
+        config = compose_data(groups.get("data", "digits")) | nodes
         for override in overrides:
             key = override.key_or_group
             adds_argument = override.is_add() and key.rpartition(".")[0] in NODES_WITH_EXTRA_ARGS
@@ -221,7 +221,7 @@ def test_scoring() -> None:
     sound, broken, at_times = rows_of(cases, good)
     assert sound.ok
     assert (broken.detected, broken.cause_first, broken.ok) == (3, 3, True)
-    assert broken.others == {"underfitting": 3}
+    assert broken.other_checks == {"underfitting": 3}
     assert [run.seed for run in at_times.counted] == [1]
     totals = totals_of([sound, broken, at_times], 1.0)
     assert (totals.faults, totals.detected, totals.false_alarms) == (4, 0.75, 0.0)
@@ -238,7 +238,7 @@ def test_fault_and_twin_from_end_to_end(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PIPELINE_ALLOW", allowed_names(pair))
     runs = [run_case(case, 0, None, ("stages.train.epochs=3",)) for case in pair]
     assert runs[0].ended == "failed"
-    assert runs[0].first in fault.expect
+    assert runs[0].first_check in fault.expect
     assert runs[1].ended == "passed"
     assert runs[1].score is not None
 

@@ -24,7 +24,7 @@ from pipeline.signals.data import data_signals
 RULES = yaml.safe_load((Path(__file__).parents[2] / "conf" / "checks" / "default.yaml").read_text())["rules"]
 DATA_RULES = {"constant_features", "inputs_not_scaled", "inputs_not_centred", "duplicate_examples", "split_shift",
               "class_imbalance", "label_noise", "missing_class"}  # fmt: skip
-Parts = dict[str, tuple[Tensor, Tensor]]
+SplitArrays = dict[str, tuple[Tensor, Tensor]]
 
 FITS = {
     "none": preprocessing.none,
@@ -66,12 +66,12 @@ def embedded(name: str, *, seed: int = 0, limit: int | None = None, of: Source |
     return split(of or source(name), validation=validation, test=0.1, seed=seed, limit=limit)
 
 
-def parts_of(data: Splits) -> Parts:
+def parts_of(data: Splits) -> SplitArrays:
     return {name: (images.pixels, images.labels) for name, images in data.splits.items()}
 
 
 def findings_of(
-    data: Splits, parts: Parts | None = None, *, fit: Callable[..., Any] = preprocessing.channel_mean
+    data: Splits, parts: SplitArrays | None = None, *, fit: Callable[..., Any] = preprocessing.channel_mean
 ) -> list[Finding]:
     prepare = fit(data.train.pixels, scale=data.scale)
     return judged(data_signals(parts or parts_of(data), prepare, data.classes))
