@@ -67,7 +67,7 @@ serve: setup  ## the same in a browser on this machine, nobody else can connect 
 docs: setup  ## generate docs/checks.md, docs/signals.md and docs/options.md from the code and conf/
 	@$(bin)/python -m pipeline.cli.check_docs docs/checks.md
 	@$(bin)/python -m pipeline.cli.signal_docs docs/signals.md
-	@$(bin)/python -m pipeline.cli.option_docs docs/options.md
+	@$(bin)/python -m pipeline.cli.options_docs docs/options.md
 
 names: setup  ## list retired names and banned words that are left in the code
 	@$(bin)/python -m tests.names

@@ -26,7 +26,7 @@ def run_multirun_job(config: DictConfig) -> JobExitCode:
     config_dirs = [source.path for source in job.runtime.config_sources if source.provider == "command-line"]
     try:
         _drop_evaluate_in_sweep(config, job)
-        return run_stages(config, job, config_dir=next(iter(config_dirs), None))
+        return run_in_job_dir(config, job, config_dir=next(iter(config_dirs), None))
     except UserError as error:
         return JobExitCode(print_user_error(error))
     except Exception:  # noqa: BLE001 - a crash of one job, whose traceback is printed, does not end the others
@@ -34,7 +34,7 @@ def run_multirun_job(config: DictConfig) -> JobExitCode:
         return JobExitCode(CRASHED)
 
 
-def run_stages(config: DictConfig, job: HydraConf, *, config_dir: str | None) -> JobExitCode:
+def run_in_job_dir(config: DictConfig, job: HydraConf, *, config_dir: str | None) -> JobExitCode:
     """Run the stages in the directory that Hydra made for `job`, or help with a search that a launcher works on."""
     if config.search.job:
         from pipeline.search.run import join_search

@@ -20,7 +20,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.cli.exit_codes import JobExitCode, job_exit_codes, print_user_error
-from pipeline.cli.jobs import SWEPT_KEYS, run_multirun_job, run_stages
+from pipeline.cli.jobs import SWEPT_KEYS, run_in_job_dir, run_multirun_job
 from pipeline.config.compose import CONF, Composition, compose, register_resolvers
 from pipeline.config.override_keys import effective_overrides
 from pipeline.config.overrides import swept_keys
@@ -94,7 +94,7 @@ def _run_one_job(composition: Composition, *, config_dir: str | None) -> int:
 
     def task(config: DictConfig) -> JobExitCode:
         try:
-            return run_stages(config, HydraConfig.get(), config_dir=config_dir)
+            return run_in_job_dir(config, HydraConfig.get(), config_dir=config_dir)
         except UserError as error:
             return JobExitCode(print_user_error(error))
 

@@ -12,7 +12,7 @@ from pipeline.runs.paths import write_text
 
 HEAD = """# Options and keys
 
-`make catalogue` writes this page from [conf/](../conf); edit the comments there. `python -m pipeline --help` shows the
+`make docs` writes this page from [conf/](../conf); edit the comments there. `python -m pipeline --help` shows the
 options and the most common keys, `python -m pipeline --cfg job` every key with its value.
 
 `group=option` chooses an option, and `key=value` sets a key:

@@ -1,6 +1,7 @@
-"""`make bench`: how fast the pipeline is beside what people would use instead; tables and outputs/bench.json.
+"""`make bench`: how fast the pipeline is, compared with what people would use instead; outputs/bench.json.
 
-All is measured in one run and in turns, as medians of ratios with quartiles, since machines are shared and noisy.
+Contestants are measured in one run and in turns, as medians of ratios with quartiles, since machines are shared and
+noisy.
 """
 
 from __future__ import annotations
@@ -20,44 +21,45 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.runs.paths import write_text
+from pipeline.workflow.process_setup import tune_openmp
 from tests.bench import waiting
 
 PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}
-"""Name -> minutes of ten. Those that are left out leave their time to nobody."""
+"""Name -> minutes of ten. The time of parts that are left out is saved."""
 MORE = ("profile", "operators", "optimizers", "waiting")
-"""What explains a figure or a constant of ours: by name only."""
+"""Parts that explain a figure or a constant; they run only when they are named."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="for all parts together (default 10)")
     parser.add_argument(
-        "--minutes", type=float, default=10.0, help="for all parts, of which each has its share (default 10)"
+        "--only", nargs="*", choices=[*PARTS, *MORE], default=[*PARTS], help="parts (default: all but the last four)"
     )
     parser.add_argument(
-        "--only", nargs="*", choices=[*PARTS, *MORE], default=[*PARTS], help="parts (those but the last four)"
+        "--case", default="", metavar="WORD", help="for signals: only cases with this word in their name"
     )
-    parser.add_argument("--case", default="", metavar="WORD", help="of signals: cases with this word in their name")
     parser.add_argument("--busy", action="store_true", help="beside one other busy process")
-    parser.add_argument("--compile", action="store_true", help="torch.compile among the contestants (minutes more)")
+    parser.add_argument("--compile", action="store_true", help="also a compiled bare loop (takes minutes more)")
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"))
     options = parser.parse_args()
-    if options.busy:  # before the process that measures begins: importing `pipeline` looks for free cores
+    if options.busy:  # the process that measures must find the machine busy when it starts
         with waiting.busy():
-            words = [word for word in sys.argv[1:] if word != "--busy"]
-            fresh = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-            sys.exit(subprocess.run([sys.executable, "-m", "tests.bench", *words], env=fresh).returncode)
-    console, found, started = Console(), {}, time.perf_counter()
+            args = [arg for arg in sys.argv[1:] if arg != "--busy"]
+            sys.exit(subprocess.run([sys.executable, "-m", "tests.bench", *args]).returncode)
+    tune_openmp()  # before torch is imported, as the program does
+    console, results, started = Console(), {}, time.perf_counter()
     for part in options.only:
-        began = time.perf_counter()
-        found[part] = measure(part, options)
-        console.print(_TABLES.get(part, _plain)(part, found[part]))
-        console.print(f"{part}: {time.perf_counter() - began:.0f} s", style="dim")
-    record = about() | {"seconds": time.perf_counter() - started, "results": found}
+        part_started = time.perf_counter()
+        results[part] = measure(part, options)
+        console.print(_TABLES.get(part, _plain_table)(part, results[part]))
+        console.print(f"{part}: {time.perf_counter() - part_started:.0f} s", style="dim")
+    record = describe_machine() | {"seconds": time.perf_counter() - started, "results": results}
     write_text(options.json, json.dumps(record, indent=1) + "\n")
 
 
 def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
-    """A part's numbers; each is imported only where it is wanted."""
+    """Return the numbers of a part. Its module is imported only when it runs."""
     seconds = 60 * options.minutes / 10 * PARTS.get(part, 1.0)
     if part in ("mlp", "convnet"):
         from tests.bench import contest, contestants
@@ -95,8 +97,8 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     return search.measure(seconds=seconds)
 
 
-def about() -> dict[str, Any]:
-    """Versions and processor: without them no figure means anything."""
+def describe_machine() -> dict[str, Any]:
+    """Return the versions and the processor, without which no figure means anything."""
     from pipeline.workflow.outcome_writer import versions
 
     name = next(
@@ -111,17 +113,17 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _contest(part: str, numbers: dict[str, Any]) -> Table:
+def _contest_table(part: str, numbers: dict[str, Any]) -> Table:
     title = f"{part}: {numbers['steps']} steps, {numbers['rounds']} rounds, {numbers['threads']} threads"
     table = Table("", "steps a second / bare loop", "quartiles", "ms a step", "us more than bare", title=title)
-    for who, row in numbers["contestants"].items():
+    for name, row in numbers["contestants"].items():
         low, high = row["quartiles"]
         more = f"{row['us_more_than_bare']:+.0f}"
-        table.add_row(who, f"{row['ratio']:.2f}", f"{low:.2f} .. {high:.2f}", f"{row['ms_a_step']:.2f}", more)
+        table.add_row(name, f"{row['ratio']:.2f}", f"{low:.2f} .. {high:.2f}", f"{row['ms_a_step']:.2f}", more)
     return table
 
 
-def _statistics(part: str, numbers: dict[str, Any]) -> Table:
+def _statistics_table(part: str, numbers: dict[str, Any]) -> Table:
     title = f"{part}: {numbers['images']} images, {numbers['threads']} threads"
     table = Table("", "seconds", "relative error", title=title)
     for name, row in numbers.items():
@@ -130,7 +132,7 @@ def _statistics(part: str, numbers: dict[str, Any]) -> Table:
     return table
 
 
-def _signals(part: str, numbers: dict[str, Any]) -> Table:
+def _signals_table(part: str, numbers: dict[str, Any]) -> Table:
     table = Table("signals on / off", "median", "quartiles", "off: seconds")
     for name, row in numbers.items():
         low, high = row["quartiles"]
@@ -138,26 +140,26 @@ def _signals(part: str, numbers: dict[str, Any]) -> Table:
     return table
 
 
-def _plain(part: str, numbers: dict[str, Any]) -> Table:
+def _plain_table(part: str, numbers: dict[str, Any]) -> Table:
     table = Table(part, "")
     for name, value in numbers.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
     return table
 
 
-def _profile(part: str, numbers: dict[str, dict[str, float]]) -> Table:
+def _profile_table(part: str, numbers: dict[str, dict[str, float]]) -> Table:
     table = Table("us a step", "pipeline", "bare loop")
-    for name, ours in numbers["pipeline"].items():
-        table.add_row(name, f"{ours:.0f}", f"{numbers['bare loop'][name]:.0f}" if name in numbers["bare loop"] else "")
+    for name, value in numbers["pipeline"].items():
+        table.add_row(name, f"{value:.0f}", f"{numbers['bare loop'][name]:.0f}" if name in numbers["bare loop"] else "")
     return table
 
 
 _TABLES: dict[str, Callable[[str, dict[str, Any]], Table]] = {
-    "mlp": _contest,
-    "convnet": _contest,
-    "signals": _signals,
-    "statistics": _statistics,
-    "profile": _profile,
+    "mlp": _contest_table,
+    "convnet": _contest_table,
+    "signals": _signals_table,
+    "statistics": _statistics_table,
+    "profile": _profile_table,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""As many rounds as the time allows: machines differ by more than what is measured on them."""
+"""As many rounds as the time allows, since machines differ in speed by more than contestants do."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator
 
 
-def rounds(seconds: float, *, least: int) -> Iterator[int]:
-    """0, 1, ... while one more round, as long as the mean of those before, ends within the seconds; `least` in any
-    case."""
+def rounds(seconds: float, *, at_least: int) -> Iterator[int]:
+    """Yield 0, 1, ... while another round of mean length would end within `seconds`, and `at_least` rounds."""
     started, i = time.perf_counter(), 0
-    while i < least or (time.perf_counter() - started) * (i + 1) / i <= seconds:
+    while i < at_least or (time.perf_counter() - started) * (i + 1) / i <= seconds:
         yield i
         i += 1

@@ -1,11 +1,12 @@
-"""Those who train in the contest (tests/bench/contest.py), and the process in which they do.
+"""The contestants of tests/bench/contest.py, and the process in which they train.
 
-The same network on the same made images of CIFAR's shape, batches of 128, SGD with momentum and weight decay, smoothed
-labels, a rate that moves with every step, one validation pass an epoch: the default recipe, written by hand. The
-pipeline's time is that of its whole train stage; its run is longer than the others', as real ones are, since what it
-looks at once, at the end, takes 0.2 s of the convnet. Augmentation and dropout are off, since the bare loop has none.
+All train the same network on the same artificial images of CIFAR's shape: batches of 128, SGD with momentum and weight
+decay, smoothed labels, a rate that changes with every step, and one validation pass an epoch. That is the default
+recipe, written by hand. The pipeline's time is that of its whole train stage. Its run is longer than the others', as
+real ones are, since its measurements at the end take 0.2 s of the convnet. Augmentation and dropout are off, since the
+bare loop has none.
 
-torch is imported here before `pipeline`, so its threads wait as the environment says, and else as libgomp has it.
+This process does not tune OpenMP: its threads wait as the environment says, or else as libgomp does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.compose import compose_config
+from pipeline.data import Images
 from pipeline.signals.precision_timing import time_reduced_precision
 from pipeline.workflow.build import build_components
 from pipeline.workflow.components import Components
@@ -38,10 +40,10 @@ from tests.bench.template import BEST, SMOOTHING, USUAL, template
 BATCH = 128
 BARE = "bare loop"
 SLOWEST = "usual template"
-"""Warm as soon as it has been trained at its best."""
+"""Needs no warm-up of its own, since it is the same code as the template at its best."""
 WARM_UP = "warm up"
-IMITATED = 1.5
-"""Times slower than full precision: as in the check slow_precision."""
+MAX_SLOWDOWN = 1.5
+"""Times slower than full precision at which bf16 counts as emulated, as in the check slow_precision."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,15 @@ class Case:
     name: str
     overrides: tuple[str, ...]
     train: int
-    """Training images; a tenth of them more for validation."""
+    """Training images; there is a tenth as many for validation."""
     epochs: int
-    """Of the pipeline; the others make one."""
+    """Epochs of the pipeline; the others train for one."""
     bare_epochs: int
-    """Bare loops before and after each contestant: some seconds of them, since machines have spells."""
+    """Bare loops before and after each contestant: some seconds of them, since the speed of a machine varies."""
 
     @property
     def steps(self) -> int:
-        """In an epoch."""
+        """Steps in an epoch."""
         return self.train // BATCH
 
 
@@ -67,20 +69,20 @@ MLP = Case("MLP 100-100", ("model=mlp",), train=19_200, epochs=10, bare_epochs=3
 CONVNET = Case("convnet", ("model=convnet",), train=5_120, epochs=7, bare_epochs=1)
 
 
-def made_images(folder: Path, train: int) -> Path:
-    """uint8 images of ten classes, each a fixed pattern under noise."""
+def write_images(folder: Path, train: int) -> Path:
+    """Write uint8 images of ten classes, each a fixed pattern under noise, and return the file."""
     rng = np.random.default_rng(0)
     patterns = rng.integers(64, 192, (10, 3, 32, 32))
 
-    def some(n: int) -> tuple[Any, Any]:
+    def draw(n: int) -> tuple[Any, Any]:
         labels = np.arange(n) % 10
         pixels = patterns[labels] + rng.normal(0, 60, (n, 3, 32, 32))
         return pixels.clip(0, 255).astype(np.uint8), labels
 
-    path = folder / "made.npz"
+    path = folder / "images.npz"
     arrays = {}
     for split, n in [("train", train), ("val", train // 10), ("test", 100)]:
-        arrays[f"x_{split}"], arrays[f"y_{split}"] = some(n)
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = draw(n)
     np.savez(path, **arrays)
     return path
 
@@ -92,21 +94,23 @@ def overrides(case: Case, data: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ours(case: Case, data: Path, *more: str) -> float:
-    """Seconds an epoch of the train stage, with the bar drawn (to nowhere)."""
-    typed = overrides(case, data, *more)
+def run_pipeline(case: Case, data: Path, *more: str) -> float:
+    """Return the seconds per epoch of the train stage, with the progress bar drawn into a buffer."""
+    args = overrides(case, data, *more)
     with contextlib.redirect_stdout(io.StringIO()):
-        result = run(compose_config(typed), overrides=typed)
+        result = run(compose_config(args), overrides=args)
     assert len(result.outcomes[0].metrics["history"]) == case.epochs
     return result.outcomes[0].seconds / case.epochs
 
 
-def bare(parts: Components, *, channels_last: bool = False, bf16: bool = False, compiled: bool = False) -> float:
-    """Seconds of an epoch as everybody can write it: nothing is looked at but the validation loss at its end."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    network: Any = parts.make_network().to(memory_format=layout)
-    x, y = _inputs(parts, layout)
-    x_val, y_val = parts.preprocessing(parts.data.val.pixels).contiguous(memory_format=layout), parts.data.val.labels
+def bare_loop(
+    components: Components, *, channels_last: bool = False, bf16: bool = False, compiled: bool = False
+) -> float:
+    """Return the seconds of an epoch of a loop without anything but training and the validation loss at its end."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    network: Any = components.make_network().to(memory_format=memory_format)
+    x, y = _inputs(components, components.data.train, memory_format)
+    x_val, y_val = _inputs(components, components.data.val, memory_format)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     batches = torch.randperm(len(x)).split(BATCH)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=len(batches))
@@ -128,8 +132,9 @@ def bare(parts: Components, *, channels_last: bool = False, bf16: bool = False, 
     return time.perf_counter() - started
 
 
-def _inputs(parts: Components, layout: torch.memory_format) -> tuple[Tensor, Tensor]:
-    return parts.preprocessing(parts.data.train.pixels).contiguous(memory_format=layout), parts.data.train.labels
+def _inputs(components: Components, images: Images, memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
+    """Return what the network gets of `images`, and their labels."""
+    return components.preprocessing(images.pixels).contiguous(memory_format=memory_format), images.labels
 
 
 def _loss(network: nn.Module, x: Tensor, y: Tensor, bf16: bool) -> Tensor:
@@ -137,80 +142,88 @@ def _loss(network: nn.Module, x: Tensor, y: Tensor, bf16: bool) -> Tensor:
         return nn.functional.cross_entropy(network(x), y, label_smoothing=SMOOTHING)
 
 
-def others(case: Case, parts: Components, folder: Path, *, compiled: bool) -> dict[str, Callable[[], float]]:
-    """Name -> a function that trains once and gives the seconds of an epoch: what people would use instead."""
-    images = (parts.data.train.pixels, parts.data.train.labels, parts.data.val.pixels, parts.data.val.labels)
+def others(case: Case, components: Components, folder: Path, *, compiled: bool) -> dict[str, Callable[[], float]]:
+    """Return what people would use instead: name -> a function that trains once and returns the seconds of an epoch."""
+    train, val = components.data.train, components.data.val
+    images = (train.pixels, train.labels, val.pixels, val.labels)
     convolutions = case.name == CONVNET.name
-    found: dict[str, Callable[[], float]] = {
-        BARE: lambda: bare(parts),
-        SLOWEST: lambda: template(parts.make_network(), *images, 1, BATCH, folder, USUAL),
-        "usual template, at its best": lambda: template(parts.make_network(), *images, 1, BATCH, folder, BEST),
+    contestants: dict[str, Callable[[], float]] = {
+        BARE: lambda: bare_loop(components),
+        SLOWEST: lambda: template(components.make_network(), *images, 1, BATCH, folder, USUAL),
+        "usual template, at its best": lambda: template(components.make_network(), *images, 1, BATCH, folder, BEST),
     }
     if convolutions:
-        found["bare loop, channels_last"] = lambda: bare(parts, channels_last=True)
-    if _has_bf16(parts, channels_last=convolutions):
-        found["bare loop, bf16"] = lambda: bare(parts, bf16=True)
+        contestants["bare loop, channels_last"] = lambda: bare_loop(components, channels_last=True)
+    if _has_bf16(components, channels_last=convolutions):
+        contestants["bare loop, bf16"] = lambda: bare_loop(components, bf16=True)
         if convolutions:
-            found["bare loop, channels_last, bf16"] = lambda: bare(parts, channels_last=True, bf16=True)
+            contestants["bare loop, channels_last, bf16"] = lambda: bare_loop(components, channels_last=True, bf16=True)
     if compiled:
-        found["bare loop, compiled"] = lambda: bare(parts, channels_last=convolutions, compiled=True)
-    inputs, labels = _inputs(parts, torch.contiguous_format)
-    for name, train in (("skorch", peers.skorch), ("keras", peers.keras)):
+        contestants["bare loop, compiled"] = lambda: bare_loop(components, channels_last=convolutions, compiled=True)
+    inputs, labels = _inputs(components, train, torch.contiguous_format)
+    for name, fit in (("skorch", peers.skorch), ("keras", peers.keras)):
         if find_spec(name):
-            found[name] = functools.partial(train, parts.make_network, inputs, labels, 1, BATCH)
-    return found
+            contestants[name] = functools.partial(fit, components.make_network, inputs, labels, 1, BATCH)
+    return contestants
 
 
-def pipelines(case: Case, parts: Components, data: Path) -> dict[str, Callable[[], float]]:
-    """The same of the pipeline. The bare loop in its process has its choices for threads and memory: what the loop
-    itself costs is between these two."""
+def pipelines(case: Case, components: Components, data: Path) -> dict[str, Callable[[], float]]:
+    """Return the same for the pipeline, and for a bare loop in its process, with its settings of threads and memory.
+
+    The difference of these two is the cost of the pipeline's own code.
+    """
     convolutions = case.name == CONVNET.name
     name = f"bare loop{', channels_last' * convolutions}, in the pipeline's process"
-    found = {"pipeline": lambda: ours(case, data), name: lambda: bare(parts, channels_last=convolutions)}
-    if _has_bf16(parts, channels_last=convolutions):
-        found["pipeline, bf16"] = lambda: ours(case, data, "trainer.precision=bf16-mixed")
-    return found
+    contestants = {
+        "pipeline": lambda: run_pipeline(case, data),
+        name: lambda: bare_loop(components, channels_last=convolutions),
+    }
+    if _has_bf16(components, channels_last=convolutions):
+        contestants["pipeline, bf16"] = lambda: run_pipeline(case, data, "trainer.precision=bf16-mixed")
+    return contestants
 
 
-def _has_bf16(parts: Components, *, channels_last: bool) -> bool:
-    """Whether this processor has instructions for it: where it imitates them, a pass takes up to ten times as long."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    x, y = parts.preprocessing(parts.data.train.pixels[:BATCH]), parts.data.train.labels[:BATCH]
-    network: Any = parts.make_network().to(memory_format=layout)
-    took = time_reduced_precision(
+def _has_bf16(components: Components, *, channels_last: bool) -> bool:
+    """Return whether this processor has instructions for bf16; emulated, a pass takes up to ten times as long."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    x, y = components.preprocessing(components.data.train.pixels[:BATCH]), components.data.train.labels[:BATCH]
+    network: Any = components.make_network().to(memory_format=memory_format)
+    seconds = time_reduced_precision(
         network,
         nn.functional.cross_entropy,
-        x.contiguous(memory_format=layout),
+        x.contiguous(memory_format=memory_format),
         y,
         autocast=lambda: torch.autocast("cpu", torch.bfloat16),
     )
-    return took["reduced_pass_seconds"] <= IMITATED * took["full_pass_seconds"]
+    return seconds["reduced_pass_seconds"] <= MAX_SLOWDOWN * seconds["full_pass_seconds"]
 
 
-def serve(name: str, data: Path, who: str, *words: str) -> None:
-    """Say on standard output who trains here; then obey standard input: `WARM_UP`, or the name of one that is to train,
-    with the seconds as the answer."""
+def serve(case_name: str, data: Path, group: str, *flags: str) -> None:
+    """Print the names of the contestants of `group`, then read lines: `WARM_UP`, or the name of one that should train.
+
+    Each line is answered with one line: the seconds of an epoch.
+    """
     warnings.simplefilter("ignore")
-    case = next(case for case in (MLP, CONVNET) if case.name == name)
-    parts = build_components(compose_config(overrides(case, data)))
+    case = next(case for case in (MLP, CONVNET) if case.name == case_name)
+    components = build_components(compose_config(overrides(case, data)))
 
-    def mine(case: Case) -> dict[str, Callable[[], float]]:
-        if who == "pipeline":
-            return pipelines(case, parts, data)
-        return others(case, parts, data.parent, compiled="compiled" in words)
+    def contestants_of(case: Case) -> dict[str, Callable[[], float]]:
+        if group == "pipeline":
+            return pipelines(case, components, data)
+        return others(case, components, data.parent, compiled="compiled" in flags)
 
     def warm_up() -> None:
-        """Imports, caches, compiled code."""
-        for name, train in mine(replace(case, epochs=1)).items():
+        """Import, fill caches, compile."""
+        for name, train in contestants_of(replace(case, epochs=1)).items():
             if name != SLOWEST:
                 train()
 
     answers = sys.stdout
     with contextlib.redirect_stdout(io.StringIO()):
-        todo = mine(case)
-        print(json.dumps({"names": [*todo], "threads": torch.get_num_threads()}), file=answers, flush=True)
+        contestants = contestants_of(case)
+        print(json.dumps({"names": [*contestants], "threads": torch.get_num_threads()}), file=answers, flush=True)
         for line in map(str.strip, sys.stdin):
-            print(warm_up() if line == WARM_UP else todo[line](), file=answers, flush=True)
+            print(warm_up() if line == WARM_UP else contestants[line](), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The opponent of tests/bench/search.py: Hydra's basic multirun over our menu, each job a bare Lightning trainer."""
+"""The contestant of tests/bench/search.py: Hydra's basic multirun over conf/, each job a plain Lightning trainer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Trainers of others, where the extra `bench` is installed: skorch, and Keras on torch. The same network and batches;
-no validation, no bar, no checkpoint: that is in their favour."""
+"""Trainers of other projects, where the extra `bench` is installed: skorch, and Keras on torch.
+
+They train the same network on the same batches, without validation, bar and checkpoint, which is in their favour.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 
 def skorch(network: Callable[[], nn.Module], x: Tensor, y: Tensor, epochs: int, batch: int) -> float:
-    """Seconds of `fit` with its default callbacks but the printed table."""
+    """Return the seconds of `fit` with the default callbacks, but without the printed table."""
     from skorch import NeuralNetClassifier
 
     net = NeuralNetClassifier(
@@ -26,7 +28,7 @@ def skorch(network: Callable[[], nn.Module], x: Tensor, y: Tensor, epochs: int, 
 
 
 def keras(network: Callable[[], nn.Module], x: Tensor, y: Tensor, epochs: int, batch: int) -> float:
-    """Seconds of `fit` on the torch backend, the network wrapped as a Keras layer."""
+    """Return the seconds of `fit` on the torch backend, with the network wrapped as a Keras layer."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras as library
     from keras.layers import TorchModuleWrapper

@@ -1,7 +1,7 @@
-"""Where a training step's microseconds go: the pieces of the train stage, wrapped in clocks.
+"""How the microseconds of a training step are spent: functions of the train stage, each with a clock.
 
-The smallest network of the contest, all signals, checks, bar and checkpoints on; beside it what a bare loop has of the
-same pieces. They lie within one another where they are indented; each call is counted on the steps of the run.
+The network is the smallest of the contest, with all signals, checks, bar and checkpoints. Beside it are the same
+functions in a bare loop. An indented function is part of the one above it. Times are divided by the steps of the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.config.compose import compose_config
 from pipeline.data import Affine
 from pipeline.model.mlp import MLP
 from pipeline.stages import train
-from pipeline.training import checkpoints, divergence, lightning_module
+from pipeline.training import callbacks, divergence, lightning_module
 from pipeline.training.lightning_module import Classifier
 from pipeline.workflow.build import build_components
 from tests.bench import contestants
@@ -32,8 +32,8 @@ PIECES: dict[str, tuple[Any, str]] = {
     "  Lightning's fit": (pl.Trainer, "fit"),
     "    ten steps in one call": (Classifier, "training_step"),
     "      a step without the update": (Classifier, "_backward"),
-    "        seeds": (lightning_module, "_seed"),
-    "        selecting the examples": (Classifier, "_examples"),
+    "        seeds": (lightning_module, "seed_generators"),
+    "        selecting the examples": (Classifier, "_select_examples"),
     "        preprocessing": (Affine, "forward"),
     "        the network's forward pass": (MLP, "forward"),
     "        the backward pass": (torch.Tensor, "backward"),
@@ -41,20 +41,20 @@ PIECES: dict[str, tuple[Any, str]] = {
     "      the update": (torch.optim.SGD, "step"),
     "    early break, losses, progress": (divergence.DivergenceGuard, "on_train_batch_end"),
     "    validation": (Classifier, "validation_step"),
-    "    probe": (Classifier, "_probe"),
+    "    probe": (Classifier, "_score_probe"),
     "    checks": (divergence.DivergenceGuard, "on_train_epoch_end"),
-    "    checkpoints": (checkpoints.CheckpointCallback, "on_train_epoch_end"),
-    "  measured at the end": (train, "at_the_end"),
-    "  spread at the end": (train, "spread_after"),
+    "    checkpoints": (callbacks.CheckpointCallback, "on_train_epoch_end"),
+    "  measured at the end": (train, "batchnorm_mode_signals"),
+    "  histograms at the end": (train, "final_histograms"),
 }
-"""What it is -> where it is found."""
+"""What a function does -> the object that has it, and its name."""
 
 
 @contextmanager
 def clocks(seconds: dict[str, float]) -> Iterator[None]:
-    """Add up the time of each piece in `seconds`."""
+    """Add up the time of each function in `seconds`, by its name in `PIECES`."""
 
-    def wrapped(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_clock(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()
@@ -65,37 +65,37 @@ def clocks(seconds: dict[str, float]) -> Iterator[None]:
 
         return timed
 
-    before = {name: getattr(place, attribute) for name, (place, attribute) in PIECES.items()}
-    for name, (place, attribute) in PIECES.items():
-        setattr(place, attribute, wrapped(name, before[name]))
+    before = {name: getattr(owner, attribute) for name, (owner, attribute) in PIECES.items()}
+    for name, (owner, attribute) in PIECES.items():
+        setattr(owner, attribute, with_clock(name, before[name]))
     try:
         yield
     finally:
-        for name, (place, attribute) in PIECES.items():
-            setattr(place, attribute, before[name])
+        for name, (owner, attribute) in PIECES.items():
+            setattr(owner, attribute, before[name])
 
 
 def measure(rounds: int = 4) -> dict[str, dict[str, float]]:
-    """Who -> microseconds per optimizer step of each piece: the least of some runs, in turns."""
-    os.environ["FORCE_COLOR"] = "1"  # Rich draws the bar though nobody looks
+    """Return contestant -> microseconds per optimizer step of each function: the lowest of some runs, in turns."""
+    os.environ["FORCE_COLOR"] = "1"  # so that Rich draws the bar
     with tempfile.TemporaryDirectory() as folder:
-        case, data = contestants.MLP, contestants.made_images(Path(folder), contestants.MLP.train)
-        parts = build_components(compose_config(contestants.overrides(case, data)))
+        case, data = contestants.MLP, contestants.write_images(Path(folder), contestants.MLP.train)
+        components = build_components(compose_config(contestants.overrides(case, data)))
         runs: dict[str, tuple[Callable[[], float], int]] = {
-            "pipeline": (lambda: contestants.ours(case, data), case.epochs * case.steps),
-            "bare loop": (lambda: contestants.bare(parts), case.steps),
+            "pipeline": (lambda: contestants.run_pipeline(case, data), case.epochs * case.steps),
+            "bare loop": (lambda: contestants.bare_loop(components), case.steps),
         }
-        found: dict[str, list[dict[str, float]]] = {who: [] for who in runs}
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
         for _ in range(rounds + 1):
-            for who, (run, steps) in runs.items():
+            for contestant, (run, steps) in runs.items():
                 seconds: dict[str, float] = {}
                 with clocks(seconds):
                     epoch = run()
-                seconds["an epoch, all in all"] = epoch * steps / case.steps
-                found[who].append({name: 1e6 * value / steps for name, value in seconds.items()})
+                seconds["an epoch in total"] = epoch * steps / case.steps
+                results[contestant].append({name: 1e6 * value / steps for name, value in seconds.items()})
     del os.environ["FORCE_COLOR"]
-    names = ["an epoch, all in all", *PIECES]
+    names = ["an epoch in total", *PIECES]
     return {  # the first run warms up
-        who: {name: min(run[name] for run in all_[1:]) for name in names if name in all_[0]}
-        for who, all_ in found.items()
+        contestant: {name: min(times[name] for times in rounds_[1:]) for name in names if name in rounds_[0]}
+        for contestant, rounds_ in results.items()
     }

@@ -1,6 +1,6 @@
-"""What looking inside the network costs: pairs of trainings in one process, signals on and off in turn.
+"""The cost of recording signals: pairs of trainings in one process, with signals on and off in turn.
 
-The MLPs on one thread: a second hardly helps them, and times on two scatter twice as much.
+MLPs train on one thread: a second one hardly helps them, and times on two scatter twice as much.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ CASES = {
 }
 
 
-def trained(overrides: list[str], outputs: str) -> float:
-    """Seconds of the train stage."""
+def train_seconds(overrides: list[str], outputs: str) -> float:
+    """Return the seconds of the train stage."""
     result = pipeline.run([f"outputs={outputs}", "stage=train", "checks=off", *overrides], quiet=True)
     return result.outcomes[0].seconds
 
 
 def measure(*, seconds: float, only: str = "") -> dict[str, Any]:
-    """Seconds of the train stage with signals / without: median of pairs, quartiles; as many pairs as the seconds
-    allow, two at least. `only`: cases with this word in their name."""
+    """Return seconds of the train stage with signals / without: the median of pairs, and quartiles.
+
+    There are as many pairs as `seconds` allow, at least two. `only`: cases with this word in their name.
+    """
     threads = torch.get_num_threads()
-    found = {}
-    chosen = {name: overrides for name, overrides in CASES.items() if only.lower() in name.lower()}
+    results = {}
+    cases = {name: overrides for name, overrides in CASES.items() if only.lower() in name.lower()}
     with tempfile.TemporaryDirectory() as folder:
-        for name, overrides in chosen.items():
+        for name, overrides in cases.items():
             torch.set_num_threads(1 if "model=mlp" in overrides else threads)
-            trained([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
+            train_seconds([*overrides, "stages.train.epochs=1"], folder)  # imports, caches
             pairs = []
-            for i in rounds(seconds / len(chosen), least=2):
+            for i in rounds(seconds / len(cases), at_least=2):
                 order = ("default", "off") if i % 2 else ("off", "default")
-                took = {signals: trained([*overrides, f"signals={signals}"], folder) for signals in order}
-                pairs.append((took["default"], took["off"]))
+                times = {signals: train_seconds([*overrides, f"signals={signals}"], folder) for signals in order}
+                pairs.append((times["default"], times["off"]))
             low, middle, high = statistics.quantiles([on / off for on, off in pairs], n=4)
             off = statistics.median(off for _, off in pairs)
-            found[name] = {"ratio": middle, "quartiles": [low, high], "seconds_off": off, "pairs": pairs}
+            results[name] = {"ratio": middle, "quartiles": [low, high], "seconds_off": off, "pairs": pairs}
     torch.set_num_threads(threads)
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""From the start of the program to the end of its first training step, against the imports that nobody can avoid."""
+"""The time from the start of the program to the end of its first training step, compared with unavoidable imports."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.bench.budget import rounds
 IMPORTS = "import os, torch, pytorch_lightning; os._exit(0)"
 FIRST_STEP = """
 import os, sys
+from pipeline.workflow.process_setup import configure_process
+configure_process()  # before torch is imported, as main() does
 from pipeline.__main__ import main
 from pipeline.training.lightning_module import Classifier
 step = Classifier.training_step
@@ -27,8 +29,8 @@ main()
 """
 
 
-def took(code: str, *arguments: str) -> tuple[float, float]:
-    """Seconds by the clock, and of the processor."""
+def run_seconds(code: str, *arguments: str) -> tuple[float, float]:
+    """Return the seconds by the clock, and of processor time."""
     started, before = time.perf_counter(), os.times()
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
     after = os.times()
@@ -37,15 +39,16 @@ def took(code: str, *arguments: str) -> tuple[float, float]:
 
 
 def measure(*, seconds: float = 50.0, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Interleaved pairs, after one that fills the caches: medians of first step / imports, with quartiles.
+    """Return the medians of first step / imports over pairs of runs, with quartiles.
 
-    `ratio` by the clock; `processor_ratio` of processor time, which other work on the machine changes less.
+    The first pair fills the caches and does not count. `ratio` is by the clock; `processor_ratio` is of processor time,
+    which other work on the machine changes less.
     """
     pairs = []
     with tempfile.TemporaryDirectory() as outputs:
-        for i in rounds(seconds, least=3):
+        for i in rounds(seconds, at_least=3):
             codes = [(IMPORTS, ()), (FIRST_STEP, (f"outputs={outputs}", *overrides))]
-            times = {code: took(code, *arguments) for code, arguments in (codes if i % 2 else codes[::-1])}
+            times = {code: run_seconds(code, *arguments) for code, arguments in (codes if i % 2 else codes[::-1])}
             if i:
                 pairs.append((*times[FIRST_STEP], *times[IMPORTS]))
     clock = statistics.quantiles([whole / imports for whole, _, imports, _ in pairs], n=4)

@@ -1,4 +1,4 @@
-"""Statistics of a CIFAR-sized split: seconds, and the error against float64 sums taken in another way."""
+"""Statistics of a CIFAR-sized split: seconds, and the error compared with float64 sums in another order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SCALE = 1 / 255
 
 
 def measure(n: int = 50_000, *, seconds: float = 20.0, size: int = 32) -> dict[str, Any]:
-    """Of n random images (3, size, size) of bytes with neighbours that resemble each other: per statistic the median
-    of seconds, and the largest relative error (of the covariance: of its largest entry). "in float32" is what people
-    would write: all pixels as floats at once.
+    """Return the median seconds and the largest relative error of each statistic.
 
-    The oracle: moments by numpy in float64; the covariance in integers, by float64 products of bytes, whose sums stay
-    below 2^53.
+    The data are `n` random uint8 images (3, size, size) whose neighbouring pixels are alike. The error of the
+    covariance is relative to its largest entry. "in float32" converts all pixels to floats at once, as people would
+    write it. The reference: moments by numpy in float64, and the covariance in integers, by float64 products of bytes
+    whose sums stay below 2^53.
     """
     draw = np.random.default_rng(0)
     coarse = draw.integers(0, 256, (n, 3, size // 4, size // 4), dtype=np.uint8)
@@ -39,28 +39,28 @@ def measure(n: int = 50_000, *, seconds: float = 20.0, size: int = 32) -> dict[s
     moments = torch.tensor([exact_mean, exact_std], dtype=torch.float64) * SCALE
     image = torch.from_numpy(pixels.numpy().sum(0, dtype=np.int64) / n * SCALE)
     products = _covariance(pixels.numpy().reshape(n, -1)) * SCALE**2
-    todo: list[tuple[str, Callable[[], Tensor], Tensor, float]] = [
+    cases: list[tuple[str, Callable[[], Tensor], Tensor, float]] = [
         ("mean and std", lambda: torch.stack(channel_moments(pixels, SCALE)), moments, 1 / 6),
         ("mean and std in float32", lambda: _float_moments(pixels), moments, 1 / 6),
         ("mean image", lambda: mean_image(pixels, SCALE), image, 1 / 6),
         ("covariance", lambda: covariance(pixels, SCALE), products, 1 / 3),
         ("covariance in float32", lambda: _float_covariance(pixels), products, 1 / 6),
     ]
-    found: dict[str, Any] = {}
-    for name, compute, exact, share in todo:
-        took, result = _timed(compute, share * seconds)
+    results: dict[str, Any] = {}
+    for name, compute, exact, share in cases:
+        median_seconds, result = _time(compute, share * seconds)
         error = float((result - exact).abs().max() / exact.abs().max())
-        found[name] = {"seconds": took, "relative_error": error}
-    return found | {"images": n, "threads": torch.get_num_threads()}
+        results[name] = {"seconds": median_seconds, "relative_error": error}
+    return results | {"images": n, "threads": torch.get_num_threads()}
 
 
-def _timed(compute: Callable[[], Tensor], seconds: float) -> tuple[float, Tensor]:
-    took = []
-    for _ in rounds(seconds, least=1):
+def _time(compute: Callable[[], Tensor], seconds: float) -> tuple[float, Tensor]:
+    times = []
+    for _ in rounds(seconds, at_least=1):
         started = time.perf_counter()
         result = compute()
-        took.append(time.perf_counter() - started)
-    return statistics.median(took), result
+        times.append(time.perf_counter() - started)
+    return statistics.median(times), result
 
 
 def _float_moments(pixels: Tensor) -> Tensor:
@@ -75,12 +75,12 @@ def _float_covariance(pixels: Tensor) -> Tensor:
 
 
 def _covariance(flat: np.ndarray) -> Tensor:
-    """(N sum x x^T - s s^T) / N^2, in which every sum is a whole number that float64 holds exactly."""
+    """Return (N sum x x^T - s s^T) / N^2, in which every sum is an integer that float64 represents exactly."""
     n = len(flat)
     products = np.zeros((flat.shape[1],) * 2)
     for rows in np.array_split(flat, max(1, n // 5_000)):
         wide = rows.astype(np.float64)
-        products += wide.T @ wide  # of one array: numpy computes half of it
+        products += wide.T @ wide  # a product of an array with itself: numpy computes half of it
     total = flat.sum(0, dtype=np.int64).astype(np.float64)
     return torch.from_numpy((n * products - np.outer(total, total)) / n**2)
 

@@ -1,5 +1,8 @@
-"""The usual template, written plainly: a LightningModule that logs with `self.log` and torchmetrics, a DataLoader, a
-CSV logger, a checkpoint callback and the progress bar; and the same at its best settings."""
+"""The usual template with its usual settings, and with its best ones.
+
+It is a LightningModule that logs with `self.log` and torchmetrics, a DataLoader, a CSV logger, a checkpoint callback
+and the progress bar.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ from torchvision import transforms
 @dataclass(frozen=True)
 class Settings:
     in_memory: bool
-    """Tensors made once, rather than images that are turned into tensors one by one."""
+    """Whether images are converted to tensors once, and not one by one in each epoch."""
     log_every: int
-    """Steps between two that are logged and drawn; 1: every step logs its loss and accuracy."""
+    """Every so many steps, loss and accuracy are logged and drawn."""
 
 
 SMOOTHING = 0.1
-"""Label smoothing of all contestants; the pipeline's default."""
+"""Label smoothing of all contestants, which is the pipeline's default."""
 
 USUAL = Settings(in_memory=False, log_every=1)
 BEST = Settings(in_memory=True, log_every=50)
@@ -66,7 +69,7 @@ class Module(pl.LightningModule):
 
 
 class Images(Dataset):
-    """As torchvision's data sets: an image at a time, through PIL and transforms."""
+    """Converts one image at a time through PIL and transforms, as torchvision's data sets do."""
 
     def __init__(self, pixels: Tensor, labels: Tensor):
         self.pixels, self.labels = pixels.permute(0, 2, 3, 1).numpy(), labels.tolist()
@@ -85,7 +88,7 @@ def template(
     network: nn.Module, x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, epochs: int, batch: int, folder: Path,
     settings: Settings,
 ) -> float:  # fmt: skip
-    """Seconds of `fit`."""
+    """Return the seconds of `fit`."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if settings.in_memory:
         train: Dataset = TensorDataset((x / 255 - 0.5) / 0.25, y)

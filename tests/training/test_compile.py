@@ -58,7 +58,9 @@ def test_compiled_training(tmp_path: Path) -> None:
     assert read(warm)[0]["losses"] != compiled_signals["losses"]
 
 
+@pytest.mark.slow
 def test_missing_compiler(tmp_path: Path) -> None:
+    """The program ends with one message, before it writes anything."""
     command = [sys.executable, "-m", "pipeline", f"outputs={tmp_path / 'outputs'}", *SMALL, "compile=true"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": "/nowhere"}, capture_output=True, text=True)
     assert done.returncode == 2
@@ -68,8 +70,19 @@ def test_missing_compiler(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever compiling raises is refused, with the first line of its message."""
+
+    def fail(forward: module.Forward) -> module.Forward:
+        raise RuntimeError("backend=x\n\nNo working compiler\nmore")
+
+    monkeypatch.setattr(module, "compiled", fail)
+    with pytest.raises(UserError, match=r"\(No working compiler\)") as refused:
+        module.check_compiler(torch.device("cpu"))
+    assert refused.value.field == "compile"
+
+
 def test_compiler_with_wrong_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    module.check_compiler(torch.device("cpu"))
     monkeypatch.setattr(module, "compiled", lambda forward: lambda numbers: forward(numbers) + 1)
     with pytest.raises(UserError) as refused:
         module.check_compiler(torch.device("cpu"))
