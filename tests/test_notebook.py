@@ -1,4 +1,4 @@
-"""The example notebook runs as it stands, shows what it says, and is kept without outputs."""
+"""The example notebook runs, shows its results, and is stored without outputs."""
 
 from __future__ import annotations
 

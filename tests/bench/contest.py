@@ -100,8 +100,8 @@ def measure(case: Case, *, seconds: float, compiled: bool = False) -> dict[str, 
     table = {}
     for name, times in seconds_of.items():
         pairs = list(zip(times, bare_seconds_of[name], strict=True))
-        low, middle, high = statistics.quantiles([bare / own for own, bare in pairs], n=4)
-        more = statistics.median(1e6 * (own - bare) / case.steps for own, bare in pairs)
+        low, middle, high = statistics.quantiles([bare / epoch for epoch, bare in pairs], n=4)
+        more = statistics.median(1e6 * (epoch - bare) / case.steps for epoch, bare in pairs)
         table[name] = {
             "ratio": middle, "quartiles": [low, high], "ms_a_step": 1e3 * statistics.median(times) / case.steps,
             "us_more_than_bare": more, "seconds": times, "seconds_of_bare_loops": bare_seconds_of[name],

@@ -76,8 +76,8 @@ def test_faults_are_well_formed() -> None:
         assert case.also_right <= CHECKS, name
         assert not case.expect & case.also_right, name
         twin = HEALTHY[str(case.twin)]
-        own, others = ((c.overrides, c.module, c.loss, c.data) for c in (case, twin))
-        assert own != others, name
+        fields, fields_of_twin = ((c.overrides, c.module, c.loss, c.data) for c in (case, twin))
+        assert fields != fields_of_twin, name
         assert case.seeds >= 2, name
 
 

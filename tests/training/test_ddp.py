@@ -151,7 +151,7 @@ def test_one_run_that_breaks_early(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_and_resume(program: Program, tmp_path: Path, number: int) -> None:
     """A signal ends all processes, and one process can continue what two began."""
@@ -169,7 +169,7 @@ def test_signal_and_resume(program: Program, tmp_path: Path, number: int) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_death_of_a_process(program: Program, tmp_path: Path) -> None:
     process = program("stages.train.epochs=1000")
     wait_for(training(tmp_path))

@@ -1,4 +1,4 @@
-"""torch's learning rate schedules against their formulas, and that a saved one goes on where it stopped."""
+"""torch's learning rate schedules, compared with their formulas, and resumed from a saved state."""
 
 from __future__ import annotations
 

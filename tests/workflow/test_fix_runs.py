@@ -50,9 +50,8 @@ def test_fixed_run_equals_its_command(tmp_path: Path) -> None:
     """A run that was fixed has the bits of the run that its recorded command starts."""
     fixed = run(tmp_path, *BROKEN, EPOCHS, "stage=[sanity,train]")
     assert fixed.status == "passed"
-    kept = [
-        (fix.check, fix.remedy) for fix in fixed.fixes if fix.kept
-    ]  # the run is also too short, which no remedy changes
+    # the run is also too short, which no remedy changes
+    kept = [(fix.check, fix.remedy) for fix in fixed.fixes if fix.kept]
     assert kept == [("symmetric_units", ("init=he",))]
     record = record_of(fixed.directory)
     overrides = shlex.split(record["command"])[3:]
