@@ -137,7 +137,7 @@ def _start_loggers(components: Components, context: RunContext) -> MultiLogger:
 
 
 def _restart_loggers(components: Components, context: RunContext, outcomes: Sequence[Outcome]) -> MultiLogger:
-    """Open the loggers anew with everything logged so far: a run with a remedy has other hyperparameters."""
+    """Open the loggers again with everything logged so far: a run with a remedy has other hyperparameters."""
     log = _start_loggers(components, context)
     for outcome in outcomes:
         if (history := outcome.metrics.get("history")) and outcome.signals:

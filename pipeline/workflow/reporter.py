@@ -1,4 +1,4 @@
-"""Who is told while stages run."""
+"""The interface of what follows a run: the terminal, or nothing."""
 
 from __future__ import annotations
 
