@@ -41,7 +41,7 @@ def test_in_a_pipe_the_list_has_one_line_for_each_check(capsys: pytest.CaptureFi
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(DOCS)
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", [40, *(pytest.param(width, marks=pytest.mark.slow) for width in (80, 120))])
 def test_on_a_terminal_nothing_is_lost_and_nothing_too_wide(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, doc in DOCS.items():
         output = on_terminal(monkeypatch, name, width=width)

@@ -47,6 +47,7 @@ def test_network_is_refused(browser: Browser, file: Path) -> None:
     assert "Content Security Policy" in " ".join(browser.console_messages())
 
 
+@pytest.mark.slow
 def test_hover_shows_numbers(browser: Browser, file: Path) -> None:
     browser.open(file)
     label = "[...document.querySelectorAll('#first .hoverlayer text')].map((part) => part.textContent).join(' ')"
@@ -61,6 +62,7 @@ def test_nothing_is_injected(browser: Browser, file: Path) -> None:
     assert browser.console_messages() == []
 
 
+@pytest.mark.slow
 def test_linear_and_log(browser: Browser, file: Path) -> None:
     """The chosen view stays when the chart is drawn again."""
     layout = "document.getElementById('first')._fullLayout"
@@ -74,6 +76,7 @@ def test_linear_and_log(browser: Browser, file: Path) -> None:
     assert browser.evaluate(f"{layout}.yaxis.type") == "log"
 
 
+@pytest.mark.slow
 def test_tables_sort(browser: Browser, file: Path) -> None:
     browser.open(file)
     names = "[...document.querySelector('table').tBodies[0].rows].map((row) => row.cells[0].textContent).join('')"
@@ -82,6 +85,7 @@ def test_tables_sort(browser: Browser, file: Path) -> None:
         assert browser.evaluate(names) == order
 
 
+@pytest.mark.slow
 def test_dark_and_light(browser: Browser, file: Path) -> None:
     colours = {}
     for dark in (False, True):
@@ -90,7 +94,9 @@ def test_dark_and_light(browser: Browser, file: Path) -> None:
     assert colours == {False: ["rgb(245, 246, 248)", LIGHT_BLUE], True: ["rgb(19, 22, 26)", DARK_BLUE]}
 
 
-@pytest.mark.parametrize("width", [320, 390, 768])
+@pytest.mark.parametrize(
+    "width", [pytest.param(320, marks=pytest.mark.slow), 390, pytest.param(768, marks=pytest.mark.slow)]
+)
 def test_narrow_screens(browser: Browser, file: Path, width: int) -> None:
     """Nothing needs scrolling sideways."""
     browser.open(file, width=width, height=800)
@@ -98,6 +104,7 @@ def test_narrow_screens(browser: Browser, file: Path, width: int) -> None:
     assert browser.evaluate("document.getElementById('first').getBoundingClientRect().right") <= width
 
 
+@pytest.mark.slow
 def test_printing_is_light(browser: Browser, file: Path) -> None:
     browser.open(file, dark=True)
     browser.run("dispatchEvent(new Event('beforeprint'))")
@@ -106,6 +113,7 @@ def test_printing_is_light(browser: Browser, file: Path) -> None:
     assert browser.evaluate(FIRST_LINE) == DARK_BLUE
 
 
+@pytest.mark.slow
 def test_no_upload_button(browser: Browser, file: Path) -> None:
     """Plotly's default buttons offer to upload the chart. Nothing hovers here, so the bar of buttons is forced."""
     browser.open(file)

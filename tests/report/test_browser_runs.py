@@ -20,7 +20,9 @@ def index(runs: Runs) -> Path:
     return write_index(runs["passed"].directory.parents[1])
 
 
-@pytest.mark.parametrize("name", ["passed", "zeros", "exploded"])
+@pytest.mark.parametrize(
+    "name", ["passed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zeros", "exploded"))]
+)
 def test_every_chart_is_drawn(browser: Browser, runs: Runs, name: str) -> None:
     file = runs[name].directory / "report.html"
     browser.open(file)
@@ -42,6 +44,7 @@ def test_class_names_are_text(browser: Browser, runs: Runs) -> None:
     assert EVIL[:60] in browser.evaluate("document.querySelector('table').textContent")
 
 
+@pytest.mark.slow
 def test_hover_names_classes(browser: Browser, runs: Runs) -> None:
     browser.open(runs["passed"].directory / "report.html")
     label = "[...document.querySelectorAll('#confusion .hoverlayer text')].map((part) => part.textContent).join(' ')"
@@ -49,6 +52,7 @@ def test_hover_names_classes(browser: Browser, runs: Runs) -> None:
     assert browser.console_messages() == []
 
 
+@pytest.mark.slow
 def test_images_are_complete(browser: Browser, runs: Runs) -> None:
     browser.open(runs["passed"].directory / "report.html")
     images = browser.evaluate("[...document.images].map((image) => [image.complete, image.naturalWidth])")
@@ -56,12 +60,14 @@ def test_images_are_complete(browser: Browser, runs: Runs) -> None:
     assert all(complete and width for complete, width in images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 390])
 def test_phone(browser: Browser, runs: Runs, width: int) -> None:
     browser.open(runs["passed"].directory / "report.html", width=width, height=800)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_index_links_to_runs(browser: Browser, index: Path) -> None:
     browser.open(index)
     links = browser.evaluate("[...document.querySelectorAll('td a')].map((link) => link.getAttribute('href'))")

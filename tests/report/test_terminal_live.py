@@ -145,6 +145,7 @@ def test_bar_fits(width: int, unit: str, rate: str) -> None:
     assert "00:07" in last
 
 
+@pytest.mark.slow
 def test_broken_pipe(tmp_path: Path) -> None:
     """A run continues when the reader of its output is gone."""
     command = f"{sys.executable} -m pipeline {' '.join(STAGES)} | head -n 1; exit ${{PIPESTATUS[0]}}"
