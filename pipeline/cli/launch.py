@@ -1,6 +1,6 @@
 """From the command line to jobs: read the flags, compose the configuration, and start one job or many.
 
-All of Hydra's private names are used here and in `pipeline.config.compose`.
+Hydra's private names are used only here and in `pipeline.config.compose`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class _FlagParser(ArgumentParser):
 def _run_one_job(composition: Composition, *, config_dir: str | None) -> int:
     """Run one job in this process, in the directory that Hydra makes for it.
 
-    `hydra.main` would compose the configuration twice more: half of the time before the first step, beside imports.
+    `hydra.main` would compose the configuration twice more, which takes half of the time before the first step, imports
+    apart.
     """
 
     def task(config: DictConfig) -> JobExitCode:

@@ -74,8 +74,8 @@ class Writer(ABC):
     def close(self, status: str, scores: Mapping[str, float]) -> None:
         """Finish the log.
 
-        `status` is passed, failed, error, interrupted, or mended if a remedy continues as a log of its own. `scores`
-        are the numbers by which runs are compared.
+        `status` is passed, failed, error, interrupted, or superseded if a remedy continues as a log of its own.
+        `scores` are the numbers by which runs are compared.
         """
 
 

@@ -23,7 +23,7 @@ ARTIFACTS = ("outcome.json", "signals.json", "history.csv", "report.html", ".hyd
 """Files of the run's directory that are uploaded if they exist."""
 LOCK_TIMEOUT = 300
 """Seconds to wait for another run that is creating the tables of a shared SQLite file."""
-_STATUS = {"passed": "FINISHED", "failed": "FAILED", "error": "FAILED", "interrupted": "KILLED", "mended": "KILLED"}
+_STATUS = {"passed": "FINISHED", "failed": "FAILED", "error": "FAILED", "interrupted": "KILLED", "superseded": "KILLED"}
 
 
 @dataclass(frozen=True)

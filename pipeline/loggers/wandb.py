@@ -82,4 +82,4 @@ class _WandBWriter(Writer):
 
     def close(self, status: str, scores: Mapping[str, float]) -> None:
         self.run.summary.update({**scores, "status": status})
-        self.run.finish(exit_code=int(status not in ("passed", "mended")))
+        self.run.finish(exit_code=int(status not in ("passed", "superseded")))

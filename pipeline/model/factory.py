@@ -25,13 +25,13 @@ def make_network_factory(
     seed: int,
     preprocessing: Preprocessing,
     classes: int,
-    probe: Images | None,
+    init_batch: Images | None,
 ) -> Callable[..., nn.Module]:
     """Return `make_network(seed=seed)`, a function that builds the network that the `model` node describes.
 
     Two calls with one seed build networks with the same initial bits. The network maps preprocessed images
     (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None; an init that looks at
-    data gets the preprocessed images of `probe`. Raises `UserError` with the field below `model` or `init`.
+    data gets the preprocessed images of `init_batch`. Raises `UserError` with the field below `model` or `init`.
     """
     target = import_allowed(node.get("_target_"), "model._target_")
     shape = preprocessing.output_shape
@@ -48,10 +48,17 @@ def make_network_factory(
             torch.manual_seed(seed)  # for the weights that a network draws in its constructor
             fresh = call_with_path(make, "model")
         if init is not None:
-            pixels = preprocessing.on("cpu")(probe.pixels) if probe is not None else None
+            pixels = preprocessing.on("cpu")(init_batch.pixels) if init_batch is not None else None
             output = getattr(fresh, "output", None)
             call_with_path(
-                initialize, "init", fresh, init, activation=block.activation, output=output, seed=seed, probe=pixels
+                initialize,
+                "init",
+                fresh,
+                init,
+                activation=block.activation,
+                output=output,
+                seed=seed,
+                init_batch=pixels,
             )
         return fresh
 
@@ -70,7 +77,7 @@ def uninitialized_network(config: Mapping[str, Any], *, preprocessing: Preproces
         seed=0,
         preprocessing=preprocessing,
         classes=classes,
-        probe=None,
+        init_batch=None,
     )
     return factory()
 

@@ -59,13 +59,13 @@ def orthogonal(weight: Tensor, *, fan_in: int, fan_out: int, gain: float, genera
     nn.init.orthogonal_(weight, gain, generator=generator)
 
 
-def lsuv(network: nn.Module, layers: Sequence[nn.Module], probe: Tensor) -> None:
-    """Scale the weight of each layer so that its output on `probe` (N, C, H, W) has variance 1 (Mishkin & Matas 2016).
+def lsuv(network: nn.Module, layers: Sequence[nn.Module], init_batch: Tensor) -> None:
+    """Scale the weight of each layer so that its output on `init_batch` has variance 1 (Mishkin & Matas 2016).
 
     The variance is over all elements of the layer's output, before any batch norm. Layers are scaled in forward order,
     each after those before it. The paper iterates to a tolerance; as an output with a constant bias scales with its
-    weight, one division is exact. A layer whose output does not vary is not changed. Batch norm normalizes by the probe
-    and dropout is off; modes and running statistics are restored.
+    weight, one division is exact. A layer whose output does not vary is not changed. Batch norm normalizes by the
+    batch and dropout is off; modes and running statistics are restored.
     """
     scaled: set[nn.Module] = set()
 
@@ -80,7 +80,7 @@ def lsuv(network: nn.Module, layers: Sequence[nn.Module], probe: Tensor) -> None
     hooks = [layer.register_forward_hook(scale) for layer in layers]
     try:
         with batch_statistics_mode(network):
-            network(probe)
+            network(init_batch)
     finally:
         for hook in hooks:
             hook.remove()
@@ -93,7 +93,7 @@ class Init:
     `weight` is the rule for hidden weights and `bias` the value of hidden biases. The bias of the output layer is 0 and
     its weights are output_scale * randn / sqrt(fan_in), so that the first logits are small; with `output_scale` None
     they follow `weight`. `gain` None stands for the gain of the activation.
-    `data_dependent_step(network, layers, probe)`, such as `lsuv`, corrects the drawn weights on data.
+    `data_dependent_step(network, layers, init_batch)`, such as `lsuv`, corrects the drawn weights on data.
     Raises `UserError` naming the field.
     """
 
@@ -122,16 +122,16 @@ def initialize(
     activation: Callable[[], nn.Module],
     output: nn.Module | None,
     seed: int,
-    probe: Tensor | None,
+    init_batch: Tensor | None,
 ) -> None:
     """Draw the weights of every linear and convolutional layer of `network`, in place, and set the biases.
 
-    `output` is the last linear layer; with None all layers are hidden. `probe` (N, C, H, W) is the batch for
+    `output` is the last linear layer; with None all layers are hidden. `init_batch` (N, C, H, W) is the batch for
     `init.data_dependent_step`. Each piece of a Maxout layer is drawn as a layer of its own. Norm layers, other
     parameters and frozen ones are not changed. The same `seed` gives the same bits on every device, and torch's global
     generator is not changed.
 
-    Raises `UserError` for an option of the rule, and `ValueError` when `probe` is needed and missing.
+    Raises `UserError` for an option of the rule, and `ValueError` when `init_batch` is needed and missing.
     """
     generator = torch.Generator().manual_seed(seed)
     gain = activations.gain(activation) if init.gain is None else init.gain
@@ -149,10 +149,10 @@ def initialize(
             if layer.bias is not None:
                 layer.bias.fill_(0 if is_output else init.bias)
     if init.data_dependent_step is not None:
-        if probe is None:
-            raise ValueError("this init corrects the weights on data: it needs a probe batch")
+        if init_batch is None:
+            raise ValueError("this init corrects the weights on data: it needs `init_batch`")
         scaled = [layer for layer in layers if layer is not output or init.output_scale is None]
-        init.data_dependent_step(network, scaled, probe)
+        init.data_dependent_step(network, scaled, init_batch)
 
 
 def _draw(

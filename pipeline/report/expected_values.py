@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pipeline.report.blocks import Table
 from pipeline.report.stage_view import ExpectedValue
 
-_MARKS = {"failure": "✕ failure", "warning": "! warning", "info": "i note"}
+_MARKS = {"failure": "✕ failure", "warning": "! warning", "info": "i info"}
 
 
 def expected_table(rows: Sequence[ExpectedValue], severities: Mapping[str, str]) -> Table | None:
     """Return the table, or None without rows. `severities` maps each check with a finding to its severity.
 
-    A row is marked by the finding of its own checks. Without one it has a tick only if the numbers hold, since a
-    finding that explains others keeps those from being reported.
+    A row is marked by the finding of its own checks. Without one it has a tick only if its numbers hold: the
+    finding may be missing because its cause was reported instead.
     """
     if not rows:
         return None

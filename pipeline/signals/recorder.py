@@ -77,15 +77,15 @@ class Recorder:
         self._previous_gradients: list[Tensor] | None = None
         self._probed_at = -math.inf  # the step after which a probe last measured activations
 
-    def sample(self, step: int, network: nn.Module) -> StepProbe | None:
+    def sample(self, step: int, network: nn.Module) -> StepSampler | None:
         """Return a probe of `step` (from 1), or None for most steps.
 
         The step after a measured one is probed for the gradient noise alone.
         """
         if step % self.every_n_steps == 0 or step in EARLY_STEPS:
-            return StepProbe(self, step, network)
+            return StepSampler(self, step, network)
         if self._previous_gradients is not None:
-            return _NoiseProbe(self, step, network)
+            return _NoiseSampler(self, step, network)
         return None
 
     def probe_due(self, step: int) -> bool:
@@ -139,7 +139,7 @@ class Recorder:
             self.samples["activations"][key].append(columns[key])
 
 
-class StepProbe:
+class StepSampler:
     """The measurement of one step: around the forward pass, after the backward pass, after the update."""
 
     def __init__(self, recorder: Recorder, step: int, network: nn.Module):
@@ -179,7 +179,7 @@ class StepProbe:
         self.recorder._add(row, table, self.activations, self.weights.names)
 
 
-class _NoiseProbe(StepProbe):
+class _NoiseSampler(StepSampler):
     """The probe of the step after a measured one: compares its gradient with that of the step before."""
 
     @contextmanager

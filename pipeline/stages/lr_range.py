@@ -61,7 +61,7 @@ class LrRange(Stage):
             optimizer=components.make_optimizer,
             train=components.data.train,
             seed=components.seed,
-            steps=[[pair] for pair in self._minibatches(components)],
+            steps=[[pair] for pair in self._step_indices(components)],
             l2=components.l2,
             accumulate=components.device_config.accumulate,
             channels_last=components.channels_last,
@@ -91,7 +91,7 @@ class LrRange(Stage):
             signals=dict(signals),
         )
 
-    def _minibatches(self, components: Components) -> list[tuple[int, torch.Tensor]]:
+    def _step_indices(self, components: Components) -> list[tuple[int, torch.Tensor]]:
         """Return `steps` pairs (step, example indices), from as many epochs as that takes."""
         pieces: list[torch.Tensor] = []
         epoch = 0

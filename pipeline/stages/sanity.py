@@ -185,7 +185,7 @@ def make_training_network(components: Components) -> nn.Module:
 def data_signals_for(components: Components) -> Data:
     """Measure the data as the network gets them.
 
-    Test images are looked at where the run will evaluate on them, so that what cannot be mended afterwards is said
+    Test images are looked at where the run will evaluate on them, so that what cannot be cured afterwards is said
     before. The trials of a sweep do not touch them.
     """
     allowed = {"train", "val", *(("test",) if "evaluate" in components.stages else ())}

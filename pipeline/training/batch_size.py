@@ -20,7 +20,7 @@ MIN_STEPS_PER_EPOCH = 20
 
 
 @dataclass(frozen=True)
-class BatchSizeRule:
+class BatchSizeLimits:
     """The sizes of a minibatch that are valid for `n` training examples.
 
     A step has `device_config.accumulate` minibatches, and each is shared by `device_config.devices` processes. With

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, proven by a checksum, and hold plain data only."""
+"""Saves and loads checkpoints. Each is written whole or not at all, has a SHA-256 beside it, and holds plain data."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def _write_checksum(path: Path, checksum: str) -> None:
-    """Write `checksum` for the file that is about to be `path`, and keep that of the file that is `path` now."""
+    """Write `checksum`, of the new file that will replace `path`, above the checksum of the present one."""
     before = [_checksum_of(path)] if path.exists() else []
     write_text(_checksum_file(path), "\n".join([checksum, *before]) + "\n")
 

@@ -27,7 +27,7 @@ from pipeline.data import Augmentation, EpochBatchSampler, Images, NoAugmentatio
 from pipeline.data.shuffle import split_batches
 from pipeline.model.losses import Loss
 from pipeline.model.regularization import decay_groups, penalty
-from pipeline.signals.recorder import Recorder, StepProbe
+from pipeline.signals.recorder import Recorder, StepSampler
 from pipeline.training import data_parallel
 from pipeline.training.compile import compiled
 from pipeline.training.lightning_shortcuts import Chunk, ChunkLoader, seed_generators, step_optimizer
@@ -175,7 +175,7 @@ class Classifier(pl.LightningModule):
         self._sums += torch.stack([self.last_losses @ sizes, self.last_correct.sum().float(), sizes.sum()])
 
     def _backward(
-        self, step: int, index: Tensor, probe: StepProbe | None, *, part: int = 0, weight: float = 1.0
+        self, step: int, index: Tensor, probe: StepSampler | None, *, part: int = 0, weight: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of `weight` x mean loss over the examples at `index`.
 
@@ -196,7 +196,7 @@ class Classifier(pl.LightningModule):
             probe.before_update(logits)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
-    def _backward_in_parts(self, step: int, index: Tensor, probe: StepProbe | None) -> tuple[Tensor, Tensor]:
+    def _backward_in_parts(self, step: int, index: Tensor, probe: StepSampler | None) -> tuple[Tensor, Tensor]:
         """Do the same in the passes of this process; `probe` measures the last one."""
         losses, correct = [], []
         for part in data_parallel.divide_step(
@@ -339,7 +339,7 @@ class Classifier(pl.LightningModule):
             self.recorder.load(state["signals"])
 
 
-def _step_probes(recorder: Recorder | None, steps_done: int, network: nn.Module) -> Iterator[StepProbe | None]:
+def _step_probes(recorder: Recorder | None, steps_done: int, network: nn.Module) -> Iterator[StepSampler | None]:
     """Yield what measures each step that follows `steps_done`, or None for a step that is not measured.
 
     Lightning's `global_step` takes 8 us, so it is read once for the steps of a chunk.

@@ -82,9 +82,9 @@ def summarize(outcomes: Sequence[Outcome], key_metric: str | None) -> StageSumma
 def is_improvement(before: StageSummary, after: StageSummary, reached: str, stage: str) -> tuple[bool, str]:
     """Return whether the remedy is kept, and why.
 
-    A remedy is kept if the stage passes with it, or if `stage` and those before it have fewer failures, or as many
-    failures and fewer warnings. A training that passed with warnings must also reach the validation accuracy it had.
-    `reached` is the stage at which the attempt ended.
+    A remedy is kept if `stage` had failed and passes with it, or if `stage` and those before it have fewer failures, or
+    as many failures and fewer warnings. A training that passed with warnings must also reach the validation accuracy
+    it had. `reached` is the stage at which the attempt ended.
     """
     if reached != stage:
         return False, f"{reached} fails with it"

@@ -23,13 +23,13 @@ from pipeline.errors import UserError
 from pipeline.model import HiddenBlock
 from pipeline.model.factory import build_hidden_block, make_network_factory
 from pipeline.runs.paths import validate_name
-from pipeline.training.batch_size import AUTO, BatchSizeRule
+from pipeline.training.batch_size import AUTO, BatchSizeLimits
 from pipeline.training.compile import check_compiler
 from pipeline.training.device import DeviceConfig
 from pipeline.training.optimizer_args import validate_optimizer_args
 from pipeline.workflow.components import Components, Stage
 
-PROBE_EXAMPLES = 256
+INIT_EXAMPLES = 256
 """Training examples for inits that look at data."""
 
 
@@ -74,12 +74,12 @@ def build_from_dict(config: dict[str, Any], *, cache: BuildCache | None = None) 
     block = build_hidden_block(config)
     data_node = {key: value for key, value in config["data"].items() if key != "batch_size"}
     data: Splits = cache.get_or_build("data", data_node, functools.partial(load_data, config["data"]))
-    rule, batch_size = _batch_size_rule(config, data, device, block)
+    limits, batch_size = _batch_size_limits(config, data, device, block)
     preprocessing = _fit_preprocessing(config, data_node, data, cache)
-    probe = cache.get_or_build(
-        "probe",
+    init_batch = cache.get_or_build(
+        "init_batch",
         data_node,
-        lambda: stratified_head(data.train, len(data.classes), min(PROBE_EXAMPLES, len(data.train))),
+        lambda: stratified_head(data.train, len(data.classes), min(INIT_EXAMPLES, len(data.train))),
     )
     make_network = make_network_factory(
         config["model"],
@@ -88,11 +88,11 @@ def build_from_dict(config: dict[str, Any], *, cache: BuildCache | None = None) 
         seed=fields["seed"],
         preprocessing=preprocessing,
         classes=len(data.classes),
-        probe=probe,
+        init_batch=init_batch,
     )
     channels_last = device.channels_last and _wants_channels_last(config, data_node, make_network, cache)
     if batch_size == AUTO:
-        batch_size = rule.find_largest(make_network(), preprocessing, loss, data.train, channels_last=channels_last)
+        batch_size = limits.find_largest(make_network(), preprocessing, loss, data.train, channels_last=channels_last)
         config = config | {"data": config["data"] | {"batch_size": batch_size}}
     return Components(
         data=data,
@@ -150,14 +150,14 @@ def _build_without_data(config: Mapping[str, Any], cache: BuildCache) -> dict[st
     }
 
 
-def _batch_size_rule(
+def _batch_size_limits(
     config: Mapping[str, Any], data: Splits, device: DeviceConfig, block: HiddenBlock
-) -> tuple[BatchSizeRule, Any]:
-    """Return the rule for batch sizes and the requested size, validated unless it is `auto`."""
-    rule = BatchSizeRule(len(data.train), device, has_batchnorm=block.batchnorm.position != "none")
+) -> tuple[BatchSizeLimits, Any]:
+    """Return the limits for batch sizes and the requested size, validated unless it is `auto`."""
+    limits = BatchSizeLimits(len(data.train), device, has_batchnorm=block.batchnorm.position != "none")
     requested = config["data"]["batch_size"]
     if requested != AUTO:
-        rule.validate(requested)
+        limits.validate(requested)
     if "overfit" in config["stages"]:
         validation.integer(
             "stages.overfit.examples",
@@ -166,7 +166,7 @@ def _batch_size_rule(
             at_most=len(data.train),
             hint=f"The training split has {len(data.train)} examples.",
         )
-    return rule, requested
+    return limits, requested
 
 
 def _fit_preprocessing(

@@ -112,7 +112,7 @@ class _Execution:
             self.components, self.context, self.outcomes, self.reporter, self._note_attempt
         )
         if self.components is not before:
-            self.context.log.close("mended")
+            self.context.log.close("superseded")
             context = dataclasses.replace(self.context, resume_from=None)
             log = _restart_loggers(self.components, context, self.outcomes)
             self.context = dataclasses.replace(context, log=log)

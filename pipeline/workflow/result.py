@@ -22,7 +22,7 @@ class RunResult:
     directory: Path
     outcomes: tuple[Outcome, ...]
     diagnosis: tuple[Finding, ...] = ()
-    """All findings, ranked: the first is the first to mend."""
+    """All findings, ranked: the first is the first to fix."""
     fixes: tuple[FixAttempt, ...] = ()
     """Remedies that `fix=true` tried, in order."""
 
@@ -48,5 +48,5 @@ class RunResult:
 
 
 def diagnose_outcomes(outcomes: Sequence[Outcome], checks: CheckSuite) -> tuple[Finding, ...]:
-    """Return the findings of all `outcomes`, ranked: the first is the first to mend."""
+    """Return the findings of all `outcomes`, ranked: the first is the first to fix."""
     return rank_findings(all_findings(outcomes), checks.explains)

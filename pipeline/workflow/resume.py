@@ -41,9 +41,9 @@ def find_resume_point(
 
     `requested` is None (start from the beginning), a run's directory, or `auto`: the newest run in `runs` that has the
     same configuration and did not finish. With `auto` no such run is no error, so that a job script may always say
-    `resume=auto`. Configurations are compared by `typed_hash`, which leaves out resume, verbose, name, tags, outputs
-    and fix. `with_fixes`: a run that remedies have changed since it was typed is still the same run, and its attempts
-    come along. `with_batch_size`: so is a run that has chosen its batch size.
+    `resume=auto`. Configurations are compared by `typed_hash`, which leaves out what does not change the result.
+    `with_fixes`: a run that remedies have changed since it was typed is still the same run, and its attempts come
+    along. `with_batch_size`: so is a run that has chosen its batch size.
 
     Raises `UserError` where `requested` is no run's directory or has another configuration.
     """

@@ -73,7 +73,7 @@ def run(
             _prepare_run_dir(run_dir, config, overrides)
             if chooses_batch_size:  # the chosen size is part of the run from here on
                 size = resume.batch_size or components.batch_size
-                config, overrides = _fix_batch_size(config, overrides, size)
+                config, overrides = _with_batch_size(config, overrides, size)
                 components = components if components.batch_size == size else build_components(config)
                 _write_hydra_files(run_dir, config, overrides)
             update_latest_link(run_dir.resolve(), outputs.resolve())
@@ -117,7 +117,7 @@ def _as_typed(plain: dict[str, Any]) -> dict[str, Any]:
     return plain | {"data": plain["data"] | {"batch_size": "auto"}}
 
 
-def _fix_batch_size(config: DictConfig, overrides: Sequence[str], size: int) -> tuple[DictConfig, list[str]]:
+def _with_batch_size(config: DictConfig, overrides: Sequence[str], size: int) -> tuple[DictConfig, list[str]]:
     """Return the configuration and its overrides with `size` in the place of `auto`."""
     config = copy.deepcopy(config)
     OmegaConf.update(config, BATCH_SIZE_KEY, size)

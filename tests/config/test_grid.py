@@ -59,7 +59,7 @@ def build(model: str, activation: str, init: str, batchnorm: str) -> nn.Module:
         network = ConvNet(SHAPE, CLASSES, hidden, width=4, depth=2, pool_every=1, head="average")
     rule = option("init", init)
     assert isinstance(rule, Init)
-    initialize(network, rule, activation=hidden.activation, output=network.output, seed=0, probe=batch()[0])
+    initialize(network, rule, activation=hidden.activation, output=network.output, seed=0, init_batch=batch()[0])
     return network
 
 

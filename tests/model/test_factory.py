@@ -18,7 +18,7 @@ from pipeline.model.factory import build_hidden_block, make_network_factory, uni
 
 CONF = Path(__file__).parents[2] / "conf"
 PREPROCESSING = Affine(torch.ones(1, 4, 4), torch.zeros(1, 4, 4))
-PROBE = Images(torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3)
+BATCH = Images(torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3)
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_seed(init: str | None) -> None:
         seed=3,
         preprocessing=PREPROCESSING,
         classes=3,
-        probe=PROBE,
+        init_batch=BATCH,
     )
     state = torch.get_rng_state()
     first, again, other = weights(factory()), weights(factory(3)), weights(factory(4))

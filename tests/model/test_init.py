@@ -31,10 +31,10 @@ def init_network(
     *,
     activation: Callable[[], nn.Module] = nn.ReLU,
     seed: int = 0,
-    probe: Tensor | None = None,
+    init_batch: Tensor | None = None,
 ) -> None:
     output = getattr(network, "output", None)
-    initialize(network, init, activation=activation, output=output, seed=seed, probe=probe)
+    initialize(network, init, activation=activation, output=output, seed=seed, init_batch=init_batch)
 
 
 def layers(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
@@ -188,28 +188,28 @@ def test_precision_does_not_matter() -> None:
 LSUV = Init(rules.orthogonal, bias=0.0, output_scale=0.1, gain=None, data_dependent_step=rules.lsuv)
 
 
-def network_and_probe(kind: str, norm: BatchNorm) -> tuple[nn.Module, Tensor]:
+def network_and_batch(kind: str, norm: BatchNorm) -> tuple[nn.Module, Tensor]:
     block = HiddenBlock(nn.ReLU, norm, 0.5)
-    probe = 3 + 2 * torch.randn(16, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    init_batch = 3 + 2 * torch.randn(16, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     if kind == "mlp":
-        return MLP((2, 8, 8), 5, block, width=[20, 30, 10], depth=3), probe
+        return MLP((2, 8, 8), 5, block, width=[20, 30, 10], depth=3), init_batch
     if kind == "convnet":
-        return ConvNet((2, 8, 8), 5, block, width=4, depth=3, pool_every=2, head="flatten"), probe
-    return ResNet((2, 8, 8), 5, block, width=4, depth=1), probe
+        return ConvNet((2, 8, 8), 5, block, width=4, depth=3, pool_every=2, head="flatten"), init_batch
+    return ResNet((2, 8, 8), 5, block, width=4, depth=1), init_batch
 
 
 @pytest.mark.parametrize("kind", ["mlp", "convnet", "resnet"])
 @pytest.mark.parametrize("position", ["none", "before_activation", "after_activation"])
 @pytest.mark.parametrize("output_scale", [None, 0.1])
 def test_lsuv_unit_variance(kind: str, position: str, output_scale: float | None) -> None:
-    network, probe = network_and_probe(kind, BatchNorm(position, 0.1, 1e-5))
-    init_network(network, Init(rules.orthogonal, 0.0, output_scale, None, rules.lsuv), probe=probe)
+    network, init_batch = network_and_batch(kind, BatchNorm(position, 0.1, 1e-5))
+    init_network(network, Init(rules.orthogonal, 0.0, output_scale, None, rules.lsuv), init_batch=init_batch)
     variances: dict[nn.Module, float] = {}
     for layer in layers(network):
         layer.register_forward_hook(lambda m, _, y: variances.__setitem__(m, y.var(correction=0).item()))
     for module in network.modules():  # dropout off, batch norm by the batch: what the layer is scaled for
         module.train(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)))
-    network(probe)
+    network(init_batch)
     output = variances.pop(network.output)  # type: ignore[arg-type]
     assert len(variances) == len(layers(network)) - 1
     assert list(variances.values()) == pytest.approx([1.0] * len(variances), abs=1e-3)
@@ -217,7 +217,7 @@ def test_lsuv_unit_variance(kind: str, position: str, output_scale: float | None
 
 
 def test_lsuv_changes_nothing_else() -> None:
-    network, probe = network_and_probe("convnet", NORM)
+    network, init_batch = network_and_batch("convnet", NORM)
     init_network(network, Init(rules.orthogonal, 0.0, 0.1, None), seed=4)
     drawn = [layer.weight.detach().clone() for layer in layers(network)]
     network.train()
@@ -225,7 +225,7 @@ def test_lsuv_changes_nothing_else() -> None:
     modes = [module.training for module in network.modules()]
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     random = torch.get_rng_state()
-    init_network(network, LSUV, seed=4, probe=probe)
+    init_network(network, LSUV, seed=4, init_batch=init_batch)
     assert [module.training for module in network.modules()] == modes
     for name, value in network.named_buffers():
         assert torch.equal(value, buffers[name])
@@ -245,19 +245,19 @@ def test_lsuv_for_a_layer_used_twice() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.layer(3 * self.layer(x).relu())
 
-    network, probe = Twice(), torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
-    init_network(network, LSUV, probe=probe)
-    assert network.layer(probe).var(correction=0).item() == pytest.approx(1, abs=1e-4)
+    network, init_batch = Twice(), torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
+    init_network(network, LSUV, init_batch=init_batch)
+    assert network.layer(init_batch).var(correction=0).item() == pytest.approx(1, abs=1e-4)
 
 
 def test_lsuv_on_constant_output() -> None:
-    network, probe = network_and_probe("mlp", NO_NORM)
-    init_network(network, LSUV, probe=torch.zeros_like(probe))
+    network, init_batch = network_and_batch("mlp", NO_NORM)
+    init_network(network, LSUV, init_batch=torch.zeros_like(init_batch))
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
-def test_lsuv_without_a_probe() -> None:
-    with pytest.raises(ValueError, match="probe"):
+def test_lsuv_without_a_batch() -> None:
+    with pytest.raises(ValueError, match="init_batch"):
         init_network(nn.Linear(3, 2), LSUV)
 
 

@@ -73,7 +73,7 @@ def swapped(small: SmallRun, **nodes: Any) -> SmallRun:
         seed=0,
         preprocessing=small.components.preprocessing,
         classes=10,
-        probe=None,
+        init_batch=None,
     )
     return small.replace(make_network=network)
 

@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
 from pipeline.runs.json_files import config_hash
 from pipeline.training import largest_batch as module
-from pipeline.training.batch_size import BatchSizeRule
+from pipeline.training.batch_size import BatchSizeLimits
 from pipeline.training.largest_batch import free_bytes, largest_batch
 from pipeline.workflow.build import build_components
 
@@ -117,12 +117,12 @@ def test_free_bytes_of_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def device_config(accumulate: int, devices: int, **options: Any) -> Any:
-    """Return what `BatchSizeRule` reads of a `DeviceConfig`, with more devices than this machine may have."""
+    """Return what `BatchSizeLimits` reads of a `DeviceConfig`, with more devices than this machine may have."""
     defaults = {"device": CPU, "autocast": nullcontext}
     return SimpleNamespace(accumulate=accumulate, devices=devices, **(defaults | options))
 
 
-def refusal(rule: BatchSizeRule, size: object) -> UserError | None:
+def refusal(rule: BatchSizeLimits, size: object) -> UserError | None:
     try:
         rule.validate(size)
     except UserError as error:
@@ -135,7 +135,7 @@ def test_validate_against_steps(accumulate: int, devices: int) -> None:
     """Compared with the parts themselves, for all small data sets."""
     for n in range(2, 30):
         plain, normalized = (
-            BatchSizeRule(n, device_config(accumulate, devices), has_batchnorm=has_batchnorm)
+            BatchSizeLimits(n, device_config(accumulate, devices), has_batchnorm=has_batchnorm)
             for has_batchnorm in (False, True)
         )
         for size in range(1, n + 1):
@@ -151,7 +151,7 @@ def test_validate_against_steps(accumulate: int, devices: int) -> None:
 def test_next_valid_size_is_suggested() -> None:
     for accumulate, devices in [(1, 1), (2, 1), (1, 2)]:
         for n in range(2, 30):
-            rule = BatchSizeRule(n, device_config(accumulate, devices), has_batchnorm=True)
+            rule = BatchSizeLimits(n, device_config(accumulate, devices), has_batchnorm=True)
             for size in range(1, n // accumulate + 1):
                 if refused := refusal(rule, size):
                     fitting = [s for s in range(size, n + 1) if not refusal(rule, s)]
@@ -172,7 +172,7 @@ def largest(monkeypatch: pytest.MonkeyPatch, n: int, *, free: float = 1e12, **op
     preprocessing = Affine(torch.ones(1, 4, 4), torch.zeros(1, 4, 4))
     has_batchnorm = options.pop("has_batchnorm", True)
     config = device_config(**({"accumulate": 1, "devices": 1} | options))
-    rule = BatchSizeRule(n, config, has_batchnorm=has_batchnorm)
+    rule = BatchSizeLimits(n, config, has_batchnorm=has_batchnorm)
     before = torch.get_rng_state()
     size = rule.find_largest(network, preprocessing, CrossEntropy(label_smoothing=0.0), data, channels_last=False)
     assert torch.equal(torch.get_rng_state(), before)

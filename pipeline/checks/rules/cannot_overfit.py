@@ -16,7 +16,7 @@ class CannotOverfit(Rule):
     Fires when a very small part of the training data, with all regularization off, is not learned within the budget:
     the loss stays above the target or an example stays wrong. If every example is right and the loss is below
     `near_loss_ratio` of the first one, or below `still_falling_ratio` of the loss half way, only the budget was short:
-    plain gradient descent is slow at the end, and the finding is a hint. Silent where another learning rate reaches the
+    plain gradient descent is slow at the end, and the finding is `info`. Silent where another learning rate reaches the
     target, since then the rate is at fault and not the network.
     """
 

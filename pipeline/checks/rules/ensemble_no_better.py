@@ -12,7 +12,7 @@ class EnsembleNoBetter(Rule):
     """Anti-pattern: several networks that cost several times as much to evaluate and answer no better than one.
 
     Fires when the ensemble is right no more often than the best of its members, unless every member is always right.
-    It is a hint as long as the ensemble beats the members' mean, since the best of several is also lucky.
+    It is `info` as long as the ensemble beats the members' mean, since the best of several is also lucky.
     """
 
     check = "ensemble_no_better"

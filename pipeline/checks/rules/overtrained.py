@@ -15,7 +15,7 @@ class Overtrained(Rule):
 
     Fires when the epochs after which nothing became better, on training and on validation examples (within two standard
     errors of accuracy), are at least `max_wasted_fraction` of the run and at least `max_wasted_epochs`. From half of
-    `max_wasted_epochs` on it is a hint: a run that is a little too long is no fault.
+    `max_wasted_epochs` on it is `info`: a run that is a little too long is no fault.
     """
 
     check = "overtrained"

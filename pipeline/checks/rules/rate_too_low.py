@@ -27,7 +27,7 @@ class RateTooLow(Rule):
     between `linearity` and its inverse times what the first half brings. A network that is stuck falls fast to chance
     and then no more; one that escapes from a bad initialization gets faster. In training, a typical update also has to
     be below `min_ratio` of the weights. On a few examples that are not learned it also fires when a higher learning
-    rate learns them; ten times the rate is only a hint, since schedules go as far.
+    rate learns them; ten times the rate is only `info`, since schedules go as far.
     """
 
     check = "rate_too_low"

@@ -11,7 +11,7 @@ from pipeline.signals.schema import Signals
 class RedundantBias(Rule):
     """Anti-pattern: a bias right before batch normalization, which subtracts it again with the mean.
 
-    Fires when a weight layer that batchnorm follows directly has a bias. It is a hint: the bias costs memory and does
+    Fires when a weight layer that batchnorm follows directly has a bias. It is `info`: the bias costs memory and does
     no harm.
     """
 

@@ -16,7 +16,7 @@ class TrainEvalMismatch(Rule):
     converged, a layer that depends on `self.training`, inputs that are prepared differently.
 
     Fires when, on the same training examples, (1) the loss with batchnorm's running statistics is more than `warning`
-    times that with the batch's statistics (a hint from `info` on), and their difference is more than `min_loss_share`
+    times that with the batch's statistics (`info` from `info` on), and their difference is more than `min_loss_share`
     of the chance loss; (2) accuracy with the running statistics is more than `max_accuracy_drop` and three standard
     errors below that with the batch's; or (3) accuracy in evaluation mode is as far below that of the last epoch as
     trained. It is a failure where the network guesses in evaluation mode though it has learned in training mode.

@@ -24,7 +24,7 @@ class UpdateRatioHigh(Rule):
     Fires when, for layers with at least `min_samples` sampled steps, (1) the median over the steps of update norm /
     weight norm is above `max_ratio` in the middle layer, or above three times that in any layer, or (2) the first
     update of the middle layer is larger than `max_first_ratio` of its weights, so that it undoes the initialization.
-    (1) is a hint where the network has learned all the same.
+    (1) is `info` where the network has learned all the same.
     """
 
     check = "update_ratio_high"
@@ -72,7 +72,7 @@ class UpdateRatioLow(Rule):
     """Anti-pattern: updates so small that the weights stay what the initialization made them.
 
     Fires when, for layers with at least `min_samples` sampled steps, the median over the steps of update norm / weight
-    norm is below `min_ratio` in the middle layer. It is a hint where the network has learned all the same, since a
+    norm is below `min_ratio` in the middle layer. It is `info` where the network has learned all the same, since a
     schedule may spend most of its time at low rates.
     """
 

@@ -18,7 +18,7 @@ class VanishingActivations(Rule):
     small to update."
 
     Fires when the standard deviation over examples of the last hidden activation is below `failure` (a failure) or
-    `warning` times that of the input. Between the two it is a hint, a warning if training then stays at chance for
+    `warning` times that of the input. Between the two it is `info`, a warning if training then stays at chance for
     `max_fraction_at_chance` of the run, and a failure if it does for nine tenths.
     """
 

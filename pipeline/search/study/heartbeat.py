@@ -14,7 +14,8 @@ from pipeline.search.study.storage import Storage
 HEARTBEAT_SECONDS = 5.0
 """Seconds between two heartbeats."""
 HEARTBEAT_TIMEOUT = 60.0
-"""Seconds after which a process of another host without a heartbeat is gone. A process of this host is looked up."""
+"""A process of another host counts as gone when its heartbeat has not changed for so many seconds. On this host the
+table of processes decides."""
 _KEY_PREFIX = "alive/"
 
 Heartbeat = dict[str, Any]
@@ -40,7 +41,7 @@ class HeartbeatRegistry:
     def __init__(self, storage: Storage, study_id: int, identity: WorkerIdentity):
         self.storage, self.study_id, self.identity = storage, study_id, identity
         self._last_changes: dict[str, tuple[float, float]] = {}
-        """By token: the last heartbeat seen, and the time by our clock at which it appeared."""
+        """Maps each token to the last heartbeat seen and to the time, by our clock, at which it appeared."""
         self._last_sent = 0.0
 
     def send(self, *, now: bool = False) -> None:
@@ -70,11 +71,11 @@ class HeartbeatRegistry:
         )
 
     def is_alive(self, token: str, heartbeat: Heartbeat | None) -> bool:
-        """Whether the process is alive.
+        """Return whether the process is alive.
 
         On this host: whether the process exists. On other hosts: whether its heartbeat changed within
-        `HEARTBEAT_TIMEOUT`, by our clock. A process without a heartbeat has just claimed a row, or was killed before it
-        could send one; it counts as alive until the timeout.
+        `HEARTBEAT_TIMEOUT`, by our clock. A process without a heartbeat has just claimed a trial, or was killed before
+        it could send one; it counts as alive until the timeout.
         """
         if heartbeat is not None and heartbeat["host"] == self.identity.host:
             return process_start_time(heartbeat["pid"]) == heartbeat["since"]
