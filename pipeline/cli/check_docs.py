@@ -97,7 +97,8 @@ def render_check_docs() -> str:
 def check_docs() -> dict[str, CheckDoc]:
     """Return the documentation of each check of conf/checks/default.yaml, in its order."""
     text = DEFAULT_CHECKS.read_text()
-    nodes: Any = OmegaConf.to_container(OmegaConf.create(text))["rules"]  # type: ignore[call-overload, index]
+    menu: Any = OmegaConf.to_container(OmegaConf.create(text))  # unlike PyYAML it reads 1e-5 as a number
+    nodes = menu["rules"]
     comments = threshold_comments(text)
     rules: dict[str, Any] = {
         name: import_allowed(node["_target_"], f"checks.rules.{name}") for name, node in nodes.items()

@@ -24,7 +24,7 @@ def write_pictures(folder: Path, stages: Mapping[str, Arrays]) -> None:
     arrays = {f"{stage}.{name}": array for stage, named in stages.items() for name, array in named.items()}
     if arrays:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stub sees allow_pickle in any **
         write_atomic(folder / PICTURES, lambda file: file.write(buffer.getbuffer()))
 
 
