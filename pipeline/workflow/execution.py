@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.errors import CRASHED, FAILED, PASSED, Interrupted
+from pipeline.errors import CRASHED, FAILED, PASSED, USER_ERROR, Interrupted, UserError
 from pipeline.loggers import LoggedRun, MultiLogger, open_loggers
 from pipeline.workflow.autofix import AutoFixer
 from pipeline.workflow.components import Components, RunContext
@@ -50,9 +50,9 @@ def execute(
     except Interrupted as stop:
         run.finish("interrupted", 128 + stop.signal, write_report)
         raise
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            run.finish("error", CRASHED, write_report)
+            run.finish("error", USER_ERROR if isinstance(error, UserError) else CRASHED, write_report)
         raise
     passed = all(outcome.passed for outcome in run.outcomes)
     status, code = ("passed", PASSED) if passed else ("failed", FAILED)

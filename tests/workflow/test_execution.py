@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.checks import CheckSuite, Finding
-from pipeline.errors import Interrupted
+from pipeline.errors import Interrupted, UserError
 from pipeline.workflow.autofix import AutoFixer
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.execution import execute
@@ -91,7 +91,10 @@ def test_checkpoint_is_forgotten_after_a_fix(tmp_path: Path) -> None:
     assert seen == [None]
 
 
-@pytest.mark.parametrize(("error", "status", "code"), [(Interrupted(15), "interrupted", 143), (KeyError(), "error", 1)])
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(Interrupted(15), "interrupted", 143), (KeyError(), "error", 1), (UserError("x"), "error", 2)],
+)
 def test_end_by_an_exception_is_recorded(error: BaseException, status: str, code: int, tmp_path: Path) -> None:
     def fail(components: Components, context: RunContext) -> tuple[Finding, ...]:
         raise error
