@@ -147,7 +147,7 @@ class Train(Stage):
             len(train),
             batch_size=components.step_size,
             seed=components.seed,
-            steps_per_call=device.steps_per_call,
+            steps_per_call=device.chunk_size,
         )
         classifier = Classifier(
             components.make_network(),
