@@ -34,6 +34,8 @@ def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:
 class EpochBatchSampler:
     """Minibatches of one epoch, from any step on: lists of at most `steps_per_call` pairs (step, index (B,)).
 
+    The order of an epoch is moved to `device` at once, so the indices are there.
+
     The trainer sets `epoch` and `step`, the number of steps of this epoch that are already done; iterating does not
     change them. Lists end at multiples of `steps_per_call`, so that a resumed epoch is cut like the original one.
     Raises `UserError` when `batch_size` is not a whole number above 0.
@@ -46,6 +48,7 @@ class EpochBatchSampler:
         self.batch_size = integer("batch_size", batch_size, at_least=1)
         self.seed = seed
         self.steps_per_call = steps_per_call
+        self.device = torch.device("cpu")
         self.epoch = 0
         self.step = 0
 
@@ -60,7 +63,8 @@ class EpochBatchSampler:
         return calls - self.step // self.steps_per_call if self.step < self.steps_per_epoch else 0
 
     def __iter__(self) -> Iterator[list[tuple[int, Tensor]]]:
-        steps = list(enumerate(split_batches(permutation(self.seed, self.epoch, self.n), self.batch_size)))
+        order = permutation(self.seed, self.epoch, self.n).to(self.device)
+        steps = list(enumerate(split_batches(order, self.batch_size)))
         start = self.step
         while start < len(steps):
             end = (start // self.steps_per_call + 1) * self.steps_per_call

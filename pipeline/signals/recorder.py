@@ -142,6 +142,9 @@ class Recorder:
 class StepSampler:
     """The measurement of one step: around the forward pass, after the backward pass, after the update."""
 
+    needs_gradients_only = False
+    """Whether the gradients of the step are all that is measured."""
+
     def __init__(self, recorder: Recorder, step: int, network: nn.Module):
         self.recorder, self.step, self.network = recorder, step, network
         self.weights = Weights.from_network(network)
@@ -181,6 +184,8 @@ class StepSampler:
 
 class _NoiseSampler(StepSampler):
     """The probe of the step after a measured one: compares its gradient with that of the step before."""
+
+    needs_gradients_only = True
 
     @contextmanager
     def forward(self) -> Iterator[None]:

@@ -311,6 +311,12 @@ class TrainOnly(TypedDict, total=False):
     exploded_step: Annotated[int, "step", "step at which it was stopped"]
     original_cost: Annotated[float, "nats", "loss of the first step"]
     break_factor: Annotated[float, "ratio", "`stages.train.break_factor`"]
+    graph_steps: Annotated[int, "number", "steps of this process that were replayed as a CUDA graph; absent on the CPU"]
+    graph_refused: Annotated[str, "words", "why the training step could not be captured as a CUDA graph"]
+    streamed_bytes: Annotated[int, "bytes", "size of the images, where they stay in the host's memory"]
+    nondeterministic_operations: Annotated[
+        Sequence[str], "names", "operations without a deterministic form, with `trainer.deterministic=true`"
+    ]
     interrupted_epoch: Annotated[bool, "", "the run was stopped within an epoch"]
     running: Annotated[bool, "", "the training is not over: checks of its end stay silent"]
 

@@ -89,7 +89,7 @@ class Overfit(Stage):
     ) -> tuple[OverfitMonitor, nn.Module]:
         """Train a fresh network at `factor` times the configured rate."""
         device = components.device_config
-        everything, per_call = torch.arange(len(few)), device.chunk_size
+        everything, per_call = torch.arange(len(few), device=device.device), device.chunk_size
         make_optimizer = components.make_optimizer
         if factor != 1:
             make_optimizer = functools.partial(make_optimizer, lr=factor * components.lr)

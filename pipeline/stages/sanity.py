@@ -112,7 +112,7 @@ class Sanity(Stage):
         another = make_training_network(components)  # since the update changes it
         with without_dropout(another):
             signals |= update_direction(another, loss, inputs, labels, components.make_optimizer)
-        if components.device_config.amp_dtype:
+        if components.device_config.may_emulate_precision:
             signals |= self._reduced_precision_signals(components, inputs, labels)
         context.progress(2, 4, unit="")
         learns = len(signals["zero_gradients"]) < signals["trainable_parameters"]
@@ -174,7 +174,7 @@ class Sanity(Stage):
             labels,
             autocast=components.device_config.autocast,
         )
-        return {"precision": components.device_config.precision} | times
+        return {"precision": components.device_config.number_format} | times
 
 
 def make_training_network(components: Components) -> nn.Module:

@@ -29,7 +29,7 @@ def training_signals(components: Components, classifier: Classifier, *, epochs: 
     frequencies = torch.bincount(train.labels, minlength=n_classes) / len(train)
     stride = -(-len(classifier.losses) // MAX_ENTRIES) or 1
     recorder, schedule = classifier.recorder, components.schedule.scheduler
-    probe_examples = _count_probe_examples(classifier)
+    probe_examples, operations = _count_probe_examples(classifier), list(classifier.nondeterministic_operations)
     return {
         "classes": n_classes,
         "train_examples": len(train),
@@ -49,6 +49,9 @@ def training_signals(components: Components, classifier: Classifier, *, epochs: 
         "losses": _average_groups(classifier.losses, stride),
         "accuracies": _average_groups(classifier.accuracies, stride),
         "epochs": rows_to_columns(classifier.history),
+        **(classifier.graphed_step.signals() if classifier.graphed_step else {}),
+        **({"streamed_bytes": classifier.train_images.pixels.nbytes} if classifier.images_on_host else {}),
+        **({"nondeterministic_operations": operations} if operations else {}),
         **({"samples": recorder.samples, "units": recorder.units} if recorder is not None else {}),
     }
 

@@ -24,11 +24,13 @@ from pipeline.stages.signals_of_training import batchnorm_mode_signals, final_hi
 from pipeline.training import checkpoints
 from pipeline.training.callbacks import CheckpointCallback, LogEpochs, log_training
 from pipeline.training.ddp import worker_processes
-from pipeline.training.device import ProcessRank
+from pipeline.training.device import CHUNK_SIZE, ProcessRank
 from pipeline.training.divergence import DivergenceGuard, TrainingDiverged
+from pipeline.training.examples import keeps_images_on_host
 from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
+from pipeline.workflow.process_setup import deterministic_algorithms
 
 EpochChecks = Callable[[Classifier], Sequence[Finding]]
 
@@ -121,7 +123,10 @@ class Train(Stage):
             enable_checkpointing=True,  # by the callback above
         )
         try:
-            with context.interrupt_handler.deferred():
+            with (
+                context.interrupt_handler.deferred(),
+                deterministic_algorithms(components.device_config.deterministic) as classifier.nondeterministic_operations,
+            ):
                 trainer.fit(classifier, ckpt_path=context.resume_from)
         except TrainingDiverged:
             pass
@@ -143,11 +148,12 @@ class Train(Stage):
         if recorder_config is not None:
             recorder = Recorder(recorder_config, total_steps=self._count_steps(components))
             probe = stratified_head(train, len(components.data.classes), LAST_PROBE)
+        on_host = keeps_images_on_host(components.data, device)
         sampler = EpochBatchSampler(
             len(train),
             batch_size=components.step_size,
             seed=components.seed,
-            steps_per_call=device.chunk_size,
+            steps_per_call=CHUNK_SIZE if on_host else device.chunk_size,
         )
         classifier = Classifier(
             components.make_network(),
@@ -167,6 +173,8 @@ class Train(Stage):
             probe=probe,
             accumulate=device.accumulate,
             compile_for=components.batch_size // device.devices if components.compile else None,
+            cuda_graph=device.cuda_graph,
+            images_on_host=on_host,
         )
         classifier.checkpoint_extra = {
             "config": components.config,

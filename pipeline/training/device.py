@@ -12,11 +12,17 @@ import torch
 
 from pipeline import validation
 from pipeline.errors import UserError
+from pipeline.training.launcher import AGENT_STORE, is_joined, launched_process
 from pipeline.workflow.process_setup import available_cores, cache_entry_points
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+TORCH_NAMES = {"gpu": "cuda", "mps": "mps", "cpu": "cpu"}
+"""What torch calls the device of each kind of accelerator."""
+AUTO = "auto"
+AMP_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What passes are computed in, by `trainer.precision`; None: in the type of the weights."""
 CHUNK_SIZE, GPU_CHUNK_SIZE = 10, 50
 """Optimizer steps in one step of Lightning, which takes 0.4 to 2 ms by itself; a small step on a GPU takes 0.1 ms."""
 
@@ -40,7 +46,7 @@ class DeviceConfig:
 
     def __post_init__(self) -> None:
         validation.one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
-        validation.one_of("precision", str(self.precision), ("32-true", "bf16-mixed", "16-mixed"))
+        validation.one_of("precision", str(self.precision), (AUTO, *AMP_DTYPES))
         validation.one_of("strategy", self.strategy, ("auto", "ddp"))
         validation.boolean("sync_batchnorm", self.sync_batchnorm)
         validation.number("timeout", self.timeout, above=0)
@@ -58,20 +64,7 @@ class DeviceConfig:
                 f"this machine has no {self.accelerator}, only {', '.join(accelerators)}. Try trainer=auto.",
                 field="accelerator",
             )
-        available = accelerators[self.kind]
-        validation.integer(
-            "devices",
-            self.devices,
-            at_least=1,
-            at_most=available,
-            hint=f"This machine has {available} for trainer.accelerator={self.accelerator}.",
-        )
-        if self.devices > 1 and _is_one_of_several_copies():
-            raise UserError(
-                "torchrun or srun started several copies of this program, and each would start processes of its own. "
-                "Start the program once (srun --ntasks=1): it starts the others itself.",
-                field="devices",
-            )
+        self._validate_devices(accelerators[self.kind])
         if self.cuda_graph is True and self.kind != "gpu":
             raise UserError(f"a CUDA graph needs a GPU, and this run uses {self.kind}. Try auto.", field="cuda_graph")
         if self.sync_batchnorm and self.kind != "gpu":
@@ -81,6 +74,21 @@ class DeviceConfig:
                 field="sync_batchnorm",
             )
 
+    def _validate_devices(self, available: int) -> None:
+        """Raise `UserError` unless each process gets a device, `available` of which this machine has."""
+        process = launched_process()
+        if process is None or self.devices == 1:
+            validation.integer(
+                "devices",
+                self.devices,
+                at_least=1,
+                at_most=available,
+                hint=f"This machine has {available} for trainer.accelerator={self.accelerator}.",
+            )
+        else:
+            process.validate_devices(self.devices, is_joined=is_joined())
+            process.validate_machine(available)
+
     @property
     def kind(self) -> str:
         """The accelerator in use: gpu, mps or cpu. `auto` is the fastest that this machine has."""
@@ -88,7 +96,7 @@ class DeviceConfig:
 
     @property
     def device(self) -> torch.device:
-        return torch.device({"gpu": "cuda", "mps": "mps", "cpu": "cpu"}[self.kind])
+        return torch.device(TORCH_NAMES[self.kind])
 
     @property
     def chunk_size(self) -> int:
@@ -103,7 +111,22 @@ class DeviceConfig:
     @property
     def amp_dtype(self) -> torch.dtype | None:
         """The type that passes are computed in, or None for float32."""
-        return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        return AMP_DTYPES[self.number_format]
+
+    @property
+    def number_format(self) -> str:
+        """The precision in use: `auto` is bf16-mixed on a GPU that computes with such numbers, and else 32-true."""
+        if self.precision != AUTO:
+            return self.precision
+        return "bf16-mixed" if self.kind == "gpu" and has_bf16() else "32-true"
+
+    @property
+    def may_emulate_precision(self) -> bool:
+        """Whether passes are in reduced precision and the device may lack instructions for it.
+
+        A GPU that has them needs no stopwatch: a small network's eager pass would show the launches of casts.
+        """
+        return self.amp_dtype is not None and not (self.kind == "gpu" and has_bf16())
 
     def autocast(self) -> Any:
         """Return the context manager in which Lightning runs a pass at this precision."""
@@ -117,7 +140,8 @@ class DeviceConfig:
         import pytorch_lightning as pl
 
         cache_entry_points()
-        is_alone = rank is None or rank.world_size == 1
+        rank = rank or ProcessRank()
+        is_alone = rank.world_size == 1
         defaults: dict[str, Any] = {
             "logger": False,
             "enable_checkpointing": False,
@@ -128,19 +152,31 @@ class DeviceConfig:
         }
         return pl.Trainer(
             accelerator=self.kind,
-            devices=1 if is_alone else self.devices,
-            precision=self.precision,  # type: ignore[arg-type]
-            strategy="auto" if rank is None or is_alone else self._make_ddp_strategy(rank),
+            devices=[self.gpu_index(rank)] if self.kind == "gpu" and not is_alone else 1,
+            num_nodes=rank.world_size,
+            precision=self.number_format,  # type: ignore[arg-type]
+            strategy="auto" if is_alone else self._make_ddp_strategy(),
             sync_batchnorm=self.sync_batchnorm and not is_alone,
+            # always ours: Lightning would take the variables of a launcher for its own
+            plugins=[*options.pop("plugins", ()), rank.lightning_environment()],
             **(defaults | options),
         )
 
-    def _make_ddp_strategy(self, rank: ProcessRank) -> Any:
+    def gpu_index(self, rank: ProcessRank) -> int:
+        """Return the number of the process's own GPU. srun may show each process no other one: then that is 0."""
+        return rank.local_rank if rank.local_rank < count_accelerators()["gpu"] else 0
+
+    def select_gpu(self, rank: ProcessRank) -> None:
+        """Let `device` mean the process's own GPU from here on."""
+        if self.kind == "gpu":
+            torch.cuda.set_device(self.gpu_index(rank))
+
+    def _make_ddp_strategy(self) -> Any:
         """Let torch's DDP average gradients. The classifier shares running statistics itself, once an epoch."""
         from pytorch_lightning.strategies import DDPStrategy
 
+        os.environ.pop(AGENT_STORE, None)  # torchrun does not serve the port at which this training meets
         return DDPStrategy(
-            cluster_environment=rank.lightning_environment(),
             timeout=datetime.timedelta(seconds=self.timeout),
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
@@ -153,11 +189,16 @@ class ProcessRank:
 
     rank: int = 0
     world_size: int = 1
+    local_rank: int = 0
+    """Its number among the processes on its machine."""
     address: str = "127.0.0.1"
     port: int = 0
 
     def lightning_environment(self) -> Any:
-        """Return the same for Lightning. It starts no processes, since all of them run already."""
+        """Return the same for Lightning. It starts no processes, since all of them run already.
+
+        Each process passes for a machine of one device: then Lightning asks for no equal numbers on all machines.
+        """
         from lightning_fabric.plugins.environments import LightningEnvironment
 
         process = self
@@ -168,15 +209,21 @@ class ProcessRank:
             main_port = process.port
 
             def local_rank(self) -> int:
+                return 0
+
+            def node_rank(self) -> int:
                 return process.rank
+
+            def teardown(self) -> None:
+                """Keep WORLD_SIZE in the environment, which Lightning would remove."""
 
         return Environment()
 
 
-def _is_one_of_several_copies() -> bool:
-    """Return whether torchrun or srun started this program several times. srun's first copy cannot know."""
-    copies, task = os.environ.get("WORLD_SIZE", ""), os.environ.get("SLURM_PROCID", "")
-    return (copies.isdigit() and int(copies) > 1) or (task.isdigit() and int(task) > 0)
+@functools.cache
+def has_bf16() -> bool:
+    """Return whether the GPU has instructions for bfloat16. torch emulates them where it has not."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @functools.cache

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -30,8 +29,12 @@ from pipeline.model.regularization import decay_groups, penalty
 from pipeline.signals.recorder import Recorder, StepSampler
 from pipeline.training import data_parallel
 from pipeline.training.compile import compiled
-from pipeline.training.lightning_shortcuts import Chunk, ChunkLoader, seed_generators, step_optimizer
+from pipeline.training.device_rates import DeviceRates, make_capturable
+from pipeline.training.examples import TrainingExamples, draws_parameters, place_examples
+from pipeline.training.graphed_step import GraphedStep, capturer_for
+from pipeline.training.lightning_shortcuts import Chunk, ChunkLoader
 from pipeline.training.schedule import Schedule
+from pipeline.training.step import TrainingStep
 
 EVALUATION_BATCH = 500
 """Examples in one pass where no gradient is needed. It bounds memory, and larger passes are no faster."""
@@ -47,7 +50,9 @@ class Classifier(pl.LightningModule):
     examples, a row also has probe_loss and probe_accuracy.
 
     A step over more than one pass (`accumulate`, or several processes) is the same step to rounding. `compile_for` is
-    the number of examples whose passes are compiled; None: none are.
+    the number of examples whose passes are compiled; None: none are. `cuda_graph` (False, True or "auto") says whether
+    steps are replayed as a CUDA graph; `graphed_step` tells how many were. With `images_on_host` the
+    training and validation images stay in the host's memory.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class Classifier(pl.LightningModule):
         probe: Images | None = None,
         accumulate: int = 1,
         compile_for: int | None = None,
+        cuda_graph: bool | str = False,
+        images_on_host: bool = False,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -85,6 +92,9 @@ class Classifier(pl.LightningModule):
         self.recorder, self.probe_images = recorder, probe
         # passes of one size only: every other shape (the last batch, evaluation) would be compiled for itself
         self.compile_for, self._compiled_forward = compile_for, compiled(self.forward) if compile_for else None
+        self.cuda_graph = cuda_graph
+        self.graphed_step: GraphedStep | None = None
+        self.images_on_host = images_on_host
         self.epoch, self.step_in_epoch = 0, 0
         self.last_losses = self.last_correct = torch.zeros(0)
         self.losses: list[float] = []
@@ -94,12 +104,15 @@ class Classifier(pl.LightningModule):
         """Seconds of training before this process resumed it."""
         self.checkpoint_extra: dict[str, Any] = {}
         """Plain data that goes into every checkpoint, such as the configuration."""
+        self.nondeterministic_operations: list[str] = []
+        """Operations that had no deterministic form, where one was asked for."""
         self._sums = torch.zeros(3)
         """Sums over this epoch: loss x examples, correct predictions, examples."""
         self._val_sums = torch.zeros(3)
-        self._epoch_parameters: tuple[int, Tensor] | None = None
-        """The augmentation's parameters of an epoch, with the number of that epoch."""
-        self._backward_pass: Callable[[Tensor], None] = Tensor.backward
+        self._parameters_epoch: int | None = None
+        """The epoch whose parameters of the augmentation the examples have."""
+        self._sizes: dict[tuple[int, ...], Tensor] = {}
+        """The numbers of examples of a chunk's steps, on the device."""
         self._started = time.perf_counter()
 
     # ------------------------------------------------------------------ setting up
@@ -123,19 +136,66 @@ class Classifier(pl.LightningModule):
         return ChunkLoader(lambda: [[(0, torch.arange(len(images)))]]) if images is not None else []
 
     def on_fit_start(self) -> None:
-        self.train_images = self.train_images.to(self.device)
-        self.val_images = self.val_images.to(self.device) if self.val_images is not None else None
+        self.examples = self._place_examples()
+        if not self.images_on_host:
+            self.val_images = self.val_images.to(self.device) if self.val_images is not None else None
         self.probe_images = self.probe_images.to(self.device) if self.probe_images is not None else None
         self._sums, self._val_sums = self._sums.to(self.device), self._val_sums.to(self.device)
 
+    def _place_examples(self) -> TrainingExamples:
+        capacity = 0
+        if isinstance(self.steps, EpochBatchSampler):
+            if not self.images_on_host:
+                self.steps.device = self.device
+            capacity = min(self.steps.n, self.steps.batch_size * self.steps.steps_per_call)
+        return place_examples(
+            self.train_images, self.augmentation, self.device, on_host=self.images_on_host, capacity=capacity
+        )
+
+    def on_train_start(self) -> None:
+        optimizer: Any = self.optimizers()
+        capturer = capturer_for(self.device)
+        step = self._make_step(optimizer)
+        if capturer is not None and not step.has_scaler and make_capturable(optimizer.optimizer) is None:
+            step.rates = DeviceRates(optimizer.optimizer, self.device)  # also without a graph: the bits are the same
+        step_size, steps_to_come = 0, 0
+        if isinstance(self.steps, EpochBatchSampler):
+            step_size = self.steps.batch_size
+            steps_to_come = (self.epochs - self.epoch) * self.steps.steps_per_epoch - self.step_in_epoch
+        self.graphed_step = GraphedStep(
+            step,
+            wanted=self.cuda_graph,
+            capturer=capturer,
+            buffers=list(self.buffers()),
+            step_size=step_size,
+            steps_to_come=steps_to_come,
+        )
+
+    def _make_step(self, optimizer: Any) -> TrainingStep:
+        return TrainingStep(
+            forward=self,
+            loss=self.loss,
+            select=self.examples.select,
+            optimizer=optimizer,
+            trainer=self.trainer,
+            device=self.device,
+            accumulate=self.accumulate,
+            compiled_forward=self._compiled_forward,
+            compiled_size=self.compile_for,
+        )
+
+    def on_train_end(self) -> None:
+        if self.graphed_step is not None:
+            self.graphed_step.release()  # the network moves to the CPU now
+
     def transfer_batch_to_device(self, batch: Chunk, device: torch.device, dataloader_idx: int) -> Chunk:
-        """Move the indices. Lightning's own way looks for tensors in everything, which takes 0.02 ms a step."""
-        return [(step, index.to(device, non_blocking=True)) for step, index in batch]
+        """Return the batch: its indices are where they are used. Lightning would look for tensors in everything."""
+        return batch
 
     def _remaining_chunks(self) -> Iterable[Chunk]:
         if isinstance(self.steps, EpochBatchSampler):
             self.steps.epoch, self.steps.step = self.epoch, self.step_in_epoch
-        return self.steps
+        return self.examples.chunks(self.steps)
 
     # ------------------------------------------------------------------ training
 
@@ -147,84 +207,39 @@ class Classifier(pl.LightningModule):
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers() if self.schedule else None
         moves_each_step = self.schedule is not None and self.schedule.update_event(scheduler) == "step"
-        single_pass = self.accumulate == self.trainer.world_size == 1
-        losses, correct = [], []
         probes = _step_probes(self.recorder, self.trainer.global_step, self.network)
-        has_scaler = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # 16-mixed: may skip an update
-        update = optimizer.step if has_scaler else functools.partial(step_optimizer, optimizer)
-        # Lightning's `manual_backward` scales and exchanges gradients; where neither is needed its hooks cost 0.1 ms
-        needs_hooks = has_scaler or self.trainer.world_size > 1
-        self._backward_pass = self.manual_backward if needs_hooks else Tensor.backward
+        results = []
+        assert self.graphed_step is not None
+        if self._parameters_epoch != self.epoch and draws_parameters(self.augmentation):
+            n = len(self.train_images)
+            self.examples.set_parameters(self.augmentation.sample_parameters(self.seed, self.epoch, n, self.device))
+            self._parameters_epoch = self.epoch
+        self.examples.begin_chunk()
         for step, index in chunk:
-            probe = next(probes)
-            optimizer.zero_grad()
-            run_passes = self._backward if single_pass else self._backward_in_parts
-            loss, n_correct = run_passes(step, index, probe)
-            update()
-            if probe:
-                probe.after_update(optimizer.param_groups[0]["lr"])
+            results.append(self.graphed_step(index, functools.partial(self._part_seed, step), next(probes)))
             if moves_each_step:
                 scheduler.step()
-            losses.append(loss)
-            correct.append(n_correct)
             self.step_in_epoch = step + 1
-        self.last_losses, self.last_correct = data_parallel.combine_steps(
-            torch.stack(losses).float(), torch.stack(correct), self.trainer
-        )
-        sizes = torch.tensor([float(len(index)) for _, index in chunk], device=self.device)
+        losses, correct = torch.stack(results).T.contiguous()
+        self.last_losses, self.last_correct = data_parallel.combine_steps(losses, correct.long(), self.trainer)
+        sizes = self._sizes_of(chunk)
         self._sums += torch.stack([self.last_losses @ sizes, self.last_correct.sum().float(), sizes.sum()])
 
-    def _backward(
-        self, step: int, index: Tensor, probe: StepSampler | None, *, part: int = 0, weight: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of `weight` x mean loss over the examples at `index`.
+    def _part_seed(self, step: int, part: int) -> int:
+        """Return the seed of a pass: of its epoch, step and part of the step."""
+        return derive_seed(self.seed, 1, self.epoch, step, *([part] if part else []))
 
-        Returns that weighted loss and the number of correct predictions.
-        """
-        seed_generators(derive_seed(self.seed, 1, self.epoch, step, *([part] if part else [])), self.device)
-        pixels, labels = self._select_examples(index)
-        if self._compiled_forward is not None and probe is None and len(pixels) == self.compile_for:
-            logits = self._compiled_forward(pixels)
-        else:
-            with probe.forward() if probe else nullcontext():
-                logits = self(pixels)
-        loss = self.loss(logits, labels)
-        if weight != 1:
-            loss = loss * weight
-        self._backward_pass(loss)
-        if probe:
-            probe.before_update(logits)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
-
-    def _backward_in_parts(self, step: int, index: Tensor, probe: StepSampler | None) -> tuple[Tensor, Tensor]:
-        """Do the same in the passes of this process; `probe` measures the last one."""
-        losses, correct = [], []
-        for part in data_parallel.divide_step(
-            index, accumulate=self.accumulate, rank=self.trainer.global_rank, world_size=self.trainer.world_size
-        ):
-            with data_parallel.gradient_exchange(self.trainer, part):
-                loss, n_correct = self._backward(
-                    step, part.index, probe if part.is_last else None, part=part.number, weight=part.weight
-                )
-            losses.append(loss)
-            correct.append(torch.zeros_like(n_correct) if part.is_empty else n_correct)
-        return torch.stack(losses).sum(), torch.stack(correct).sum()
+    def _sizes_of(self, chunk: Chunk) -> Tensor:
+        """Return the numbers of examples of the chunk's steps; few chunks differ, so they are copied once."""
+        sizes = tuple(len(index) for _, index in chunk)
+        if sizes not in self._sizes:
+            self._sizes[sizes] = torch.tensor(sizes, dtype=torch.float32, device=self.device)
+        return self._sizes[sizes]
 
     def record_steps(self, losses: list[float], sizes: list[int]) -> None:
         """Append the `losses` of the last Lightning step, which are transferred already, and its accuracies."""
         self.losses += losses
         self.accuracies += [correct / size for correct, size in zip(self.last_correct.tolist(), sizes, strict=True)]
-
-    def _select_examples(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the augmented training images at `index` and their labels."""
-        images = self.train_images
-        pixels = images.pixels.index_select(0, index)
-        if not isinstance(self.augmentation, NoAugmentation):
-            if self._epoch_parameters is None or self._epoch_parameters[0] != self.epoch:
-                parameters = self.augmentation.sample_parameters(self.seed, self.epoch, len(images), self.device)
-                self._epoch_parameters = self.epoch, parameters
-            pixels = self.augmentation(pixels, self._epoch_parameters[1].index_select(0, index))
-        return pixels, images.labels.index_select(0, index)
 
     # ------------------------------------------------------------------ evaluation
 
@@ -247,8 +262,8 @@ class Classifier(pl.LightningModule):
         """
         sums = torch.zeros(3, device=self.device)
         for batch in split_batches(index.to(images.labels.device), EVALUATION_BATCH):
-            labels = images.labels.index_select(0, batch)
-            logits = (logits_of or self)(images.pixels.index_select(0, batch))
+            labels = images.labels.index_select(0, batch).to(self.device)
+            logits = (logits_of or self)(images.pixels.index_select(0, batch).to(self.device))
             correct, count = (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))
             sums += torch.stack([self.loss(logits, labels).float() * count, correct.float(), count.float()])
         return sums

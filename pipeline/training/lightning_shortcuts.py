@@ -6,6 +6,7 @@ The private names of Lightning that this package uses are `LightningOptimizer._o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -29,10 +30,11 @@ class ChunkLoader:
         return iter(self.make_chunks())
 
 
-def step_optimizer(optimizer: LightningOptimizer) -> None:
-    """Update the weights, and count the step for Lightning's `global_step`, without Lightning's hooks."""
+@contextmanager
+def count_step(optimizer: LightningOptimizer) -> Iterator[None]:
+    """Count the update inside the block for Lightning's `global_step`, without Lightning's hooks."""
     optimizer._on_before_step()
-    optimizer.optimizer.step()
+    yield
     optimizer._on_after_step()
 
 
@@ -42,7 +44,13 @@ def seed_generators(seed: int, device: torch.device) -> None:
     `torch.manual_seed` also queues a call, with a stack trace, for each kind of device that is not in use: 1 ms a step.
     """
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    if device.type == "cuda":  # without the locks of `torch.cuda.manual_seed`
+        cuda_generator(device).manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
+
+
+def cuda_generator(device: torch.device) -> torch.Generator:
+    """Return the generator that operations on a CUDA device draw from."""
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    return torch.cuda.default_generators[index]

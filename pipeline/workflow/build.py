@@ -27,7 +27,9 @@ from pipeline.training.batch_size import AUTO, BatchSizeLimits
 from pipeline.training.compile import check_compiler
 from pipeline.training.device import DeviceConfig
 from pipeline.training.optimizer_args import validate_optimizer_args
+from pipeline.training.out_of_memory import explain_out_of_memory
 from pipeline.workflow.components import Components, Stage
+from pipeline.workflow.process_setup import fix_cublas_workspace
 
 INIT_EXAMPLES = 256
 """Training examples for inits that look at data."""
@@ -64,10 +66,14 @@ class BuildCache:
 def build_from_dict(config: dict[str, Any], *, cache: BuildCache | None = None) -> Components:
     """Build the components from plain dictionaries, lists, numbers and strings. `config` stays as it is.
 
-    Equal configurations give equal components in any process. What `cache` holds is not built again.
+    Equal configurations give equal components in any process. What `cache` holds is not built again. Raises
+    `OutOfMemory` where memory runs out.
     """
-    cache = cache or BuildCache()
-    config = _check_plain_values(config)
+    with explain_out_of_memory(config):
+        return _build(_check_plain_values(config), cache or BuildCache())
+
+
+def _build(config: dict[str, Any], cache: BuildCache) -> Components:
     fields = _build_without_data(config, cache)
     device, loss = fields["device_config"], fields["loss"]
     init = None if config["init"].get("model_default") else instantiate(config["init"], "init")
@@ -122,6 +128,8 @@ def _check_plain_values(config: dict[str, Any]) -> dict[str, Any]:
 def _build_without_data(config: Mapping[str, Any], cache: BuildCache) -> dict[str, Any]:
     """Build the fields of `Components` that need no data."""
     device = call_with_path(DeviceConfig, "trainer", **config["trainer"])
+    if device.deterministic:
+        fix_cublas_workspace()
     compiles = validation.boolean("compile", config["compile"])
     if compiles and "train" in config["stages"]:
         check_compiler(device.device)

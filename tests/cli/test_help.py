@@ -109,7 +109,7 @@ def test_choices() -> None:
     """The choices of a key are read from its comment."""
     expected = {
         "checks.fail_on": ("failure", "warning", "never"),
-        "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
+        "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
         "fix": ("true", "false"),
         "seed": (),
         "verbose": ("0", "1", "2"),

@@ -425,6 +425,3 @@ def test_scaled_losses(tmp_path: Path) -> None:
     assert equal == [True, True, True, False]  # the third update was skipped
 
 
-def test_indices_go_to_device(tmp_path: Path) -> None:
-    moved = Case().classifier().transfer_batch_to_device([(3, torch.arange(2))], torch.device("meta"), 0)
-    assert [(step, index.device.type) for step, index in moved] == [(3, "meta")]

@@ -6,12 +6,12 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import nn
 
-from pipeline.training.lightning_shortcuts import ChunkLoader, seed_generators, step_optimizer
+from pipeline.training.lightning_shortcuts import ChunkLoader, count_step, seed_generators
 
 PRIVATE_NAMES = ("_on_before_step", "_on_after_step")
 
 
-def test_step_optimizer() -> None:
+def test_count_step() -> None:
     """Weights are updated between the two calls by which Lightning counts steps; its next version may lack these."""
     weight = nn.Parameter(torch.ones(1))
     weight.grad = torch.ones(1)
@@ -20,7 +20,8 @@ def test_step_optimizer() -> None:
     for name in PRIVATE_NAMES:
         assert hasattr(optimizer, name), name
         setattr(optimizer, name, lambda: seen.append(float(weight.detach())))
-    step_optimizer(optimizer)
+    with count_step(optimizer):
+        optimizer.optimizer.step()
     assert seen == [1.0, 0.5]
 
 
