@@ -39,7 +39,7 @@ def run_in_job_dir(config: DictConfig, job: HydraConf, *, config_dir: str | None
     if config.search.job:
         from pipeline.search.run import join_search
 
-        return JobExitCode(join_search(config))
+        return JobExitCode(join_search(config, number=job.job.num))
     from pipeline.workflow.runner import run
 
     directory = Path(job.runtime.output_dir)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,11 +23,15 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.cli.exit_codes import JobExitCode, job_exit_codes, print_user_error
 from pipeline.cli.jobs import SWEPT_KEYS, run_in_job_dir, run_multirun_job
 from pipeline.config.compose import CONF, Composition, compose, register_resolvers
+from pipeline.config.instantiate import call_with_path
 from pipeline.config.override_keys import effective_overrides
 from pipeline.config.overrides import swept_keys
 from pipeline.config.to_dict import to_dict
 from pipeline.errors import PASSED, UserError, did_you_mean
 from pipeline.runs.paths import validate_name, validate_working_folder, validate_writable
+from pipeline.training.copies import leading
+from pipeline.training.launcher import LaunchedProcess, copy_of_run
+from pipeline.validation import number
 
 
 def launch(arguments: Sequence[str]) -> int:
@@ -47,14 +52,29 @@ def launch(arguments: Sequence[str]) -> int:
         return _print_config(config, resolve=flags.resolve)
     if flags.cfg or flags.info:
         return _start_hydra(flags)
+    is_multirun = is_search or flags.multirun or composition.hydra.mode == RunMode.MULTIRUN
+    process = call_with_path(copy_of_run, "trainer", config.trainer.devices, is_single_run=not is_multirun)
+    if process is not None and process.rank > 0:
+        return _follow_first_copy(config, process)
     validate_name(config.name)
     validate_writable(Path(str(config.outputs)))
     if is_search:
         _start_search_workers(config)
         flags.multirun = True  # a search is a sweeper of Hydra
-    if flags.multirun or composition.hydra.mode == RunMode.MULTIRUN:
+    if is_multirun:
         return _start_hydra(flags)
-    return _run_one_job(composition, config_dir=flags.config_dir)
+    with leading(process, timeout=_timeout(config)) if process else nullcontext():
+        return _run_one_job(composition, config_dir=flags.config_dir)
+
+
+def _follow_first_copy(config: DictConfig, process: LaunchedProcess) -> int:
+    from pipeline.training.ddp_worker import follow
+
+    return follow(process, timeout=_timeout(config))
+
+
+def _timeout(config: DictConfig) -> float:
+    return number("trainer.timeout", config.trainer.timeout, above=0)
 
 
 def parse_flags(arguments: Sequence[str]) -> Namespace:

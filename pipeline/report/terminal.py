@@ -146,6 +146,8 @@ class Terminal(Reporter):
             if isinstance(value, (int, float, str)):
                 self.console.print(Text(f"          {name} = {value}", "dim"))
         memory: Mapping[str, float | None] = getattr(outcome, "memory", None) or {}  # a `RejudgedStage` has none
+        total = memory.get("device_total_mb")
         for name, value in memory.items():
-            if value is not None:
-                self.console.print(Text(f"          peak memory: {name} = {value}", "dim"))
+            if value is not None and name != "device_total_mb":
+                share = f" of {total}" if total is not None and name.startswith("device_") else ""
+                self.console.print(Text(f"          peak memory: {name} = {value}{share}", "dim"))

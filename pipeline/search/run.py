@@ -31,6 +31,8 @@ from pipeline.search.space.refine import next_round
 from pipeline.search.study.heartbeat import WorkerIdentity
 from pipeline.search.study.ownership import delete_study, join_stored_study, open_or_join_study
 from pipeline.search.study.search_study import SearchStudy
+from pipeline.search.workers.forkserver import kill_forkserver
+from pipeline.search.workers.gpus import list_gpus, share_gpus
 from pipeline.search.workers.launch import Launch, run_launched_rounds
 from pipeline.search.workers.pool import WorkerPool
 from pipeline.search.workers.retrain import retrain
@@ -53,9 +55,8 @@ def run_search(config: DictConfig, arguments: Sequence[str], *, launch: Launch) 
     is_new = not plan.directory.exists()
     study = open_or_join_study(plan, WorkerIdentity())
     uses_launcher = not str(config.hydra.launcher._target_).endswith(".BasicLauncher")
-    n_workers = worker_count(plan.settings)
     interrupt = InterruptHandler()
-    with interrupt.installed(), _open_pool(plan, 1 if uses_launcher else n_workers) as pool:
+    with interrupt.installed(), _open_pool(plan, n=1 if uses_launcher else None) as pool:
         try:
             examples = check_configuration(plan, study, pool)
         except UserError:
@@ -71,20 +72,23 @@ def run_search(config: DictConfig, arguments: Sequence[str], *, launch: Launch) 
         update_latest_link(plan.directory, Path(str(config.outputs)).resolve())
         with saved_at_any_end(plan, study, reporter, examples) as save:
             if uses_launcher:
-                run_launched_rounds(plan, study, launch, n_jobs=n_workers)
+                run_launched_rounds(plan, study, launch, n_jobs=worker_count(plan.settings))
             else:
                 _run_rounds(plan, study, TrialScheduler(plan, pool, reporter, interrupt, save), examples)
         return _write_results(plan, study, pool, reporter, examples)
 
 
 @exit_code_of_early_end
-def join_search(config: DictConfig) -> int:
-    """Run trials of the search that `search.storage` and `search.study` name until none is left."""
+def join_search(config: DictConfig, *, number: int = 0) -> int:
+    """Run trials of the search that `search.storage` and `search.study` name until none is left.
+
+    `number` is that of the launcher's job, by which the jobs of one machine share its GPUs.
+    """
     plan, study = join_stored_study(config.search.storage, config.search.study, WorkerIdentity())
     examples = study.stored_examples()
     assert examples is not None, "a job starts after the check of the configuration"
     interrupt = InterruptHandler()
-    with interrupt.installed(), _open_pool(plan, 1) as pool:
+    with interrupt.installed(), _open_pool(plan, n=1, first=number) as pool:
         scheduler = TrialScheduler(plan, pool, NullReporter(), interrupt, save=lambda: None)
         _run_rounds(plan, study, scheduler, examples)
     return PASSED
@@ -118,7 +122,13 @@ def _write_results(
 
 
 @contextlib.contextmanager
-def _open_pool(plan: SearchPlan, n: int) -> Iterator[WorkerPool]:
+def _open_pool(plan: SearchPlan, *, n: int | None, first: int = 0) -> Iterator[WorkerPool]:
+    """Yield a pool of `n` workers; None: as many as the settings say. `first` is the number of the first one."""
     threads = threads_per_worker(plan.settings, worker_count(plan.settings))
-    with contextlib.closing(WorkerPool(n, threads=threads)) as pool:
-        yield pool
+    try:
+        gpus = list_gpus(plan.trial_configs.base_config["trainer"], threads=threads)
+        n = n or worker_count(plan.settings, gpus=len(gpus))
+        with contextlib.closing(WorkerPool(n, threads=threads, gpus=share_gpus(gpus, n, first=first))) as pool:
+            yield pool
+    finally:
+        kill_forkserver()

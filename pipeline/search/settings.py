@@ -16,6 +16,9 @@ NON_ADAPTIVE_SAMPLERS = ("random", "quasi_random", "grid")
 SAMPLERS = (*NON_ADAPTIVE_SAMPLERS, "tpe", "gp")
 MAX_DEFAULT_WORKERS = 8
 """Default limit of workers. Each takes about 300 MB that it does not share."""
+WORKERS_PER_GPU = 2
+"""Default number of workers on a GPU: one prepares or evaluates a trial on the CPU while the other computes. Each has a
+CUDA context and a share of the memory, and kernels of different processes take turns."""
 NOT_IN_FINGERPRINT = (
     "workers",
     "threads",
@@ -100,13 +103,13 @@ def read_settings(node: Mapping[str, Any]) -> SearchSettings:
     )
 
 
-def worker_count(settings: SearchSettings) -> int:
-    """Return the number of workers: by default one for each core.
+def worker_count(settings: SearchSettings, *, gpus: int = 0) -> int:
+    """Return the number of workers: by default one for each core, and on GPUs at most `WORKERS_PER_GPU` times `gpus`.
 
     Two workers of one thread run more trials than one worker of two threads, since small networks leave the second
     thread idle.
     """
-    return settings.workers or min(available_cores(), MAX_DEFAULT_WORKERS)
+    return settings.workers or min(available_cores(), WORKERS_PER_GPU * gpus or MAX_DEFAULT_WORKERS)
 
 
 def threads_per_worker(settings: SearchSettings, n_workers: int) -> int:

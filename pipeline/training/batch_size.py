@@ -64,6 +64,8 @@ class BatchSizeLimits:
 
         An epoch has at least `MIN_STEPS_PER_EPOCH` steps. Raises `UserError` where no size leaves that many.
         """
+        from pipeline.training.lightning_module import EVALUATION_BATCH  # Lightning takes a second to import
+
         device, processes = self.device_config.device, self.device_config.devices
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         network = network.to(device).to(memory_format=memory_format).train()
@@ -85,6 +87,8 @@ class BatchSizeLimits:
                 device=device,
                 is_allowed=is_allowed,
                 processes=processes if device.type == "cpu" else 1,
+                resident_bytes=0 if self.device_config.images_on == "host" else train.pixels.nbytes,
+                evaluation_size=EVALUATION_BATCH,
             )
         if not share:
             raise UserError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.signals.recorder import StepSampler
 from pipeline.training.device_rates import make_capturable
-from pipeline.training.step import SeedOfPart, TrainingStep
+from pipeline.training.step import SeedOfPart, StepResult, TrainingStep
 from pipeline.training.step_graph import CannotCapture, Capturer, CudaCapturer, StepGraph
 
 MIN_STEPS = 100
@@ -51,17 +51,19 @@ class GraphedStep:
         if self._wanted and capturer is not None:
             self._refuse(self._find_obstacle())
 
-    def __call__(self, index: Tensor, seed_of: SeedOfPart, probe: StepSampler | None) -> Tensor:
-        """Make the step over the examples at `index` (B,). Returns (2,): its mean loss and correct predictions."""
+    def __call__(self, index: Tensor, seed_of: SeedOfPart, probe: StepSampler | None) -> StepResult:
+        """Make the step over the examples at `index` (B,)."""
         graph = self._graph_for(index) if probe is None or probe.needs_gradients_only else None
         self._made_steps += 1
         if graph is None:
-            return self._step(index, seed_of, probe)
+            loss, hits = self._step(index, seed_of, probe)
+            # one value, as from a graph, so that those of some steps are added up at once
+            return loss, hits.sum(0, keepdim=True) if self._graph else hits
         result = graph(index, seed_of)
         self.replayed += 1
         if probe is not None:
             graph.adopt_gradients()
-            probe.before_update(result)
+            probe.before_update(result[0])
         return result
 
     def signals(self) -> dict[str, Any]:
@@ -100,7 +102,7 @@ class GraphedStep:
             return "several processes exchange gradients"
         if self._step.has_scaler:
             return "16-mixed decides after each step whether to update"
-        return None if self._step.rates else make_capturable(self._step.optimizer.optimizer)
+        return None if self._step.rates else make_capturable(self._step.torch_optimizer)
 
     def _refuse(self, reason: str | None) -> None:
         self.refusal = reason

@@ -34,7 +34,7 @@ from pipeline.training.examples import TrainingExamples, draws_parameters, place
 from pipeline.training.graphed_step import GraphedStep, capturer_for
 from pipeline.training.lightning_shortcuts import Chunk, ChunkLoader
 from pipeline.training.schedule import Schedule
-from pipeline.training.step import TrainingStep
+from pipeline.training.step import TrainingStep, count_correct
 
 EVALUATION_BATCH = 500
 """Examples in one pass where no gradient is needed. It bounds memory, and larger passes are no faster."""
@@ -173,7 +173,7 @@ class Classifier(pl.LightningModule):
 
     def _make_step(self, optimizer: Any) -> TrainingStep:
         return TrainingStep(
-            forward=self,
+            forward=self.forward,
             loss=self.loss,
             select=self.examples.select,
             optimizer=optimizer,
@@ -208,7 +208,7 @@ class Classifier(pl.LightningModule):
         scheduler: Any = self.lr_schedulers() if self.schedule else None
         moves_each_step = self.schedule is not None and self.schedule.update_event(scheduler) == "step"
         probes = _step_probes(self.recorder, self.trainer.global_step, self.network)
-        results = []
+        losses, hits = [], []
         assert self.graphed_step is not None
         if self._parameters_epoch != self.epoch and draws_parameters(self.augmentation):
             n = len(self.train_images)
@@ -216,12 +216,15 @@ class Classifier(pl.LightningModule):
             self._parameters_epoch = self.epoch
         self.examples.begin_chunk()
         for step, index in chunk:
-            results.append(self.graphed_step(index, functools.partial(self._part_seed, step), next(probes)))
+            loss, hits_of_step = self.graphed_step(index, functools.partial(self._part_seed, step), next(probes))
+            losses.append(loss)
+            hits.append(hits_of_step)
             if moves_each_step:
                 scheduler.step()
-            self.step_in_epoch = step + 1
-        losses, correct = torch.stack(results).T.contiguous()
-        self.last_losses, self.last_correct = data_parallel.combine_steps(losses, correct.long(), self.trainer)
+        self.step_in_epoch = step + 1
+        self.last_losses, self.last_correct = data_parallel.combine_steps(
+            torch.stack(losses).float(), count_correct(hits), self.trainer
+        )
         sizes = self._sizes_of(chunk)
         self._sums += torch.stack([self.last_losses @ sizes, self.last_correct.sum().float(), sizes.sum()])
 

@@ -6,7 +6,7 @@ The private names of Lightning that this package uses are `LightningOptimizer._o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -30,12 +30,15 @@ class ChunkLoader:
         return iter(self.make_chunks())
 
 
-@contextmanager
-def count_step(optimizer: LightningOptimizer) -> Iterator[None]:
-    """Count the update inside the block for Lightning's `global_step`, without Lightning's hooks."""
+Result = TypeVar("Result")
+
+
+def count_step(optimizer: LightningOptimizer, step: Callable[[], Result]) -> Result:
+    """Return `step()`, and count it for Lightning's `global_step`, without Lightning's hooks."""
     optimizer._on_before_step()
-    yield
+    result = step()
     optimizer._on_after_step()
+    return result
 
 
 def seed_generators(seed: int, device: torch.device) -> None:

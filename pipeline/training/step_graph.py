@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from pipeline.training.device_rates import constants
 from pipeline.training.lightning_shortcuts import count_step, cuda_generator, seed_generators
-from pipeline.training.step import SeedOfPart, TrainingStep, sum_parts
+from pipeline.training.step import SeedOfPart, StepResult, TrainingStep, sum_parts
 
 MAX_DIFFERENCE = 0.1
 """Most that replayed steps may differ from eager ones, as a share of the update. Sums in another order differ by less
@@ -89,8 +89,8 @@ class StepGraph:
 
     def __init__(self, step: TrainingStep, index: Tensor, capturer: Capturer, buffers: Sequence[Tensor]):
         self._step, self._buffers = step, buffers
-        self._optimizer: Optimizer = step.optimizer.optimizer
-        self._parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        self._optimizer: Optimizer = step.torch_optimizer
+        self._parameters = step.parameters
         self._constants = constants(self._optimizer)
         self._passes = step.accumulate
         self._index = torch.empty_like(index[: len(index) // self._passes])
@@ -111,14 +111,15 @@ class StepGraph:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about streams and synchronization
             with capturer.warm_up(strict=False):
-                first = self._run(eager, index, _SEEDS[0])
+                first, _ = self._run(eager, index, _SEEDS[0])
             with capturer.warm_up(strict=True):
-                expected = [first, self._run(eager, index.flip(0), _SEEDS[1])]
+                second, _ = self._run(eager, index.flip(0), _SEEDS[1])
+            expected = [first, second]
             expected += [parameter.detach().clone() for parameter in self._parameters]
             self._graphs = self._capture(capturer)
         self._gradients = [parameter.grad for parameter in self._parameters]
         restore(self._changing_tensors(), saved)
-        actual = [self._run(self._graphs, index, _SEEDS[0]), self._run(self._graphs, index.flip(0), _SEEDS[1])]
+        actual = [self._run(self._graphs, index, _SEEDS[0])[0], self._run(self._graphs, index.flip(0), _SEEDS[1])[0]]
         actual += [parameter.detach() for parameter in self._parameters]
         if relative_difference(actual, expected, saved) > MAX_DIFFERENCE:
             raise CannotCapture(
@@ -140,17 +141,16 @@ class StepGraph:
         """Return whether the step over `index` is a full one, and the optimizer's constants are those captured."""
         return len(index) == self._passes * len(self._index) and constants(self._optimizer) == self._constants
 
-    def __call__(self, index: Tensor, seed_of: SeedOfPart) -> Tensor:
+    def __call__(self, index: Tensor, seed_of: SeedOfPart) -> StepResult:
         """Do what the `TrainingStep` does."""
-        with count_step(self._step.optimizer):
-            return self._run(self._graphs, index, seed_of)
+        return count_step(self._step.optimizer, lambda: self._run(self._graphs, index, seed_of))
 
     def adopt_gradients(self) -> None:
         """Let the parameters have the gradients of the latest replay."""
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
 
-    def _run(self, pieces: list[Callable[[], None]], index: Tensor, seed_of: SeedOfPart) -> Tensor:
+    def _run(self, pieces: list[Callable[[], None]], index: Tensor, seed_of: SeedOfPart) -> StepResult:
         """Make a step by its pieces: the first pass, the further ones, the update."""
         first, further, update = pieces
         assert self._step.rates is not None
@@ -160,17 +160,19 @@ class StepGraph:
             self._index.copy_(part)
             seed_generators(seed_of(number), index.device)
             (further if number else first)()
-            results.append(self._result.clone())
+            result = self._result.clone()  # the next replay overwrites it
+            results.append((result[0], result[1:]))
         update()
         return sum_parts(results) if self._passes > 1 else results[0]
 
     def _first_pass(self) -> None:
-        self._optimizer.zero_grad()
+        self._step.clear_gradients()
         self._further_pass()
 
     def _further_pass(self) -> None:
         weight = 1 / self._passes if self._passes > 1 else 1.0
-        self._result.copy_(self._step.run_pass(self._index, weight=weight))
+        loss, hits = self._step.run_pass(self._index, weight=weight)
+        self._result.copy_(torch.stack([loss.float(), hits.sum()]))
 
     def _capture(self, capturer: Capturer) -> list[Callable[[], None]]:
         """Return the captured pieces. A single pass and its update are one graph."""
@@ -194,10 +196,10 @@ def restore(tensors: list[Tensor], saved: list[Tensor]) -> None:
 def relative_difference(actual: list[Tensor], expected: list[Tensor], before: list[Tensor]) -> float:
     """Return how far two steps lead apart, as a share of how far they lead.
 
-    The first two of `actual` and `expected` are results of steps (2,), of which the loss counts; the others are the
-    parameters after them, and `before` begins with the parameters before them.
+    The first two of `actual` and `expected` are the losses of the steps, the others the parameters after them; `before`
+    begins with the parameters before them.
     """
-    losses = [(float(one[0]), float(other[0])) for one, other in zip(actual[:2], expected[:2], strict=True)]
+    losses = [(float(one), float(other)) for one, other in zip(actual[:2], expected[:2], strict=True)]
     loss_difference = max(abs(one - other) / (abs(other) or 1.0) for one, other in losses)
     apart = far = 0.0
     for one, other, start in zip(actual[2:], expected[2:], before, strict=False):

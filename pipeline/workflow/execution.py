@@ -13,6 +13,7 @@ from pipeline.workflow.autofix import AutoFixer
 from pipeline.workflow.components import Components, RunContext
 from pipeline.workflow.outcome import Outcome
 from pipeline.workflow.outcome_writer import OutcomeWriter
+from pipeline.workflow.process_setup import deterministic_algorithms
 from pipeline.workflow.reporter import NullReporter, Reporter
 from pipeline.workflow.result import RunResult, diagnose_outcomes
 from pipeline.workflow.stage_loop import run_stages
@@ -46,7 +47,8 @@ def execute(
     context = dataclasses.replace(context, progress=reporter.progress, on_finding=reporter.on_finding, log=log)
     run = _Execution(components, context, reporter, writer, {o.name: o for o in completed if o.passed}, autofixer)
     try:
-        run.run()
+        with deterministic_algorithms(components.device_config.deterministic):
+            run.run()
     except Interrupted as stop:
         run.finish("interrupted", 128 + stop.signal, write_report)
         raise

@@ -26,7 +26,7 @@ class Outcome:
     images: Mapping[str, Any] | None = field(default=None, compare=False)
     """Small arrays to look at, for pictures.npz."""
     memory: dict[str, float | None] | None = None
-    """Peak memory in MB: `process_mb`, and `device_mb` where the device has memory of its own."""
+    """Peak memory in MB, as `measure_peak_memory` returns it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of `stages` in outcome.json."""

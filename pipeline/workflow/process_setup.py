@@ -15,14 +15,17 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LIBGOMP_SPINCOUNT = 300_000
 """How often a waiting OpenMP thread looks again before it sleeps: libgomp's own default."""
 GC_THRESHOLD = 50_000
 """Imports make a million objects that stay. A garbage collection after every 700th takes a seventh of the start."""
+_NO_DETERMINISTIC_FORM = "does not have a deterministic implementation"
+"""torch's warning, which begins with the name of the operation."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 
@@ -102,22 +105,84 @@ def cache_entry_points() -> None:
     setattr(registry, "entry_points", functools.cache(registry.entry_points))  # noqa: B010 - mypy knows a function
 
 
+def fix_cublas_workspace() -> None:
+    """Let cuBLAS compute in a fixed order; it reads the variable when the first matrix is multiplied on a GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[list[str]]:
+    """Let torch compute in a fixed order while the block runs, so that the same program gives the same bits.
+
+    Yields a list, which receives the names of operations that have no such form; they run as they are. On the CPU torch
+    is deterministic anyway.
+    """
+    operations: list[str] = []
+    if not wanted:
+        yield operations
+        return
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", message=f".*{_NO_DETERMINISTIC_FORM}")
+            warnings.showwarning = functools.partial(_note_operation, operations, warnings.showwarning)
+            yield operations
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+def _note_operation(
+    operations: list[str], show: Callable[..., None], message: Warning | str, *more: Any, **named: Any
+) -> None:
+    """Add the operation that a warning of torch's is about; `show` other warnings."""
+    if _NO_DETERMINISTIC_FORM not in str(message):
+        show(message, *more, **named)
+    elif (name := str(message).split()[0]) not in operations:
+        operations.append(name)
+
+
 @contextmanager
 def silence_library_warnings() -> Iterator[None]:
     """Hide Lightning's greetings, and warnings that a user of this pipeline cannot act on, while the block runs."""
     names = ("pytorch_lightning", "lightning_fabric", "lightning", "pytorch_lightning.utilities.rank_zero",
              "lightning_fabric.utilities.distributed", "torch.utils.cpp_extension")  # fmt: skip
-    levels = {name: logging.getLogger(name).level for name in names}
     os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's own switch for warnings that may not apply
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(_hold_at_error(logging.getLogger(name)))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings(
+            "ignore",
+            module=r"(pytorch_lightning|lightning_fabric|torch)(\..*)?$",
+        )
+        yield
+
+
+class _HeldLogger(logging.Logger):
+    """A logger whose level cannot be set."""
+
+    def setLevel(self, level: int | str) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def _hold_at_error(logger: logging.Logger) -> Iterator[None]:
+    """Let `logger` and those below it pass errors only while the block runs, and set its level back then.
+
+    Lightning sets the level of its loggers to INFO when it is imported, which may be inside the block.
+    """
+    level, kind = logger.level, logger.__class__
+    logger.setLevel(logging.ERROR)
+    logger.__class__ = _HeldLogger
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore",
-                module=r"(pytorch_lightning|lightning_fabric|torch)(\..*)?$",
-            )
-            yield
+        yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logger.__class__ = kind
+        logger.setLevel(level)

@@ -170,9 +170,9 @@ def _write_hydra_files(run_dir: Path, config: DictConfig, overrides: Sequence[st
 
 
 def _remove_empty_run(run_dir: Path, outputs: Path) -> None:
-    """Remove the directory of a run in which no stage ended, and the folders above it that are empty then."""
+    """Remove the directory of a run in which no stage or epoch ended, and the folders above it that are empty then."""
     record = read_outcome(run_dir)
-    if record and record["stages"]:
+    if (record and record["stages"]) or any((run_dir / "checkpoints").glob("*.ckpt")):
         return
     shutil.rmtree(run_dir, ignore_errors=True)
     if (outputs / "latest").is_symlink() and not (outputs / "latest").exists():

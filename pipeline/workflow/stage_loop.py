@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline.training.out_of_memory import explain_out_of_memory
 from pipeline.workflow.components import Components, RunContext
 from pipeline.workflow.memory import measure_peak_memory
 from pipeline.workflow.outcome import Outcome
@@ -44,7 +45,11 @@ def run_stages(
 
 
 def run_stage(components: Components, context: RunContext, name: str, earlier: Sequence[Outcome]) -> Outcome:
-    """Run one stage and return its outcome, peak memory included."""
-    with measure_peak_memory() as memory:
+    """Run one stage and return its outcome, peak memory included. Raises `OutOfMemory` where memory runs out."""
+    device, data, config = components.device_config.device, components.data, components.config
+    with (
+        measure_peak_memory(device) as memory,
+        explain_out_of_memory(config, stage=name, data=data, is_trial=context.is_trial),
+    ):
         outcome = components.stages[name](components, context, earlier)
     return dataclasses.replace(outcome, memory=memory())

@@ -21,9 +21,12 @@ from pipeline.data.shuffle import split_batches
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
 from pipeline.runs.json_files import config_hash
+from pipeline.training import batch_size
 from pipeline.training import largest_batch as module
 from pipeline.training.batch_size import BatchSizeLimits
-from pipeline.training.largest_batch import free_bytes, largest_batch
+from pipeline.training.device_memory import HostMemory
+from pipeline.training.largest_batch import largest_batch
+from pipeline.training.lightning_module import EVALUATION_BATCH
 from pipeline.workflow.build import build_components
 
 CPU = torch.device("cpu")
@@ -54,7 +57,7 @@ def largest_of_slow(
 ) -> int:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(module, "free_bytes", lambda device: free)
+    monkeypatch.setattr(HostMemory, "free", lambda self: free)
     images = Images(torch.ones(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64))
     network = Slow(clock, fixed=fixed, each=each)
     options = {"is_allowed": lambda size: True} | options
@@ -95,30 +98,12 @@ def test_sizes_that_are_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert largest_of_slow(monkeypatch, fixed=1, each=0, is_allowed=lambda size: False) == 0
 
 
-def test_free_bytes() -> None:
-    assert 2**20 < free_bytes(CPU) < 2**50
-
-
-def test_free_bytes_of_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory counts as free where the system would give it up, within the limit of the cgroup."""
-    monkeypatch.setattr(module, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(module, "CGROUP", tmp_path)
-    assert 2**20 < free_bytes(CPU) < 2**50  # as on other systems than Linux
-    (tmp_path / "meminfo").write_text("MemFree:  1000 kB\nMemAvailable:  3000 kB\n")
-    assert free_bytes(CPU) == 3000 * 1024
-    (tmp_path / "memory.current").write_text("1000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_bytes(CPU) == 3000 * 1024
-    (tmp_path / "memory.max").write_text("5000\n")
-    assert free_bytes(CPU) == 4000
-
-
 # ------------------------------------------------------------------------------------------ valid sizes
 
 
 def device_config(accumulate: int, devices: int, **options: Any) -> Any:
     """Return what `BatchSizeLimits` reads of a `DeviceConfig`, with more devices than this machine may have."""
-    defaults = {"device": CPU, "autocast": nullcontext}
+    defaults = {"device": CPU, "autocast": nullcontext, "images_on": "auto"}
     return SimpleNamespace(accumulate=accumulate, devices=devices, **(defaults | options))
 
 
@@ -162,7 +147,7 @@ def test_next_valid_size_is_suggested() -> None:
 
 def largest(monkeypatch: pytest.MonkeyPatch, n: int, *, free: float = 1e12, **options: Any) -> int:
     """Find the largest size with a clock on which larger is always faster: rules and memory alone end the search."""
-    monkeypatch.setattr(module, "free_bytes", lambda device: free)
+    monkeypatch.setattr(HostMemory, "free", lambda self: free)
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
     monkeypatch.setattr(module, "MIN_SPEEDUP", 0.0)
     data = Images(torch.randint(0, 255, (n, 1, 4, 4), dtype=torch.uint8), torch.arange(n) % 3)
@@ -213,6 +198,21 @@ def test_passes_have_training_precision(monkeypatch: pytest.MonkeyPatch) -> None
     assert DtypeRecorder.last == torch.bfloat16
     largest(monkeypatch, 400)
     assert DtypeRecorder.last == torch.float32
+
+
+@pytest.mark.parametrize(("images_on", "resident"), [("auto", 400 * 16), ("device", 400 * 16), ("host", 0)])
+def test_what_else_a_device_holds(images_on: str, resident: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search leaves room for the images, of one byte a pixel, and for the passes of the evaluation."""
+    received: dict[str, Any] = {}
+
+    def record(*_: Any, **options: Any) -> int:
+        received.update(options)
+        return 16
+
+    monkeypatch.setattr(batch_size, "largest_batch", record)
+    assert largest(monkeypatch, 400, images_on=images_on) == 16
+    assert received["resident_bytes"] == resident
+    assert received["evaluation_size"] == EVALUATION_BATCH
 
 
 SMALL = ("data=digits", "model=mlp", "model.width=16", "stages.train.epochs=1")

@@ -20,8 +20,7 @@ def test_count_step() -> None:
     for name in PRIVATE_NAMES:
         assert hasattr(optimizer, name), name
         setattr(optimizer, name, lambda: seen.append(float(weight.detach())))
-    with count_step(optimizer):
-        optimizer.optimizer.step()
+    assert count_step(optimizer, lambda: optimizer.optimizer.step() or 7) == 7
     assert seen == [1.0, 0.5]
 
 

@@ -11,14 +11,15 @@ import multiprocessing
 import os
 import signal
 from multiprocessing import forkserver, resource_tracker
+from typing import Any
 
 PRELOADED = ["pipeline.search.workers.preload"]
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def start_forkserver(threads: int) -> None:
     """Start the parent of the workers, which begins to import. torch must know the number of threads before that."""
-    for name in _THREAD_VARIABLES:
+    for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(threads))
     if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
         multiprocessing.set_start_method("forkserver", force=True)  # joblib sets one that our children do not know
@@ -34,8 +35,13 @@ def start_forkserver(threads: int) -> None:
 
 
 def kill_forkserver() -> None:
-    """Kill the parent of the workers, so that a program that ends early does not wait for its imports."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    if pid is not None:
+    """Kill the parent of the workers.
+
+    Else it would end after this program, by two seconds with all that it has imported, and by more if it still imports.
+    Whoever reads the program's output through a pipe would wait for it, since the pipe is open in both.
+    """
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is not None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(server._forkserver_pid, signal.SIGKILL)
+        server._stop()  # waits for it, so that the next search of this process starts another

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pipeline.search.workers.forkserver import start_forkserver
+from pipeline.search.workers.gpus import GpuShare
 from pipeline.search.workers.process import run_worker
 from pipeline.workflow.process_setup import available_cores
 
@@ -68,15 +69,17 @@ class _Worker:
 class WorkerPool:
     """`n` workers, each with its own queue of tasks: the one that runs, and at most one behind it.
 
-    A tag is any value by which the caller recognizes a task.
+    A tag is any value by which the caller recognizes a task. `gpus` are the shares of the workers, or none. A worker
+    that replaces another takes its share.
     """
 
-    def __init__(self, n: int, *, threads: int):
+    def __init__(self, n: int, *, threads: int, gpus: Sequence[GpuShare] = ()):
         self.threads = min(threads, int(os.environ.get("OMP_NUM_THREADS", threads) or threads), available_cores())
         start_forkserver(self.threads)
         self._context = multiprocessing.get_context("forkserver")
         self._n_started = 0
-        self._workers = [self._start_worker() for _ in range(n)]
+        self._gpus = gpus
+        self._workers = [self._start_worker(i) for i in range(n)]
 
     def has_capacity(self, depth: int) -> bool:
         """Whether a worker has fewer than `depth` tasks."""
@@ -129,11 +132,12 @@ class WorkerPool:
             worker.process.join()
             worker.connection.close()
 
-    def _start_worker(self) -> _Worker:
+    def _start_worker(self, index: int) -> _Worker:
         connection, worker_connection = self._context.Pipe()
         name = f"{os.getpid()}-{self._n_started}"
         self._n_started += 1
-        process = self._context.Process(target=run_worker, args=(worker_connection, self.threads), daemon=True)
+        args = (worker_connection, self.threads, self._gpus[index] if self._gpus else None)
+        process = self._context.Process(target=run_worker, args=args, daemon=True)
         process.start()
         worker_connection.close()
         return _Worker(name, process, connection)
@@ -141,7 +145,8 @@ class WorkerPool:
     def _replace_worker(self, worker: _Worker) -> Iterator[WorkerDied]:
         worker.process.join(EXIT_SECONDS)
         exit_code = worker.process.exitcode
-        self._workers[self._workers.index(worker)] = self._start_worker()
+        index = self._workers.index(worker)
+        self._workers[index] = self._start_worker(index)
         if worker.pending:
             current, *queued = worker.pending
             yield WorkerDied(current, tuple(queued), _reason_of_death(exit_code))

@@ -8,12 +8,16 @@ import signal
 import threading
 from multiprocessing.connection import Connection
 
+from pipeline.search.workers.gpus import GpuShare
 
-def run_worker(connection: Connection, threads: int) -> None:
+
+def run_worker(connection: Connection, threads: int, gpus: GpuShare | None = None) -> None:
     """Run tasks in a worker process, until the connection is closed or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the process that gives the tasks
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    if gpus is not None:
+        gpus.claim()
     import torch
 
     from pipeline.search.workers.worker import TrialRunner

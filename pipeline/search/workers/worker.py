@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import os
 import shutil
@@ -21,6 +22,7 @@ from pipeline.workflow.components import Components, RunContext
 from pipeline.workflow.execution import execute
 from pipeline.workflow.outcome import Outcome
 from pipeline.workflow.outcome_writer import OutcomeWriter
+from pipeline.workflow.stage_loop import run_stage
 
 
 class TrialPruned(Exception):
@@ -39,7 +41,10 @@ class TrialRunner:
 
     def run(self, task: Task) -> Any:
         """Run the task and return its result."""
-        return self._check_sanity(task) if task.is_sanity_check else self._run_trial(task)
+        try:
+            return self._check_sanity(task) if task.is_sanity_check else self._run_trial(task)
+        finally:  # a network and its trainer refer to each other, and the networks of a dozen trials would be in memory
+            gc.collect()
 
     def _check_sanity(self, task: Task) -> dict[str, Any] | UserError:
         """Run the stage `sanity`, if it is chosen, as a run of its own.
@@ -66,7 +71,7 @@ class TrialRunner:
             components = build_from_dict(task.config, cache=self.cache)
             result["seed"] = components.seed
             context = RunContext(is_trial=True, on_epoch_end=self._make_epoch_callback(task, scores))
-            outcome = components.stages["train"](components, context, ())
+            outcome = run_stage(components, context, "train", ())
             result |= _summarize(outcome, task.metric)
             if task.directory is not None:
                 _write_trial_dir(components, task, task.directory, outcome)
@@ -75,7 +80,7 @@ class TrialRunner:
             reason = f"pruned after {len(scores)} epochs at {task.metric} {scores[-1]:.4g}"
             result |= {"state": PRUNED, "reason": reason, "score": scores[-1]}
         except UserError as error:
-            result |= {"state": CRASHED, "reason": str(error)}
+            result |= {"state": CRASHED, "reason": " ".join(str(error).split())}
         except Exception as error:  # noqa: BLE001 - an error in a trial must not end the search
             result |= {"state": CRASHED, "reason": _describe_error(error)}
         result["seconds"] = round(time.perf_counter() - started, 4)
