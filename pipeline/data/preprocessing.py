@@ -65,6 +65,8 @@ class Affine(Preprocessing):
         return channels, height, width
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if pixels.is_cuda:  # two kernels, which convert bytes as they read them
+            return torch.mul(pixels, self.scale).add_(self.offset)
         return pixels.to(torch.float32, copy=True).mul_(self.scale).add_(self.offset)  # half the time of x * a + b
 
     def intermediate_images(self, pixels: Tensor, *, scale: float) -> dict[str, Tensor]:

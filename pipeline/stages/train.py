@@ -125,7 +125,9 @@ class Train(Stage):
         try:
             with (
                 context.interrupt_handler.deferred(),
-                deterministic_algorithms(components.device_config.deterministic) as classifier.nondeterministic_operations,
+                deterministic_algorithms(
+                    components.device_config.deterministic
+                ) as classifier.nondeterministic_operations,
             ):
                 trainer.fit(classifier, ckpt_path=context.resume_from)
         except TrainingDiverged:
@@ -153,7 +155,7 @@ class Train(Stage):
             len(train),
             batch_size=components.step_size,
             seed=components.seed,
-            steps_per_call=CHUNK_SIZE if on_host else device.chunk_size,
+            steps_per_call=min(device.chunk_size, CHUNK_SIZE) if on_host else device.chunk_size,
         )
         classifier = Classifier(
             components.make_network(),

@@ -99,8 +99,7 @@ class StreamedExamples(TrainingExamples):
             self._waiting.append(torch.cat([index for _, index in chunk]).cpu())
             ends = torch.tensor([len(index) for _, index in chunk]).cumsum(0).tolist()
             yield [
-                (step, self._positions[end - len(index) : end])
-                for (step, index), end in zip(chunk, ends, strict=True)
+                (step, self._positions[end - len(index) : end]) for (step, index), end in zip(chunk, ends, strict=True)
             ]
 
     def begin_chunk(self) -> None:

@@ -27,6 +27,7 @@ MAX_DIFFERENCE = 0.1
 """Most that replayed steps may differ from eager ones, as a share of the update. Sums in another order differ by less
 than a hundredth; a random number or a count that was frozen changes an update by about its whole size."""
 
+
 class Capturer(Protocol):
     """What captures functions on a device, so that they can be replayed."""
 
@@ -220,9 +221,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return "the device has too little memory for a second copy of the activations"
     if "synchroniz" in text or "during capture" in text or "capturing" in text:
-        return (
-            f"it waits for the device{place}: it reads a number back (`.item()`, `if` on a tensor) or copies from the host"
-        )
+        return f"it waits for the device{place}: it reads a number back (`.item()`, `if` on a tensor) or copies from the host"
     return f"{type(error).__name__}{place}: {next(iter(text.splitlines()), '')}"
 
 
