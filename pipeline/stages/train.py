@@ -123,12 +123,9 @@ class Train(Stage):
             enable_checkpointing=True,  # by the callback above
         )
         try:
-            with (
-                context.interrupt_handler.deferred(),
-                deterministic_algorithms(
-                    components.device_config.deterministic
-                ) as classifier.nondeterministic_operations,
-            ):
+            wanted = components.device_config.deterministic
+            with context.interrupt_handler.deferred(), deterministic_algorithms(wanted) as operations:
+                classifier.nondeterministic_operations = operations
                 trainer.fit(classifier, ckpt_path=context.resume_from)
         except TrainingDiverged:
             pass

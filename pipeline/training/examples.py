@@ -37,7 +37,7 @@ class TrainingExamples(ABC):
     def chunks(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         """Yield `chunks` with indices on the device that `select` understands."""
 
-    def begin_chunk(self) -> None:
+    def begin_chunk(self) -> None:  # noqa: B027 - where all examples are there, nothing is to be done
         """Make the examples of the next chunk available; called before its first step."""
 
     @abstractmethod
@@ -154,8 +154,8 @@ def place_examples(
 def keeps_images_on_host(data: Splits, device: DeviceConfig) -> bool:
     """Return whether the training and validation images stay in the host's memory.
 
-    With `trainer.images_on=auto` they do where they need more than `DEVICE_SHARE` of the memory that is free on a device
-    with memory of its own.
+    With `trainer.images_on=auto` they do where they need more than `DEVICE_SHARE` of what is free on a device with
+    memory of its own.
     """
     if device.images_on != "auto" or device.kind == "cpu":
         return device.images_on == "host"

@@ -27,8 +27,8 @@ class GraphedStep:
     """Makes steps: replays those over a full batch that nobody looks into, once one could be captured.
 
     `wanted` is `trainer.cuda_graph`. `replayed` counts the replayed steps, and `refusal` says why there is no graph
-    (None: there is one, or none was asked for). With `wanted=True` a refusal raises `UserError` on `trainer.cuda_graph`.
-    `step_size` is the number of examples of a full step.
+    (None: there is one, or none was asked for). With `wanted=True` a refusal raises `UserError` on
+    `trainer.cuda_graph`. `step_size` is the number of examples of a full step.
     """
 
     def __init__(

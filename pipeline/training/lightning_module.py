@@ -204,7 +204,6 @@ class Classifier(pl.LightningModule):
         return self.network(self.preprocessing(pixels).contiguous(memory_format=self.memory_format))
 
     def training_step(self, chunk: Chunk, _: int) -> None:
-        optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers() if self.schedule else None
         moves_each_step = self.schedule is not None and self.schedule.update_event(scheduler) == "step"
         probes = _step_probes(self.recorder, self.trainer.global_step, self.network)

@@ -221,7 +221,10 @@ def describe(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return "the device has too little memory for a second copy of the activations"
     if "synchroniz" in text or "during capture" in text or "capturing" in text:
-        return f"it waits for the device{place}: it reads a number back (`.item()`, `if` on a tensor) or copies from the host"
+        return (
+            f"it waits for the device{place}: it reads a number back (`.item()`, `if` on a tensor) or copies one from "
+            "the host"
+        )
     return f"{type(error).__name__}{place}: {next(iter(text.splitlines()), '')}"
 
 

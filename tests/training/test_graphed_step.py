@@ -29,6 +29,9 @@ from tests.training.test_lightning_module import images, lightning, network, pre
 N, BATCH = 50, 8
 STEPS = 7  # an epoch: six of 8 and one of 2
 TRAIN, VAL = images(N, 1), images(40, 2)
+WITH_DROPOUT = functools.partial(network, 0.3)
+MOMENTUM = functools.partial(SGD, lr=0.05, momentum=0.9, fused=True)
+ONE_CYCLE = functools.partial(OneCycleLR, max_lr=0.2, cycle_momentum=False)
 
 
 def scheduled(interval: str, length: str | None, scheduler: Callable[..., Any]) -> Schedule:
@@ -37,8 +40,8 @@ def scheduled(interval: str, length: str | None, scheduler: Callable[..., Any]) 
 
 @dataclass
 class Case:
-    network: Callable[[], nn.Module] = functools.partial(network, 0.3)
-    optimizer: Callable[..., Optimizer] = functools.partial(SGD, lr=0.05, momentum=0.9, fused=True)
+    network: Callable[[], nn.Module] = WITH_DROPOUT
+    optimizer: Callable[..., Optimizer] = MOMENTUM
     epochs: int = 3
     augmentation: Augmentation = field(default_factory=NoAugmentation)
     l2: float = 0.01
@@ -98,7 +101,7 @@ CASES = {
     "adam": Case(optimizer=functools.partial(Adam, lr=0.01)),
     "adamw, amsgrad": Case(optimizer=functools.partial(AdamW, lr=0.01, amsgrad=True)),
     "adagrad": Case(optimizer=functools.partial(Adagrad, lr=0.01, fused=True)),
-    "one cycle": Case(schedule=scheduled("step", "total_steps", functools.partial(OneCycleLR, max_lr=0.2, cycle_momentum=False))),
+    "one cycle": Case(schedule=scheduled("step", "total_steps", ONE_CYCLE)),
     "cosine": Case(schedule=scheduled("step", "T_max", CosineAnnealingLR)),
     "exponential": Case(schedule=scheduled("epoch", None, functools.partial(ExponentialLR, gamma=0.5))),
     "plateau": Case(schedule=scheduled("epoch", None, functools.partial(ReduceLROnPlateau, patience=0, threshold=1.0))),
