@@ -30,7 +30,8 @@ from pipeline.config.to_dict import to_dict
 from pipeline.errors import PASSED, UserError, did_you_mean
 from pipeline.runs.paths import validate_name, validate_working_folder, validate_writable
 from pipeline.training.copies import leading
-from pipeline.training.launcher import LaunchedProcess, copy_of_run
+from pipeline.training.follower import follow
+from pipeline.training.launcher import copy_of_run
 from pipeline.validation import number
 
 
@@ -54,8 +55,9 @@ def launch(arguments: Sequence[str]) -> int:
         return _start_hydra(flags)
     is_multirun = is_search or flags.multirun or composition.hydra.mode == RunMode.MULTIRUN
     process = call_with_path(copy_of_run, "trainer", config.trainer.devices, is_single_run=not is_multirun)
-    if process is not None and process.rank > 0:
-        return _follow_first_copy(config, process)
+    timeout = number("trainer.timeout", config.trainer.timeout, above=0) if process else 0
+    if process and process.rank > 0:
+        return follow(process, timeout=timeout)
     validate_name(config.name)
     validate_writable(Path(str(config.outputs)))
     if is_search:
@@ -63,18 +65,8 @@ def launch(arguments: Sequence[str]) -> int:
         flags.multirun = True  # a search is a sweeper of Hydra
     if is_multirun:
         return _start_hydra(flags)
-    with leading(process, timeout=_timeout(config)) if process else nullcontext():
+    with leading(process, timeout=timeout) if process else nullcontext():
         return _run_one_job(composition, config_dir=flags.config_dir)
-
-
-def _follow_first_copy(config: DictConfig, process: LaunchedProcess) -> int:
-    from pipeline.training.ddp_worker import follow
-
-    return follow(process, timeout=_timeout(config))
-
-
-def _timeout(config: DictConfig) -> float:
-    return number("trainer.timeout", config.trainer.timeout, above=0)
 
 
 def parse_flags(arguments: Sequence[str]) -> Namespace:

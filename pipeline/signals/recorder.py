@@ -171,6 +171,7 @@ class StepSampler:
         """Complete the sample of the step before, if that was measured."""
         previous, self.recorder._previous_gradients = self.recorder._previous_gradients, None
         if previous and gradients:
+            previous = [before.to(gradients[0].device) for before in previous]  # a checkpoint has them on the CPU
             self.recorder.samples["gradient_noise"][-1] = float(gradient_noise(previous, gradients))
 
     def after_update(self, lr: float) -> None:

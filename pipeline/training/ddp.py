@@ -3,8 +3,8 @@
 Each process builds its own components from the same configuration, and Lightning's DDP averages their gradients. The
 first process (rank 0) is the run: it alone has the other stages, the run's directory and the terminal. It starts the
 others for one training as a program of their own (`pipeline.training.ddp_worker`), so neither the command nor Hydra
-runs twice, and they inherit neither a user's script nor its open files. Where torchrun or srun has started the others,
-they wait for its trainings.
+runs twice, and they inherit neither a user's script nor its open files. Where torchrun or srun has started several
+copies of the command, each of the others starts one such process at its place (`pipeline.training.follower`).
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ def worker_processes(
 ) -> Iterator[ProcessRank]:
     """Start the other `processes - 1` processes, and yield this one's rank once they are ready.
 
-    `train` is the train stage, a dataclass. The processes end with the block, however it ends; the copies that a
-    launcher started wait for the next training instead. If one of them fails, its error replaces the block's own (a
-    lost connection).
+    `train` is the train stage, a dataclass. The processes end with the block, however it ends. If one of them fails,
+    its error replaces the block's own (a lost connection).
     """
     if processes == 1:
         yield ProcessRank()
@@ -54,7 +53,8 @@ def worker_processes(
         torch.set_num_threads(threads_per_process(processes))
         first = ProcessRank(world_size=processes, port=_find_free_port())
         local_ranks: Mapping[int, int] = {rank: rank for rank in range(processes)}
-        make_worker: Callable[[WorkerSpec], Worker] = StartedWorker
+        make_worker: Callable[[WorkerSpec], Worker]
+        make_worker = functools.partial(StartedWorker, threads=torch.get_num_threads())
         if copies:
             copies.wait_for_all()
             first, local_ranks = replace(first, address=copies.process.address), copies.local_ranks

@@ -60,19 +60,28 @@ class CudaCapturer:
             current.wait_stream(side)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
+        graph, failures = torch.cuda.CUDAGraph(), list[Exception]()
         generator, autocast_cache = cuda_generator(self._device), torch.is_autocast_cache_enabled()
         spare = generator.clone_state()
         torch.set_autocast_cache_enabled(False)  # a weight cast once would stay as it is through all replays
         try:
-            # thread_local: threads that copy images or pin memory may go on
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                function()
-        except BaseException:
-            generator.graphsafe_set_state(spare)  # the generator would wait for the end of the capture for ever
-            raise
+            # thread_local: threads that copy images or pin memory may go on. The outer block brings the stream back
+            # where the end of a failed capture raises an error of its own
+            with (
+                torch.cuda.stream(torch.cuda.current_stream(self._device)),
+                torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+            ):
+                try:
+                    function()
+                except Exception as error:  # noqa: BLE001 - raised again below, whatever it is
+                    failures.append(error)
+        except Exception as error:  # noqa: BLE001 - the first failure is the cause of this one
+            failures.append(error)
         finally:
             torch.set_autocast_cache_enabled(autocast_cache)
+        if failures:
+            generator.graphsafe_set_state(spare)  # the generator would wait for the end of the capture for ever
+            raise failures[0]
         self._pool = graph.pool()
         return graph.replay
 

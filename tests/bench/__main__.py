@@ -17,16 +17,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from pipeline.runs.paths import write_text
 from pipeline.workflow.process_setup import tune_openmp
-from tests.bench import waiting
+from tests.bench import gpu_tables, waiting
 
 PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}
 """Name -> minutes of ten. The time of parts that are left out is saved."""
-MORE = ("profile", "operators", "optimizers", "waiting")
+GPU_PARTS = {"gpu": 8.0}
+"""The same for parts that need a GPU. By default they run where there is one, beside the ten minutes."""
+MORE = ("profile", "operators", "optimizers", "waiting", "gpu_sweep")
 """Parts that explain a figure or a constant; they run only when they are named."""
 
 
@@ -34,13 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="for all parts together (default 10)")
     parser.add_argument(
-        "--only", nargs="*", choices=[*PARTS, *MORE], default=[*PARTS], help="parts (default: all but the last four)"
-    )
+        "--only", nargs="*", choices=[*PARTS, *GPU_PARTS, *MORE],
+        help=f"parts (default: all but {', '.join(MORE)}; {', '.join(GPU_PARTS)} where there is a GPU)",
+    )  # fmt: skip
     parser.add_argument(
         "--case", default="", metavar="WORD", help="for signals: only cases with this word in their name"
     )
     parser.add_argument("--busy", action="store_true", help="beside one other busy process")
     parser.add_argument("--compile", action="store_true", help="also a compiled bare loop (takes minutes more)")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="for gpu and gpu_sweep")
+    parser.add_argument("--small", action="store_true", help="for gpu and gpu_sweep: a dry run with a few tiny images")
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"))
     options = parser.parse_args()
     if options.busy:  # the process that measures must find the machine busy when it starts
@@ -49,10 +54,11 @@ def main() -> None:
             sys.exit(subprocess.run([sys.executable, "-m", "tests.bench", *args]).returncode)
     tune_openmp()  # before torch is imported, as the program does
     console, results, started = Console(), {}, time.perf_counter()
-    for part in options.only:
+    for part in default_parts() if options.only is None else options.only:
         part_started = time.perf_counter()
         results[part] = measure(part, options)
-        console.print(_TABLES.get(part, _plain_table)(part, results[part]))
+        table = _TABLES.get(part, _plain_table)(part, results[part])
+        print(table) if isinstance(table, str) else console.print(table)
         console.print(f"{part}: {time.perf_counter() - part_started:.0f} s", style="dim")
     record = describe_machine() | {"seconds": time.perf_counter() - started, "results": results}
     write_text(options.json, json.dumps(record, indent=1) + "\n")
@@ -60,7 +66,9 @@ def main() -> None:
 
 def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the numbers of a part. Its module is imported only when it runs."""
-    seconds = 60 * options.minutes / 10 * PARTS.get(part, 1.0)
+    seconds = 60 * options.minutes / 10 * (PARTS | GPU_PARTS).get(part, 1.0)
+    if part in ("gpu", "gpu_sweep"):
+        return measure_on_gpu(part, options, seconds=seconds)
     if part in ("mlp", "convnet"):
         from tests.bench import contest, contestants
 
@@ -95,6 +103,33 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
     from tests.bench import search
 
     return search.measure(seconds=seconds)
+
+
+def default_parts() -> list[str]:
+    import torch
+
+    return [*PARTS, *(GPU_PARTS if torch.cuda.is_available() else ())]
+
+
+def measure_on_gpu(part: str, options: argparse.Namespace, *, seconds: float) -> dict[str, Any]:
+    """Return the numbers of `gpu` or `gpu_sweep`. On a CPU nothing is compiled unless it is asked for."""
+    from pipeline.workflow.outcome_writer import versions
+    from tests.bench import gpu, gpu_cases, gpu_sweep
+    from tests.bench.card import describe_card
+
+    card = describe_card() if options.device == "cuda" else {}
+    if options.device == "cuda" and not card:
+        sys.exit(f"{part} needs a GPU that torch can use. A dry run without one: --device cpu --small")
+    trainer, compiled = ("gpu" if card else "cpu"), bool(card) or options.compile
+    if part == "gpu_sweep":
+        numbers = gpu_sweep.measure(seconds=seconds, trainer=trainer, is_dry=options.small, compiled=compiled)
+    else:
+        plan = {
+            case: [name for name in names if compiled or "compiled" not in name]
+            for case, names in gpu_cases.CONTEST.items()
+        }
+        numbers = {"networks": gpu.measure(plan, seconds=seconds, trainer=trainer, is_dry=options.small)}
+    return {"machine": gpu_tables.describe(card, versions()), "card": card} | numbers
 
 
 def describe_machine() -> dict[str, Any]:
@@ -154,12 +189,14 @@ def _profile_table(part: str, numbers: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-_TABLES: dict[str, Callable[[str, dict[str, Any]], Table]] = {
+_TABLES: dict[str, Callable[[str, dict[str, Any]], RenderableType]] = {
     "mlp": _contest_table,
     "convnet": _contest_table,
     "signals": _signals_table,
     "statistics": _statistics_table,
     "profile": _profile_table,
+    "gpu": lambda part, numbers: gpu_tables.contest_tables(numbers),
+    "gpu_sweep": lambda part, numbers: gpu_tables.sweep_markdown(numbers),
 }
 
 if __name__ == "__main__":

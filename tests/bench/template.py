@@ -23,6 +23,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
+from tests.bench.card import wait_for
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -30,6 +32,8 @@ class Settings:
     """Whether images are converted to tensors once, and not one by one in each epoch."""
     log_every: int
     """Every so many steps, loss and accuracy are logged and drawn."""
+    workers: int = 0
+    """Processes that prepare the images; 0: the one that trains."""
 
 
 SMOOTHING = 0.1
@@ -73,9 +77,8 @@ class Images(Dataset):
 
     def __init__(self, pixels: Tensor, labels: Tensor):
         self.pixels, self.labels = pixels.permute(0, 2, 3, 1).numpy(), labels.tolist()
-        self.transform = transforms.Compose(
-            [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.25] * 3)]
-        )
+        normalize = transforms.Normalize([0.5] * pixels.shape[1], [0.25] * pixels.shape[1])
+        self.transform = transforms.Compose([transforms.ToPILImage(), transforms.ToTensor(), normalize])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,9 +89,9 @@ class Images(Dataset):
 
 def template(
     network: nn.Module, x: Tensor, y: Tensor, x_val: Tensor, y_val: Tensor, epochs: int, batch: int, folder: Path,
-    settings: Settings,
+    settings: Settings, *, accelerator: str, precision: str,
 ) -> float:  # fmt: skip
-    """Return the seconds of `fit`."""
+    """Return the seconds of `fit`, on one device of the kind `accelerator`."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if settings.in_memory:
         train: Dataset = TensorDataset((x / 255 - 0.5) / 0.25, y)
@@ -98,7 +101,9 @@ def template(
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trainer = pl.Trainer(
             max_epochs=epochs,
-            accelerator="cpu",
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
             logger=CSVLogger(folder / "template"),
             log_every_n_steps=settings.log_every,
             callbacks=[
@@ -108,10 +113,12 @@ def template(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
+        loading: Any = {"num_workers": settings.workers, "pin_memory": accelerator == "gpu"}
         started = time.perf_counter()
         trainer.fit(
             Module(network, epochs, settings),
-            DataLoader(train, batch, shuffle=True),
-            DataLoader(val, batch),
+            DataLoader(train, batch, shuffle=True, **loading),
+            DataLoader(val, batch, **loading),
         )
+        wait_for(trainer.strategy.root_device)
     return time.perf_counter() - started

@@ -116,6 +116,11 @@ def test_verbose_2() -> None:
     screen.terminal.on_stage_end(Outcome("train", True, 1.0, "done", {"lr": 0.5}, memory={"process_mb": 12.0}))
     assert "lr = 0.5" in screen.text
     assert "process_mb = 12.0" in screen.text
+    memory = {"process_mb": 12.0, "device_mb": 300.0, "device_reserved_mb": 400.0, "device_total_mb": 1000.0}
+    screen.terminal.on_stage_end(Outcome("train", True, 1.0, "done", {}, memory=memory))
+    assert "device_mb = 300.0 of 1000.0" in screen.text
+    assert "device_reserved_mb = 400.0 of 1000.0" in screen.text
+    assert "device_total_mb" not in screen.text
 
 
 def test_ranking() -> None:

@@ -20,6 +20,20 @@ def test_preloaded_modules() -> None:
     assert done.stdout.split() == []
 
 
+def test_preloaded_modules_leave_cuda_alone() -> None:
+    """A worker cannot use CUDA if the process that it is forked from has asked for as much as the number of GPUs."""
+    code = (
+        "import torch\n"
+        "def fail(*args): raise SystemExit('CUDA was asked')\n"
+        "torch.cuda._is_compiled = lambda: True\n"
+        "torch.cuda._raw_device_count_nvml = lambda: -1\n"  # there is no driver that would count without CUDA
+        "torch._C._cuda_getDeviceCount = torch._C._cuda_init = torch.cuda._lazy_init = fail\n"
+        f"import {', '.join(PRELOADED)}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_worker_collects_garbage() -> None:
     """Its parent imports with the collection turned off."""
     code = (

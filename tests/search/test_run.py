@@ -6,9 +6,11 @@ import copy
 import functools
 import json
 import math
+import os
 import signal
 from collections import Counter
 from collections.abc import Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ import pytest
 from omegaconf import DictConfig
 
 from pipeline.checks import Finding
+from pipeline.cli.jobs import run_in_job_dir
 from pipeline.config.compose import compose, compose_config
 from pipeline.errors import CRASHED, FAILED, PASSED, SIGNALLED, USER_ERROR, UserError
 from pipeline.search import run
 from pipeline.search.records import Search, read_search
-from pipeline.search.run import join_search, run_search
+from pipeline.search.run import run_search
 from pipeline.search.space import trial_configs
+from pipeline.search.workers.forkserver import THREAD_VARIABLES, start_forkserver
+from pipeline.search.workers.gpus import GpuShare, group_gpus
 from pipeline.search.workers.task import Task
 from pipeline.workflow.outcome import Outcome
 from tests.search.fake_pool import BEST_RATE, EXAMPLES, Death, FakePool, train
@@ -46,13 +51,23 @@ class SearchHere:
     def __init__(self, outputs: Path, monkeypatch: pytest.MonkeyPatch):
         self.outputs, self.monkeypatch = outputs, monkeypatch
         self.pool = FakePool()
+        self.gpus: list[str] = []
+        """The GPUs of the machine."""
+        self.opened: list[Sequence[GpuShare]] = []
+        """For each pool of workers the share of each in the GPUs."""
 
     def run(self, *overrides: str, pool: FakePool | None = None, launch: Any = None) -> int:
         """Run a search and return its exit code; `pool` runs its trials."""
         self.pool = pool or FakePool()
-        self.monkeypatch.setattr(run, "WorkerPool", lambda n, threads: self.pool)
+        self.monkeypatch.setattr(run, "WorkerPool", self._open_pool)
+        self.monkeypatch.setattr(run, "list_gpus", lambda trainer, threads: group_gpus(self.gpus, trainer["devices"]))
         typed = [*TINY, "verbose=0", f"outputs={self.outputs}", *overrides]
         return run_search(compose(typed).with_hydra(), typed, launch=launch)
+
+    def _open_pool(self, n: int, *, threads: int, gpus: Sequence[GpuShare]) -> FakePool:
+        assert len(gpus) == (n if self.gpus else 0)
+        self.opened.append(gpus)
+        return self.pool
 
     @property
     def directory(self) -> Path:
@@ -229,12 +244,46 @@ def test_launched_jobs(here: SearchHere) -> None:
 
     def launch(jobs: list[list[str]], directory: str) -> None:
         assert Path(directory) == other.directory
-        exit_codes.extend(join_search(compose(overrides).with_hydra()) for overrides in jobs)
+        for number, overrides in enumerate(jobs):
+            config = compose([*overrides, f"hydra.job.num={number}"]).with_hydra()
+            exit_codes.append(run_in_job_dir(config, config.hydra, config_dir=None).code)
 
+    other.gpus = ["0", "1"]
     assert other.run(*words, "hydra/launcher=joblib", "search.workers=2", launch=launch) == PASSED
+    assert other.opened == [[GpuShare("0", 1)], [GpuShare("0", 1)], [GpuShare("1", 1)]]  # the program, and two jobs
     assert exit_codes == [PASSED, PASSED]
     search = other.search()
     assert [(t.params, t.score, t.round) for t in search.trials] == [
         (t.params, t.score, t.round) for t in expected.trials
     ]
     assert search.finished
+
+
+@pytest.mark.parametrize(
+    ("overrides", "visible", "memory"),
+    [
+        ([], ["0", "1", "0", "1"], 1 / 2),
+        (["search.workers=3"], ["0", "1", "0"], 1 / 2),
+        (["search.workers=2"], ["0", "1"], 1),
+        (["trainer.devices=2"], ["0,1", "0,1"], 1 / 2),
+    ],
+)
+def test_gpus_of_the_workers(overrides: list[str], visible: list[str], memory: float, here: SearchHere) -> None:
+    here.gpus = ["0", "1"]
+    here.monkeypatch.setattr("pipeline.search.settings.available_cores", lambda: 16)
+    assert here.run("search=coarse", "search.trials=2", "search.max_widenings=0", RATE, *overrides) == PASSED
+    assert here.opened == [[GpuShare(gpus, memory) for gpus in visible]]
+
+
+@pytest.mark.parametrize("pool", [FakePool(), FakePool(sanity=UserError("no such file", field="data.path"))])
+def test_parent_of_the_workers_ends(pool: FakePool, here: SearchHere) -> None:
+    """Else it holds the program's output open for seconds. Another search can start one anew."""
+    for name in THREAD_VARIABLES:
+        here.monkeypatch.setenv(name, "1")
+    here.monkeypatch.setattr("pipeline.search.workers.forkserver.PRELOADED", [])
+    for _ in range(2):
+        start_forkserver(1)
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        here.run("search=coarse", "search.trials=1", "search.max_widenings=0", RATE, pool=pool)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

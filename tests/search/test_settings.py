@@ -10,7 +10,7 @@ import pytest
 from pipeline.config.compose import compose_config
 from pipeline.config.to_dict import to_dict
 from pipeline.errors import UserError
-from pipeline.search.settings import RoundConfig, read_settings, threads_per_worker
+from pipeline.search.settings import RoundConfig, read_settings, threads_per_worker, worker_count
 
 
 @functools.cache
@@ -63,6 +63,14 @@ def test_invalid_value(key: str, value: Any) -> None:
     with pytest.raises(UserError) as error:
         read_settings(node(**{key: value}))
     assert error.value.field == f"search.{key}"
+
+
+@pytest.mark.parametrize(("cores", "gpus", "workers"), [(4, 0, 4), (16, 0, 8), (16, 1, 2), (16, 8, 16), (2, 4, 2)])
+def test_default_number_of_workers(cores: int, gpus: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each core, 8 at most; two for each GPU, and no more than cores."""
+    monkeypatch.setattr("pipeline.search.settings.available_cores", lambda: cores)
+    assert worker_count(read_settings(node()), gpus=gpus) == workers
+    assert worker_count(read_settings(node(workers=3)), gpus=gpus) == 3
 
 
 def test_threads_per_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.config.compose import compose_config
 from pipeline.config.to_dict import to_dict
@@ -18,6 +21,7 @@ from pipeline.search.records import BROKEN, COMPLETE, CRASHED, PRUNED, Parameter
 from pipeline.search.space.trial_configs import TrialConfigs
 from pipeline.search.workers.task import Task
 from pipeline.search.workers.worker import TrialRunner
+from pipeline.training.lightning_module import Classifier
 from pipeline.workflow import build
 from pipeline.workflow.build import load_data
 from tests.search.shell import TINY
@@ -80,6 +84,42 @@ def test_error_in_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_trial()
     assert result["state"] == CRASHED
     assert "OSError: disk on fire (test_worker.py:" in result["reason"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_out_of_memory_in_a_trial(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is recorded with the keys that help, and the worker goes on."""
+
+    def fail(self: Classifier, *args: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "on_fit_start", fail)
+        result = run_trial()
+    assert result["state"] == CRASHED
+    assert "data.batch_size=" in result["reason"]
+    assert "search.workers=" in result["reason"]
+    assert "\n" not in result["reason"]
+    assert run_trial()["state"] == COMPLETE
+
+
+def test_network_of_a_trial_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage collection on its own comes after a dozen short trials, and the networks of all are in memory then."""
+    classifiers: list[weakref.ref[Classifier]] = []
+    initialize = Classifier.__init__
+
+    def remember(self: Classifier, *args: Any, **options: Any) -> None:
+        initialize(self, *args, **options)
+        classifiers.append(weakref.ref(self))
+
+    monkeypatch.setattr(Classifier, "__init__", remember)
+    gc.disable()
+    try:
+        for rate in (0.01, 500):
+            run_trial(rate=rate)
+        assert [classifier() for classifier in classifiers] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_record_of_a_trial(tmp_path: Path) -> None:

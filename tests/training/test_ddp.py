@@ -242,14 +242,3 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
             pipeline.run([f"outputs={tmp_path}", *SMALL, TWO, "trainer.accelerator=cpu", override], quiet=True)
         assert refused.value.field == field
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("variable", "value"), [("WORLD_SIZE", "2"), ("SLURM_PROCID", "1")])
-def test_copies_of_program_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
-) -> None:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(UserError) as refused:
-        pipeline.run([f"outputs={tmp_path}", *SMALL, TWO], quiet=True)
-    assert refused.value.field == "trainer.devices"
-    assert pipeline.run([f"outputs={tmp_path}", *SMALL, "stages.train.epochs=1"], quiet=True).status == "passed"

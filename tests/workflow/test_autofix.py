@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 
 from pipeline.checks import CheckSuite, Finding
 from pipeline.errors import Interrupted, UserError
@@ -47,6 +48,7 @@ class FakeComponents:
             name="d", sizes={"train": 1}, classes=["a"], fingerprint=lambda: "f", class_counts=lambda: {"train": [1]}
         )
     )
+    device_config: Any = field(default_factory=lambda: SimpleNamespace(device=torch.device("cpu"), deterministic=False))
 
 
 class World:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.checks import CheckSuite, Finding
 from pipeline.errors import Interrupted, UserError
@@ -37,7 +38,14 @@ def make_components(acts: dict[str, Act], **config: Any) -> Any:
     )
     stages = {name: FakeStage(name, act) for name, act in acts.items()}
     return SimpleNamespace(
-        config=config, stages=stages, checks=CheckSuite("failure", {}), name="fake", seed=0, loggers={}, data=data
+        config=config,
+        stages=stages,
+        checks=CheckSuite("failure", {}),
+        name="fake",
+        seed=0,
+        loggers={},
+        data=data,
+        device_config=SimpleNamespace(device=torch.device("cpu"), deterministic=False),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -166,3 +167,33 @@ def test_import_changes_nothing() -> None:
     """`import pipeline` changes no environment variable and no garbage collection, and does not sleep."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     subprocess.run([sys.executable, "-c", IMPORT], env=environment, check=True)
+
+
+LIGHTNING = """
+import logging, sys
+from pipeline.workflow.process_setup import silence_library_warnings
+before = "before" in sys.argv
+if before:
+    import pytorch_lightning
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric").setLevel(logging.DEBUG)
+with silence_library_warnings():
+    with silence_library_warnings():
+        from pytorch_lightning.accelerators import cuda
+        cuda._log.info("LOCAL_RANK: 0 - CUDA_VISIBLE_DEVICES: [0]")
+    from pytorch_lightning.utilities.rank_zero import rank_zero_info
+    cuda._log.info("LOCAL_RANK: 0 - CUDA_VISIBLE_DEVICES: [0]")
+    logging.getLogger("lightning_fabric.strategies").warning("a greeting")
+    rank_zero_info("a greeting")
+    cuda._log.error("an error")
+print(*(logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")))
+cuda._log.warning("a warning of the user's level")
+"""
+
+
+@pytest.mark.parametrize("argument", ["before", "inside"])
+def test_lightning_is_silent_whenever_it_is_imported(argument: str) -> None:
+    """Its errors are printed, and the user's own levels are back after the block."""
+    done = subprocess.run([sys.executable, "-c", LIGHTNING, argument], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["an error", "a warning of the user's level"]
+    assert done.stdout.split() == [str(logging.WARNING), str(logging.DEBUG)]

@@ -17,7 +17,9 @@ class NondeterministicOperations(Rule):
     check = "nondeterministic_operations"
     reads = ("nondeterministic_operations",)
     severities = ("warning",)
-    why = "Such a kernel adds numbers in the order in which threads arrive, and the sum of rounded numbers depends on it."
+    why = (
+        "Such a kernel adds numbers in the order in which threads arrive, and the sum of rounded numbers depends on it."
+    )
     source = "PyTorch documentation, torch.use_deterministic_algorithms"
 
     def __call__(self, signals: Signals) -> Finding | None:
