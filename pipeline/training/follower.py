@@ -8,6 +8,7 @@ stays, since a launcher may kill all copies as soon as one of them has ended.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -34,7 +35,8 @@ def follow(process: LaunchedProcess, *, timeout: float) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, follower.on_signal)
     try:
-        return follower.run(connect(process, timeout=timeout))
+        with contextlib.closing(connect(process, timeout=timeout)) as first:
+            return follower.run(first)
     except (Interrupted, EOFError):
         return PASSED
 
@@ -85,11 +87,9 @@ class _Follower:
             self.events.put(_FIRST_ENDED)
 
     def _listen_to_worker(self, worker: StartedWorker) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # it has failed, and ends
             worker.wait_until_ready()
             self.events.put(READY)
-        except RuntimeError:
-            pass
         worker.process.wait()
         self.events.put(_ENDED)
 

@@ -108,6 +108,7 @@ def test_warm_up(cuda: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, strict:
             seen.append((cuda.sync_mode, cuda.stream is main))
             fail()
 
-    pytest.raises(ZeroDivisionError, step)
+    with pytest.raises(ZeroDivisionError):
+        step()
     assert seen == [("error" if strict else 0, False)]
     assert (cuda.sync_mode, cuda.stream) == (0, "main")

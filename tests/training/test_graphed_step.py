@@ -191,6 +191,8 @@ def test_goes_on_eager(name: str, capturers: list[RecordingCapturer], tmp_path: 
     classifier = case.train(tmp_path, "auto")
     assert reason in classifier.graphed_step.refusal
     assert len(classifier.history) == case.epochs
+    if name == "a value is read back":  # found before a capture, whose failure torch does not always survive
+        assert capturers[0].captures == 0
     if name not in ("random numbers of the host", "a count in Python"):  # whose state a trial cannot restore
         assert classifier.graphed_step.replayed <= 1
         eager = case.train(tmp_path, False)

@@ -15,8 +15,9 @@ from torch import nn
 
 import pipeline
 from pipeline.config.compose import compose_config
+from pipeline.config.instantiate import call_with_path
 from pipeline.config.to_dict import to_dict
-from pipeline.errors import USER_ERROR, Interrupted
+from pipeline.errors import USER_ERROR, Interrupted, UserError
 from pipeline.search.records import CRASHED
 from pipeline.search.workers.task import Task
 from pipeline.search.workers.worker import TrialRunner
@@ -155,6 +156,10 @@ def wrapped() -> None:
         raise ValueError("the network cannot run") from error
 
 
+def raised_from_itself() -> None:
+    call_with_path(raising(UserError("no field")), "path")
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def fail() -> None:
         raise error
@@ -168,6 +173,7 @@ def raising(error: BaseException) -> Callable[[], None]:
         (too_much_for_torch, 1),
         (too_much_for_numpy, 1),
         (wrapped, 2),
+        (raised_from_itself, 0),
         (raising(torch.OutOfMemoryError(DEVICE_ERROR)), 1),
         (raising(RuntimeError("CUDA error: out of memory")), 1),
         (raising(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")), 1),
@@ -180,7 +186,9 @@ def test_which_errors(fail: Callable[[], None], depth: int) -> None:
     with pytest.raises(OutOfMemory if depth else Exception) as raised, explain_out_of_memory(config):
         fail()
     assert isinstance(raised.value, OutOfMemory) == bool(depth)
-    assert len(find_out_of_memory(raised.value.__cause__ or raised.value)) == depth
+    if depth:
+        assert raised.value.__cause__ is not None
+        assert len(find_out_of_memory(raised.value.__cause__)) == depth
 
 
 def test_interruptions_pass() -> None:
