@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import collections
 import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -104,6 +106,17 @@ def _replace_what_needs_cpp(module: SimulatedModule) -> None:
     }.items():
         setattr(torch._C, f"_accelerator_{name}", function)
     torch.__future__.set_swap_module_params_on_conversion(True)  # `module.to` keeps its parameters, as on a GPU
+    torch.utils.swap_tensors = functools.partial(_swap_tensors, torch.utils.swap_tensors)
+
+
+def _swap_tensors(swap: Callable[[Tensor, Tensor], None], one: Tensor, other: Tensor) -> None:
+    """Swap two tensors, or leave them while an error is handled whose traceback holds their graph: it counts more."""
+    is_handling = sys.exc_info()[0] is not None
+    try:
+        swap(one, other)
+    except RuntimeError:
+        if not is_handling:
+            raise
 
 
 def _clone_storage(storage: torch.UntypedStorage) -> torch.UntypedStorage:

@@ -22,8 +22,10 @@ from pipeline.config.compose import compose_config
 from pipeline.data import Affine
 from pipeline.model.mlp import MLP
 from pipeline.stages import train
-from pipeline.training import callbacks, divergence, lightning_module
+from pipeline.training import callbacks, divergence, step
+from pipeline.training.examples import TrainingExamples
 from pipeline.training.lightning_module import Classifier
+from pipeline.training.step import TrainingStep
 from pipeline.workflow.build import build_components
 from tests.bench import contestants
 
@@ -31,9 +33,9 @@ PIECES: dict[str, tuple[Any, str]] = {
     "the whole stage": (train.Train, "__call__"),
     "  Lightning's fit": (pl.Trainer, "fit"),
     "    ten steps in one call": (Classifier, "training_step"),
-    "      a step without the update": (Classifier, "_backward"),
-    "        seeds": (lightning_module, "seed_generators"),
-    "        selecting the examples": (Classifier, "_select_examples"),
+    "      a step without the update": (TrainingStep, "run_pass"),
+    "      seeds": (step, "seed_generators"),
+    "        selecting the examples": (TrainingExamples, "select"),
     "        preprocessing": (Affine, "forward"),
     "        the network's forward pass": (MLP, "forward"),
     "        the backward pass": (torch.Tensor, "backward"),

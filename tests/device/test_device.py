@@ -145,6 +145,25 @@ def test_module_moves_in_place() -> None:
     assert all(one is other for one, other in zip(parameters, network.parameters(), strict=True))
 
 
+def test_error_of_a_pass_is_seen() -> None:
+    """Moving a network away after an error, whose traceback holds the graph, does not hide the error."""
+    network = make_network().to(DEVICE)
+
+    def fail() -> None:
+        logits = network(torch.rand((8, 1, 4, 4), device=DEVICE))
+        raise ValueError(logits)
+
+    def fail_and_move() -> None:
+        try:
+            fail()
+        except ValueError:
+            network.to("cpu")
+            raise
+
+    with pytest.raises(ValueError, match="grad_fn"):
+        fail_and_move()
+
+
 def test_autocast() -> None:
     network, images = make_network().to(DEVICE), torch.rand((8, 1, 4, 4), device=DEVICE)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):

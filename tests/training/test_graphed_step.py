@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
 from pipeline.signals.recorder import Recorder, RecorderConfig
 from pipeline.training import graphed_step, lightning_module, step_graph
+from pipeline.training.device_rates import DeviceRates
 from pipeline.training.lightning_module import Classifier
 from pipeline.training.schedule import Schedule
 from tests.training import recorded_graph
@@ -214,3 +216,34 @@ def test_too_few_steps(capturers: list[RecordingCapturer], tmp_path: Path, monke
     short = Case().train(tmp_path, "auto")
     assert (short.graphed_step.replayed, short.graphed_step.refusal) == (0, None)
     assert Case().train(tmp_path, True).graphed_step.replayed == 3 * (STEPS - 1) - 1
+
+
+@pytest.mark.parametrize(("world_size", "has_scaler"), [(2, False), (1, True)])
+def test_known_obstacles(world_size: int, has_scaler: bool) -> None:
+    """Nothing is tried where gradients are exchanged, or where an update may be left out."""
+    rates = DeviceRates(SGD(nn.Linear(1, 1).parameters(), lr=0.1), torch.device("cpu"))
+    step: Any = SimpleNamespace(trainer=SimpleNamespace(world_size=world_size), has_scaler=has_scaler, rates=rates)
+    options: dict[str, Any] = {"capturer": RecordingCapturer(), "buffers": [], "step_size": 8, "steps_to_come": 10**6}
+    assert graphed_step.GraphedStep(step, wanted="auto", **options).signals().keys() == {"graph_steps", "graph_refused"}
+    assert graphed_step.GraphedStep(step, wanted=False, **options).signals() == {"graph_steps": 0}
+    with pytest.raises(UserError):
+        graphed_step.GraphedStep(step, wanted=True, **options)
+
+
+def test_no_signals_of_the_cpu(tmp_path: Path) -> None:
+    assert Case(epochs=1).train(tmp_path, "auto").graphed_step.signals() == {}
+
+
+def test_empty_parts_count_nothing(tmp_path: Path) -> None:
+    """The last step has two examples for four passes: two of them are empty, and count neither loss nor answers."""
+    once, in_parts = (
+        Case(network=linear, accumulate=accumulate, epochs=6).train(tmp_path, False) for accumulate in (1, 4)
+    )
+    for row, expected in zip(in_parts.history, once.history, strict=True):
+        for key in ("loss", "accuracy", "val_loss"):
+            assert row[key] == pytest.approx(expected[key], rel=1e-5)
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 3))

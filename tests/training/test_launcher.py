@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,15 @@ import pytest
 
 import pipeline
 from pipeline.cli.launch import launch
+from pipeline.config.compose import compose_config
+from pipeline.config.to_dict import to_dict
 from pipeline.errors import UserError
 from pipeline.training.copies import Connection, Copies, connect, launched_copies, leading
 from pipeline.training.ddp import threads_per_process
 from pipeline.training.device import DeviceConfig, ProcessRank
 from pipeline.training.follower import follow
 from pipeline.training.launcher import LaunchedProcess, copy_of_run, is_joined, launched_process
+from pipeline.training.workers import OVER, READY, LaunchedWorker, WorkerSpec
 from pipeline.workflow.process_setup import available_cores
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +52,7 @@ SRUN = {
     "SLURM_NODEID": "1",
     "SLURM_PROCID": "3",
     "SLURM_LOCALID": "0",
+    "SLURM_NTASKS": "4",
     "SLURM_STEP_NUM_TASKS": "4",
     "SLURM_STEP_TASKS_PER_NODE": "3,1",
     "SLURM_STEP_NODELIST": "gpu[07-09,12],login",
@@ -165,9 +169,6 @@ def test_gpu_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def device_keys() -> dict[str, Any]:
-    from pipeline.config.compose import compose_config
-    from pipeline.config.to_dict import to_dict
-
     return to_dict(compose_config(["data=digits", *CPU]).trainer)
 
 
@@ -249,10 +250,11 @@ def test_copies_meet() -> None:
         thread.start()
     with leading(first, timeout=20):
         assert is_joined()
-        strangers = [Connection(socket.create_connection(("127.0.0.1", port))) for _ in range(3)]
+        strangers = [Connection(socket.create_connection(("127.0.0.1", port))) for _ in range(4)]
         strangers[0].send("hello")
         strangers[1].send(["another launch", 1, 1])
-        strangers[2].close()
+        strangers[2].send([first.name, 0, 9])
+        strangers[3].close()
         copies = launched_copies()
         assert copies is not None
         copies.wait_for_all()
@@ -266,9 +268,14 @@ def test_copies_meet() -> None:
             assert connection.receive(5) == "next"
             with pytest.raises(TimeoutError):
                 connection.receive(0.01)
+            sender = threading.Thread(target=connection.send, args=("y" * 20_000_000,))
+            sender.start()
+            time.sleep(0.1)  # longer than the time in which nothing was received
+            assert len(copies.connections[rank].receive(20)) == 20_000_000
+            sender.join()
     assert launched_copies() is None
     assert not is_joined()
-    for connection in (*connections.values(), strangers[1]):
+    for connection in (*connections.values(), *strangers[:3]):
         with pytest.raises(EOFError):
             connection.receive(5)
         connection.send("nobody is there")
@@ -310,6 +317,57 @@ def test_the_port_of_torchrun() -> None:
         connect(replace(first, rank=1), timeout=30)
     with pytest.raises(UserError):  # and that of a new start has not begun
         connect(replace(first, rank=1, name="none/1"), timeout=0.5)
+
+
+@pytest.fixture
+def worker_and_copy() -> Iterator[tuple[LaunchedWorker, Connection]]:
+    """Return a worker as the first copy sees it, and the other end of its connection."""
+    here, there = (Connection(end) for end in socket.socketpair())
+    copies = Copies(copy(), socket.socket(), timeout=0.3)
+    copies.connections[1] = here
+    yield LaunchedWorker(WorkerSpec({"seed": 1}, {"epochs": 2}, None, asdict(ProcessRank(rank=1))), copies), there
+    copies.close()
+    there.close()
+
+
+def test_worker_of_another_copy(worker_and_copy: tuple[LaunchedWorker, Connection]) -> None:
+    worker, other = worker_and_copy
+    spec = other.receive(5)
+    assert (spec["config"], spec["train"], spec["rank"]["rank"]) == ({"seed": 1}, {"epochs": 2}, 1)
+    other.send(READY)
+    worker.wait_until_ready()
+    assert worker.failure() is None
+    other.send({"code": 2, "text": "wrong"})
+    assert [worker.failure() for _ in range(2)] == [(2, "wrong")] * 2
+    worker.end()
+    assert other.receive(5) == OVER
+
+
+@pytest.mark.parametrize("fault", ["silence", "failure", "death"])
+def test_worker_that_is_not_ready(fault: str, worker_and_copy: tuple[LaunchedWorker, Connection]) -> None:
+    worker, other = worker_and_copy
+    if fault == "failure":
+        other.send({"code": 2, "text": "wrong"})
+    elif fault == "death":
+        other.close()
+    with pytest.raises(RuntimeError):
+        worker.wait_until_ready()
+    failure = worker.failure()
+    assert (failure and failure[0]) == {"silence": None, "failure": 2, "death": 1}[fault]
+
+
+def test_lightning_ignores_launchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainer knows what it was told, not what it finds in the environment, and leaves that as it is."""
+    config = DeviceConfig(**device_keys())
+    for environment in (SRUN, TORCHRUN):  # of srun's variables, Lightning asks for one that srun may not set
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        trainer = config.make_trainer()
+        assert (trainer.world_size, trainer.global_rank) == (1, 0)
+    environment = ProcessRank(rank=2, world_size=3, local_rank=1, address="node1", port=7).lightning_environment()
+    assert (environment.node_rank(), environment.main_address, environment.main_port) == (2, "node1", 7)
+    environment.teardown()
+    assert os.environ["WORLD_SIZE"] == "4"
 
 
 def test_another_copy_ends_with_the_first(capfd: pytest.CaptureFixture[str]) -> None:
@@ -364,17 +422,18 @@ class Launch:
         words = [sys.executable, "-m", "torch.distributed.run", *flags, "-m", "pipeline"]
         return self.start([*words, f"outputs={self.outputs}", *SMALL, *overrides])
 
-    def srun(self, *overrides: str, tasks: int = 2) -> list[Process]:
-        """Start what `srun --ntasks=...` would start on one machine."""
+    def srun(self, *overrides: str, ranks: tuple[int, ...] = (0, 1)) -> list[Process]:
+        """Start what `srun --ntasks=2` would start on one machine, or the copies with these ranks alone."""
         step = SRUN | {
-            "SLURM_STEP_NUM_TASKS": str(tasks),
-            "SLURM_STEP_TASKS_PER_NODE": str(tasks),
+            "SLURM_NTASKS": "2",
+            "SLURM_STEP_NUM_TASKS": "2",
+            "SLURM_STEP_TASKS_PER_NODE": "2",
             "SLURM_STEP_NODELIST": "localhost",
             "SLURM_NODEID": "0",
             "MASTER_PORT": str(self.port),
         }
-        ranks = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(tasks)]
-        return [self.pipeline(*overrides, **(step | rank)) for rank in ranks]
+        of_task = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in ranks]
+        return [self.pipeline(*overrides, **(step | variables)) for variables in of_task]
 
     def is_connected(self) -> bool:
         """Return whether a copy has reached the first one."""
@@ -458,6 +517,33 @@ def test_several_trainings(launched: Launch) -> None:
     assert [fix["stage"] for fix in fixes if fix["after"]] == ["train"] * len(fixes)
     assert {fix["kept"] for fix in fixes} == {True, False}
     assert other.wait(15) == 0
+
+
+@pytest.mark.slow
+def test_a_training_that_is_given_up(launched: Launch) -> None:
+    """Another copy ends its part, wherever that waits, and is ready for the next training."""
+    process = copy(port=launched.port, has_agent_store=False, name="1234567.2")
+    with leading(replace(process, world_size=2), timeout=60):
+        other = launched.srun(*TWO, ranks=(1,))[0]
+        copies = launched_copies()
+        assert copies is not None
+        copies.wait_for_all()
+        config = to_dict(compose_config([*SMALL, *TWO]))
+        train = {name: value for name, value in config["stages"]["train"].items() if not name.startswith("_")}
+        for _ in range(2):
+            rank = asdict(ProcessRank(rank=1, world_size=2, local_rank=1, port=free_port()))  # nobody else is there
+            worker = LaunchedWorker(WorkerSpec(config, train, None, rank), copies)
+            worker.wait_until_ready()
+            assert children(other)
+            worker.end()
+            wait_for(lambda: not children(other), 15)
+            assert worker.failure() is None
+    assert other.wait(15) == 0
+
+
+def children(process: Process) -> list[int]:
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(pid) for pid in text.split()]
 
 
 @pytest.mark.slow
@@ -574,8 +660,7 @@ def test_death_of_the_first_copy_of_torchrun(launched: Launch) -> None:
     """The others end by themselves, before torchrun has to kill them."""
     process = launched.torchrun(*TWO, "stages.train.epochs=1000")
     wait_for(is_training(launched.outputs))
-    workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    ranks = {pid: Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in workers}
+    ranks = {pid: Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children(process)}
     (first,) = [pid for pid, variables in ranks.items() if b"RANK=0" in variables]
     started = time.monotonic()
     os.kill(first, signal.SIGKILL)

@@ -52,7 +52,7 @@ def test_peak_of_each_stage() -> None:
 
 def test_peak_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """In MB of 2^20 bytes. What the allocator keeps from one stage still counts as reserved in the next."""
-    allocator = FakeAllocator(monkeypatch, total=1000 * 2**20, others=100)
+    allocator = FakeAllocator(monkeypatch, total=1000 * 2**20, others=100 * 2**20)
 
     class Allocating(Hungry):
         def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
