@@ -65,9 +65,16 @@ class AllocatorMemory:
         return float(torch.accelerator.get_memory_info(self.device)[1])
 
     def free(self) -> float:
-        """Return what tensors can still take: what is free on the device, and the unused parts of reserved blocks."""
-        free = torch.accelerator.get_memory_info(self.device)[0]
-        return float(free + torch.accelerator.memory_reserved(self.device) - self.allocated())
+        """Return what tensors can still take: what is free on the device, and the unused parts of reserved blocks.
+
+        Where several processes have shares of the device (workers of a search), what is left of this one's.
+        """
+        free = torch.accelerator.get_memory_info(self.device)[0] + torch.accelerator.memory_reserved(self.device)
+        return float(min(free, self._share() * self.total()) - self.allocated())
+
+    def _share(self) -> float:
+        """Return the share of the device's memory that torch's allocator may take."""
+        return torch.cuda.get_per_process_memory_fraction(self.device) if self.device.type == "cuda" else 1.0
 
     def allocated(self) -> int:
         return torch.accelerator.memory_allocated(self.device)

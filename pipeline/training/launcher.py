@@ -44,7 +44,7 @@ class LaunchedProcess:
 
     def validate_devices(self, devices: Any, *, is_joined: bool) -> None:
         """Raise `UserError` unless the copies can train together on `devices` devices, and do: `is_joined`."""
-        if False:
+        if devices != self.world_size:
             raise UserError(
                 f"{self.launcher} started {self.world_size} copies of this program, and {devices!r} devices do not "
                 f"match them. Set {self.world_size}: the copies train together; or 1: each is a run of its own.",

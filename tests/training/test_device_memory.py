@@ -79,3 +79,12 @@ def test_device_without_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     FakeAllocator(monkeypatch, total=1000)
     monkeypatch.setattr(torch.accelerator, name, refuse)
     assert isinstance(memory_of(DEVICE), HostMemory)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, 1000 - 100 - 200), (0.5, 500 - 200)])
+def test_shares_of_a_gpu(monkeypatch: pytest.MonkeyPatch, share: float, expected: float) -> None:
+    """A worker of a search that shares its GPU has no more than its share, also where others use little of it."""
+    allocator = FakeAllocator(monkeypatch, total=1000, others=100)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: share)
+    allocator.allocate(200)
+    assert AllocatorMemory(torch.device("cuda", 0)).free() == expected
