@@ -86,7 +86,7 @@ class Copies:
         except (EOFError, TimeoutError, ValueError, TypeError):
             connection.close()
             return
-        if rank in self.local_ranks:
+        if name != self.process.name or rank in self.local_ranks:
             connection.close()
             return
         self.connections[rank], self.local_ranks[rank] = connection, local_rank

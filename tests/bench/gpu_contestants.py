@@ -57,6 +57,7 @@ def train(case: dict[str, Any], data: str, name: str, epochs: int, trainer: str)
     warnings.simplefilter("ignore")
     fields = case | {"overrides": (*case["overrides"], f"trainer={trainer}"), "shape": tuple(case["shape"])}
     contest = Case(**fields | {"epochs": epochs})
+    _begin_network(contest.name)
     try:
         if name in PIPELINES:
             return _train_pipeline(contest, Path(data), name)
@@ -68,6 +69,12 @@ def train(case: dict[str, Any], data: str, name: str, epochs: int, trainer: str)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # for the contestants of other processes
+
+
+@functools.lru_cache(maxsize=1)
+def _begin_network(name: str) -> None:
+    """Forget the compiled code of the network before: torch compiles a function for eight of them at most."""
+    torch.compiler.reset()
 
 
 @functools.lru_cache(maxsize=1)
