@@ -83,9 +83,11 @@ def run_item(item: Item, machine: Machine) -> list[Row]:
 
 def find_card() -> dict[str, Any]:
     """Return the description of the GPU, {} without one. Another process looks: this one never touches the driver."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.card"], cwd=ROOT, capture_output=True, text=True, timeout=CARD_TIMEOUT
-    )
+    command = [sys.executable, "-m", "tests.bench.card"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CARD_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"the driver of the GPU gave no answer within {CARD_TIMEOUT:.0f} s")
     if done.returncode != 0:
         sys.exit(f"torch cannot look at the GPU:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -110,10 +112,10 @@ def main() -> int:
         machine = Machine(Path(folder), device=options.device, jobs=jobs, cores=cores)
         try:
             rows = run_commands(machine, card.get("cards", 0))
-            networks = gpu.measure(speed.PLAN, seconds=BENCH_SECONDS, trainer=machine.trainer, is_dry=not is_gpu)
+            networks, measured = run_benchmark(machine)
         finally:
             machine.kill_all()
-    rows += speed.rows(networks, is_gpu=is_gpu)
+    rows += measured
     seconds = time.perf_counter() - started
     if is_gpu:
         target = f"all of this takes less than {MAX_SECONDS:.0f} s"
@@ -133,6 +135,15 @@ def run_commands(machine: Machine, cards: int) -> list[Row]:
     finally:
         pool.shutdown(cancel_futures=True, wait=False)  # after Ctrl-C nothing else begins
     return [row for rows in found for row in rows] + everything.quiet_output(machine)
+
+
+def run_benchmark(machine: Machine) -> tuple[dict[str, Any], list[Row]]:
+    """Return the numbers of the benchmark and its rows. An error in it must not take the other rows along."""
+    try:
+        networks = gpu.measure(speed.PLAN, seconds=BENCH_SECONDS, trainer=machine.trainer, is_dry=not machine.is_gpu)
+        return networks, speed.rows(networks, is_gpu=machine.is_gpu)
+    except Exception as error:  # noqa: BLE001 - as for the commands
+        return {}, [Row(5, "the benchmark", f"{type(error).__name__}: {error}", MISSED, traceback.format_exc())]
 
 
 if __name__ == "__main__":
