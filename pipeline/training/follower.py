@@ -54,9 +54,9 @@ class _Follower:
         threading.Thread(target=self._listen_to_first, args=(first,), daemon=True).start()
         while True:
             try:
-                event = self.events.get(timeout=self.timeout if self.failure else None)
-            except queue.Empty:  # the first copy cannot report the failure
-                print(self.failure, file=sys.stderr)
+                event = self.events.get(timeout=self.timeout if self.failure and self.worker else None)
+            except queue.Empty:  # the first copy does not react to the failure
+                print(self.failure and self.failure["text"], file=sys.stderr)
                 event = _FIRST_ENDED
             if event in (OVER, _FIRST_ENDED):
                 if self.worker:
@@ -70,6 +70,7 @@ class _Follower:
                 self.failure = {"code": failed[0] if failed[0] == USER_ERROR else CRASHED, "text": failed[1]}
                 first.send(self.failure)
             elif isinstance(event, dict):
+                self.failure = None  # with `fix=true` a run can go on after a training that failed
                 self.worker = StartedWorker(WorkerSpec(**event), threads=self.threads)
                 threading.Thread(target=self._listen_to_worker, args=(self.worker,), daemon=True).start()
 

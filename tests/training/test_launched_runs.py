@@ -100,8 +100,13 @@ def test_a_training_that_is_given_up(launched: Launch) -> None:
         copies.wait_for_all()
         config = to_dict(compose_config([*SMALL, *TWO]))
         train = {name: value for name, value in config["stages"]["train"].items() if not name.startswith("_")}
+        rank = asdict(ProcessRank(rank=1, world_size=2, local_rank=1, port=free_port()))  # nobody else is there
+        broken = LaunchedWorker(WorkerSpec(config | {"seed": -1}, train, None, rank), copies)
+        with pytest.raises(RuntimeError):
+            broken.wait_until_ready()
+        assert (broken.failure() or (0, ""))[0] == 2
+        broken.end()
         for _ in range(2):
-            rank = asdict(ProcessRank(rank=1, world_size=2, local_rank=1, port=free_port()))  # nobody else is there
             worker = LaunchedWorker(WorkerSpec(config, train, None, rank), copies)
             worker.wait_until_ready()
             assert children(other)
