@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.training.launcher import LaunchedProcess, joined
+from pipeline.training.launcher import LaunchedProcess, joint_training
 
 HELLO_TIMEOUT = 5.0
 """Seconds until a copy has said which one it is. Anything else in the network may try the port too."""
@@ -110,7 +110,7 @@ def leading(process: LaunchedProcess, *, timeout: float) -> Iterator[None]:
     global _copies
     _copies = Copies(process, _listen(process, timeout), timeout)
     try:
-        with joined():
+        with joint_training():
             yield
     finally:
         _copies.close()

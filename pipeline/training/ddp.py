@@ -24,14 +24,14 @@ import torch
 from pipeline.errors import USER_ERROR, UserError
 from pipeline.training.copies import launched_copies
 from pipeline.training.device import ProcessRank
-from pipeline.training.launcher import is_joined, launched_process
+from pipeline.training.launcher import is_joint_training, launched_process
 from pipeline.training.workers import LaunchedWorker, StartedWorker, Worker, WorkerSpec
 from pipeline.workflow.process_setup import available_cores
 
 
 def threads_per_process(processes: int) -> int:
     """Return the threads for each of `processes`: together at most the cores, and never more than now."""
-    process = launched_process() if is_joined() else None
+    process = launched_process() if is_joint_training() else None
     return max(1, min(torch.get_num_threads(), process.cores if process else available_cores() // processes))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import USER_ERROR, Interrupted, UserError
-from pipeline.training.launcher import joined
+from pipeline.training.launcher import joint_training
 from pipeline.workflow.process_setup import configure_process, silence_library_warnings
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
-        with joined(), silence_library_warnings():
+        with joint_training(), silence_library_warnings():
             _train_as_worker(spec, on_ready=functools.partial(print, "ready", file=parent, flush=True))
     except UserError as error:
         print(error, file=sys.stderr)

@@ -12,7 +12,7 @@ import torch
 
 from pipeline import validation
 from pipeline.errors import UserError
-from pipeline.training.launcher import AGENT_STORE, is_joined, launched_process
+from pipeline.training.launcher import AGENT_STORE, is_joint_training, launched_process
 from pipeline.workflow.process_setup import available_cores, cache_entry_points
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class DeviceConfig:
                 hint=f"This machine has {available} for trainer.accelerator={self.accelerator}.",
             )
         else:
-            process.validate_devices(self.devices, is_joined=is_joined())
+            process.validate_devices(self.devices, is_joint_training=is_joint_training())
             process.validate_machine(available)
 
     @property

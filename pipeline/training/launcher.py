@@ -42,15 +42,15 @@ class LaunchedProcess:
     has_agent_store: bool
     """Whether torchrun itself listens at `port`."""
 
-    def validate_devices(self, devices: Any, *, is_joined: bool) -> None:
-        """Raise `UserError` unless the copies can train together on `devices` devices, and do: `is_joined`."""
+    def validate_devices(self, devices: Any, *, is_joint_training: bool) -> None:
+        """Raise `UserError` unless the copies can train together on `devices` devices, and do: `is_joint_training`."""
         if devices != self.world_size:
             raise UserError(
                 f"{self.launcher} started {self.world_size} copies of this program, and {devices!r} devices do not "
                 f"match them. Set {self.world_size}: the copies train together; or 1: each is a run of its own.",
                 field="devices",
             )
-        if not is_joined:
+        if not is_joint_training:
             raise UserError(
                 f"copies that {self.launcher} started train together in a single run of the command only "
                 f"({self.launcher} ... -m pipeline), not in a multirun, a search or pipeline.run(). Start the program "
@@ -68,23 +68,23 @@ class LaunchedProcess:
             )
 
 
-_joined = False
+_trains_jointly = False
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Say that this copy and the others train together while the block runs (`is_joined`)."""
-    global _joined
-    _joined = True
+def joint_training() -> Iterator[None]:
+    """Say that this copy and the others train together while the block runs (`is_joint_training`)."""
+    global _trains_jointly
+    _trains_jointly = True
     try:
         yield
     finally:
-        _joined = False
+        _trains_jointly = False
 
 
-def is_joined() -> bool:
+def is_joint_training() -> bool:
     """Return whether this process is one of the copies that train together."""
-    return _joined
+    return _trains_jointly
 
 
 def launched_process(environment: Mapping[str, str] = os.environ) -> LaunchedProcess | None:
@@ -108,7 +108,7 @@ def copy_of_run(devices: Any, *, is_single_run: bool) -> LaunchedProcess | None:
     process = launched_process()
     if process is None or devices == 1:
         return None
-    process.validate_devices(devices, is_joined=is_single_run)
+    process.validate_devices(devices, is_joint_training=is_single_run)
     return process
 
 

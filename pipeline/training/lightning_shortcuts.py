@@ -49,8 +49,8 @@ def seed_generators(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":  # without the locks of `torch.cuda.manual_seed`
         cuda_generator(device).manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def cuda_generator(device: torch.device) -> torch.Generator:

@@ -6,8 +6,6 @@ of other files of this folder, and of no others; files that are not named are no
 
 from __future__ import annotations
 
-import functools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +63,4 @@ def simulated_gpu(monkeypatch: pytest.MonkeyPatch) -> SimulatedModule:
     monkeypatch.setattr(connector, "_choose_gpu_accelerator_backend", staticmethod(lambda: "cuda"))
     AcceleratorRegistry.register("cuda", SimulatedAccelerator, override=True)
     monkeypatch.setattr(accelerator_connector, "MixedPrecision", lambda precision, _: MixedPrecision(precision, NAME))
-    for name in [name for name, loaded in sys.modules.items() if name.startswith("pipeline.training.")]:
-        if hasattr(sys.modules[name], "seed_generators"):
-            monkeypatch.setattr(sys.modules[name], "seed_generators", functools.partial(_seed_generators, module))
     return module
-
-
-def _seed_generators(module: SimulatedModule, seed: int, device: torch.device) -> None:
-    torch.default_generator.manual_seed(seed)
-    module.manual_seed(seed)

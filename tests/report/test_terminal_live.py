@@ -120,8 +120,8 @@ def test_is_live(terminal: bool, environment: dict[str, str], live: bool, monkey
 
 
 def test_pipe_wraps_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    console().print("word " * 100, style="bold red")
-    assert capsys.readouterr().out == "word " * 100 + "\n"
+    console().print("word " * 99 + "word", style="bold red")
+    assert capsys.readouterr().out == "word " * 99 + "word\n"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

@@ -35,9 +35,9 @@ def test_progress_in_tenths(search_of: SearchOf, capsys: pytest.CaptureFixture[s
 def test_failed_trial(verbose: int, n_lines: int, capsys: pytest.CaptureFixture[str]) -> None:
     reason = "ValueError: [red]no[/red]"
     terminal(verbose).on_trial_end(7, {"lr": 0.5}, {"state": "crashed", "reason": reason})
-    lines = [line for line in capsys.readouterr().out.splitlines() if "7" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "lr=0.5" in line]
     assert len(lines) == n_lines
-    assert all(reason in line and "lr=0.5" in line for line in lines)
+    assert all(reason in line and "7" in line for line in lines)
 
 
 def test_changed_ranges(search_of: SearchOf, capsys: pytest.CaptureFixture[str]) -> None:

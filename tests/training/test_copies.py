@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.training.copies import Connection, Copies, connect, launched_copies, leading
 from pipeline.training.device import ProcessRank
 from pipeline.training.follower import follow
-from pipeline.training.launcher import is_joined
+from pipeline.training.launcher import is_joint_training
 from pipeline.training.workers import OVER, READY, LaunchedWorker, WorkerSpec
 from tests.launches import (
     copy,
@@ -35,7 +35,7 @@ def test_copies_meet() -> None:
     for thread in threads:
         thread.start()
     with leading(first, timeout=20):
-        assert is_joined()
+        assert is_joint_training()
         strangers = [Connection(socket.create_connection(("127.0.0.1", port))) for _ in range(4)]
         strangers[0].send("hello")
         strangers[1].send(["another launch", 1, 1])
@@ -60,7 +60,7 @@ def test_copies_meet() -> None:
             assert len(copies.connections[rank].receive(20)) == 20_000_000
             sender.join()
     assert launched_copies() is None
-    assert not is_joined()
+    assert not is_joint_training()
     for connection in (*connections.values(), *strangers[:3]):
         with pytest.raises(EOFError):
             connection.receive(5)

@@ -118,7 +118,7 @@ def test_threads_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"pipeline.training.{module}.available_cores", lambda: 8)
     set_launcher(monkeypatch, WORLD_SIZE="64")
     assert threads_per_process(64) == 1
-    monkeypatch.setattr("pipeline.training.launcher._joined", True)
+    monkeypatch.setattr("pipeline.training.launcher._trains_jointly", True)
     assert threads_per_process(64) == 4
 
 
@@ -178,7 +178,7 @@ def test_a_script_is_refused(devices: int, tmp_path: Path, monkeypatch: pytest.M
 
 def test_more_copies_than_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of a machine holds for the copies on it; srun gives each task a share of its own."""
-    monkeypatch.setattr("pipeline.training.launcher._joined", True)
+    monkeypatch.setattr("pipeline.training.launcher._trains_jointly", True)
     keys = device_keys() | {"devices": 64}
     many = str(available_cores() + 1)
     set_launcher(monkeypatch, WORLD_SIZE="64", LOCAL_WORLD_SIZE="1")

@@ -423,5 +423,3 @@ def test_scaled_losses(tmp_path: Path) -> None:
     assert scaling.updates == STEPS
     equal = [a == b for a, b in zip(scaled.losses, plain.losses, strict=True)]
     assert equal == [True, True, True, False]  # the third update was skipped
-
-
