@@ -22,6 +22,8 @@ from pipeline.training.launcher import LaunchedProcess, joint_training
 HELLO_TIMEOUT = 5.0
 """Seconds until a copy has said which one it is. Anything else in the network may try the port too."""
 RETRY_SECONDS = 0.2
+STRANGERS = 100
+"""Connections of others that may wait at the port while no copy is kept from it."""
 
 
 class Connection:
@@ -153,7 +155,8 @@ def _listen(process: LaunchedProcess, timeout: float) -> socket.socket:
     is_dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if is_dual else socket.AF_INET
     try:
-        server = socket.create_server(("", port), family=family, backlog=process.world_size, dualstack_ipv6=is_dual)
+        backlog = process.world_size + STRANGERS
+        server = socket.create_server(("", port), family=family, backlog=backlog, dualstack_ipv6=is_dual)
     except OSError as error:
         raise UserError(
             f"the copies of this program meet at port {port} of {process.address}, which cannot be opened "

@@ -191,7 +191,7 @@ cuda._log.warning("a warning of the user's level")
 """
 
 
-@pytest.mark.parametrize("argument", ["before", "inside"])
+@pytest.mark.parametrize("argument", [pytest.param("before", marks=pytest.mark.slow), "inside"])
 def test_lightning_is_silent_whenever_it_is_imported(argument: str) -> None:
     """Its errors are printed, and the user's own levels are back after the block."""
     done = subprocess.run([sys.executable, "-c", LIGHTNING, argument], capture_output=True, text=True, check=True)
