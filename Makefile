@@ -72,9 +72,9 @@ docs: setup  ## generate docs/checks.md, docs/signals.md and docs/options.md fro
 names: setup  ## list retired names and banned words that are left in the code
 	@$(bin)/python -m tests.names
 
-# loadfile: fixtures that a file shares are built once
+# loadfile: fixtures that a file shares are built once. A thread for each worker: there are as many workers as cores
 test: setup  ## the fast tests and the whole path once (at most 5 minutes on 2 cores; ARGS="tests/checks -n 0")
-	@$(bin)/pytest -n auto --dist loadfile -m 'not slow and not nightly' $(ARGS)
+	@OMP_NUM_THREADS=1 $(bin)/pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not slow and not nightly' $(ARGS)
 
 test-all: setup  ## every test, kills and launchers included
 	@$(bin)/pytest $(ARGS)

@@ -146,7 +146,7 @@ def test_chosen_batch_size(tmp_path: Path) -> None:
     assert measured["train"]["batch_size"] in (16, 32)
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("16-mixed", marks=pytest.mark.slow)])
 def test_reduced_precision(tmp_path: Path, precision: str) -> None:
     options = ("stage=[sanity,train,evaluate]", "stages.train.epochs=2", *SANITY, "checks=off")
     gpu, measured = run(tmp_path, "trainer=gpu", f"trainer.precision={precision}", *options)

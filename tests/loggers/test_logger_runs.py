@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RunIn = Callable[..., RunResult]
 
 
+@pytest.mark.slow
 def test_failed_run(run_in: RunIn, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'shared' / 'mlflow.db'}"
     loggers = ["logger=[mlflow,wandb,tensorboard]", f"logger.mlflow.tracking_uri={uri}"]
@@ -113,6 +114,7 @@ def test_remedy_begins_a_new_log(run_in: RunIn, tmp_path: Path) -> None:
     assert [row["sanity/passed"] for row in csv_rows(result.directory) if row["sanity/passed"]] == ["1.0"]
 
 
+@pytest.mark.slow
 def test_unselected_loggers_are_not_imported(tmp_path: Path) -> None:
     code = (
         "import pipeline, sys\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import weakref
 from collections.abc import Callable
@@ -39,6 +41,16 @@ from tests.training.fake_allocator import DEVICE, FakeAllocator
 from tests.training.hungry_network import DEVICE_ERROR, TARGET, TOO_MUCH
 
 DIGITS = ("data=digits", "trainer=cpu", "data.batch_size=48", "stages.train.epochs=2", "report=false")
+
+
+@functools.cache
+def _composed() -> dict[str, Any]:
+    return to_dict(compose_config(DIGITS))
+
+
+def digits_config() -> dict[str, Any]:
+    """Return the composed configuration; Hydra takes 0.4 s, so it composes once."""
+    return copy.deepcopy(_composed())
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +194,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     ],
 )
 def test_which_errors(fail: Callable[[], None], depth: int) -> None:
-    config = to_dict(compose_config(DIGITS))
+    config = digits_config()
     with pytest.raises(OutOfMemory if depth else Exception) as raised, explain_out_of_memory(config):
         fail()
     assert isinstance(raised.value, OutOfMemory) == bool(depth)
@@ -218,7 +230,7 @@ def test_memory_is_released() -> None:
         network = nn.Linear(1000, 2)  # whose parameters are counted
         torch.empty(TOO_MUCH + int(network(held)[0]))
 
-    with pytest.raises(OutOfMemory) as raised, explain_out_of_memory(to_dict(compose_config(DIGITS)), stage="train"):
+    with pytest.raises(OutOfMemory) as raised, explain_out_of_memory(digits_config(), stage="train"):
         fail()
     assert "2,002" in str(raised.value)
     assert raised.value.__cause__ is not None
@@ -231,7 +243,7 @@ def test_device_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeviceConfig, "device", DEVICE)
     allocator.allocate(70 * 2**30)
     allocator.free(69 * 2**30)
-    config = to_dict(compose_config(DIGITS))
+    config = digits_config()
     with pytest.raises(OutOfMemory) as raised, explain_out_of_memory(config, stage="train"):
         allocator.allocate(100 * 2**30)
     for size in ("100.0 GiB", "80.0 GiB", "70.0 GiB", "78.0 GiB"):  # asked for, total, peak, free
