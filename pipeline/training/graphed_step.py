@@ -15,7 +15,7 @@ from pipeline.training.step import SeedOfPart, StepResult, TrainingStep
 from pipeline.training.step_graph import CannotCapture, Capturer, CudaCapturer, StepGraph
 
 MIN_STEPS = 100
-"""Steps that must remain where `trainer.cuda_graph=auto` captures: trial and capture are estimated to take as long as 50."""
+"""Steps that must remain where `trainer.cuda_graph=auto` captures; the capture is estimated to take as long as 50."""
 
 
 def capturer_for(device: torch.device) -> Capturer | None:
