@@ -26,11 +26,12 @@ class StreamedImages(Rule):
         size = signals.get("streamed_bytes")
         if not size:
             return None
+        shown = f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
         return self.finding(
             "info",
             measured={"streamed_bytes": float(size)},
             expected="images on the device, where they fit",
-            message=f"The images ({size / 1e9:.3g} GB) stay in the host's memory; those of the next steps are copied "
+            message=f"The images ({shown}) stay in the host's memory; those of the next steps are copied "
             "while a step runs.",
             remedy=self.remedies,
         )
