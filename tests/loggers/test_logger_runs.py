@@ -106,7 +106,7 @@ def test_remedy_begins_a_new_log(run_in: RunIn, tmp_path: Path) -> None:
     assert n_kept >= 1
     runs = mlflow_runs(f"sqlite:///{result.directory / 'logs' / 'mlflow.db'}")
     *earlier, last = sorted(runs, key=lambda run: run.info.start_time)
-    assert [run.data.tags["pipeline.status"] for run in earlier] == ["mended"] * n_kept
+    assert [run.data.tags["pipeline.status"] for run in earlier] == ["superseded"] * n_kept
     assert earlier[0].data.params["init.weight"] == "zeros"
     assert last.info.status == "FINISHED"
     assert last.data.params["init.weight"] == "he"
