@@ -154,7 +154,7 @@ class DeviceConfig:
             accelerator=self.kind,
             devices=[self.gpu_index(rank)] if self.kind == "gpu" and not is_alone else 1,
             num_nodes=rank.world_size,
-            precision=self.number_format,  # type: ignore[arg-type]
+            precision=self.number_format,  # type: ignore[arg-type]  # a str; Lightning lists each word
             strategy="auto" if is_alone else self._make_ddp_strategy(),
             sync_batchnorm=self.sync_batchnorm and not is_alone,
             # always ours: Lightning would take the variables of a launcher for its own

@@ -62,6 +62,11 @@ class DivergenceGuard(pl.Callback):
             trainer.global_step, self.total_steps, unit="steps", epoch=module.epoch + 1, loss=mean, **accuracy
         )
 
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Release the captured step, since a training that an exception ends has no `on_train_end`."""
+        assert isinstance(module, Classifier)
+        module.release_graph()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Classifier)
         for finding in self.on_epoch_checks(module):

@@ -185,8 +185,12 @@ class Classifier(pl.LightningModule):
         )
 
     def on_train_end(self) -> None:
+        self.release_graph()  # the network moves to the CPU now
+
+    def release_graph(self) -> None:
+        """Give up the captured step with its memory."""
         if self.graphed_step is not None:
-            self.graphed_step.release()  # the network moves to the CPU now
+            self.graphed_step.release()
 
     def transfer_batch_to_device(self, batch: Chunk, device: torch.device, dataloader_idx: int) -> Chunk:
         """Return the batch: its indices are where they are used. Lightning would look for tensors in everything."""

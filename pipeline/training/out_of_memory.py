@@ -51,7 +51,7 @@ def explain_out_of_memory(
         yield
     except OutOfMemory:
         raise
-    except Exception as error:
+    except Exception as error:  # a library may have wrapped the one for want of memory; others pass unchanged
         chain = find_out_of_memory(error)
         if not chain:
             raise

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 from pipeline.errors import CRASHED
@@ -53,7 +54,7 @@ class StartedWorker:
 
     def __init__(self, spec: WorkerSpec, *, threads: int):
         self.stderr: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
-        path = os.pathsep.join(dict.fromkeys([os.getcwd(), *filter(None, sys.path)]))  # noqa: PTH109
+        path = os.pathsep.join(dict.fromkeys([str(Path.cwd()), *filter(None, sys.path)]))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.training.ddp_worker"],
             stdin=subprocess.PIPE,

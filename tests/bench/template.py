@@ -103,7 +103,7 @@ def template(
             max_epochs=epochs,
             accelerator=accelerator,
             devices=1,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]  # a str; Lightning lists each word
             logger=CSVLogger(folder / "template"),
             log_every_n_steps=settings.log_every,
             callbacks=[

@@ -53,3 +53,15 @@ def test_a_resumed_training_has_the_same_bits(small_run: MakeRun) -> None:
     path = stopped(train(3), small_run(*options), 8)
     later, _ = resumed(train(3), small_run(*options), path)
     assert differences(read(whole), read(later)) == []
+
+
+def test_a_training_that_diverges_gives_up_its_graph(small_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = []
+    release = graphed_step.GraphedStep.release
+    monkeypatch.setattr(
+        graphed_step.GraphedStep, "release", lambda step: released.append(step.replayed) or release(step)
+    )
+    diverging = ("optimizer.lr=100", "schedule=constant", "batchnorm=none", "optimizer=sgd", "optimizer.lr=1e3")
+    outcome = train(3, break_factor=2.0)(*small_run(*GPU, *diverging), [])
+    assert not outcome.passed
+    assert released
