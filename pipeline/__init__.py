@@ -1,21 +1,51 @@
 """A training pipeline that will not train what is broken.
 
 `pipeline.run(["init=zeros", "stage=sanity"])` runs the workflow and returns a `RunResult`;
-`pipeline.load("outputs/latest")` returns a predictor for raw images. Importing this package imports no torch and
-changes nothing in the process.
+`pipeline.load("outputs/latest")` returns a predictor for raw images.
+
+For a training loop of your own there are `preflight`, which checks a model before it is trained, and `watch`, which
+checks it while it is trained; `LightningWatch` and `HFWatch` are the same for the trainers of Lightning and of Hugging
+Face. Importing this package imports no torch and changes nothing in the process.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
     from pipeline.predictor import Predictor
+    from pipeline.watching.errors import CheckFailed, PreflightError
+    from pipeline.watching.findings import Findings
+    from pipeline.watching.lightning import LightningWatch
+    from pipeline.watching.transformers import HFWatch
+    from pipeline.watching.watch import Watch
     from pipeline.workflow.result import RunResult
 
-__all__ = ["load", "run"]
+__all__ = [
+    "CheckFailed",
+    "Findings",
+    "HFWatch",
+    "LightningWatch",
+    "PreflightError",
+    "load",
+    "preflight",
+    "run",
+    "watch",
+]
+_LAZY = {
+    "Findings": "pipeline.watching.findings",
+    "CheckFailed": "pipeline.watching.errors",
+    "PreflightError": "pipeline.watching.errors",
+    "LightningWatch": "pipeline.watching.lightning",
+    "HFWatch": "pipeline.watching.transformers",
+}
+"""Names that are imported when they are asked for: each needs a package that other users may not have."""
 
 
 def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
@@ -42,3 +72,79 @@ def load(run_directory: str | Path, checkpoint: str = "best") -> Predictor:
     from pipeline.predictor import load_predictor
 
     return load_predictor(Path(run_directory), checkpoint)
+
+
+def preflight(
+    model: nn.Module,
+    batch: Any,
+    loss: Any = None,
+    optimizer: Any = None,
+    data: Any = None,
+    *,
+    fit: bool = True,
+    quiet: bool = False,
+) -> Findings:
+    """Check a model, a batch, a loss and an optimizer before training; the model stays as it was.
+
+    Return the findings, ranked, and print them unless `quiet`. `findings.raise_on("failure")` raises `CheckFailed`.
+
+    - `batch`: a pair (inputs, labels) of two examples or more, on the model's device. Inputs are one tensor of any
+      shape, or a tuple or dictionary of arguments for the model.
+    - `loss`: a function of outputs and labels that returns one number. Without it, the labels decide: cross-entropy for
+      whole numbers, the squared error for real ones, the model's own loss for a dictionary.
+    - `optimizer`: an optimizer, or a function of parameters that makes one.
+    - `data`: the training set as a pair (inputs, labels) or a `Dataset`, or a dictionary of such by train, val, test.
+    - `fit`: whether the model is fitted to the batch for some steps, the slowest measurement.
+
+    Raises `PreflightError` where the arguments do not fit together.
+    """
+    from pipeline.watching.preflight import preflight as check
+
+    return check(model, batch, loss, optimizer, data, fit=fit, quiet=quiet)
+
+
+def watch(
+    model: nn.Module,
+    optimizer: Optimizer | Sequence[Optimizer] | None = None,
+    *,
+    classes: int | None = None,
+    every: int = 50,
+    out: str | Path | None = None,
+    policy: str = "warn",
+    epochs: int | None = None,
+    name: str = "watch",
+) -> Watch:
+    """Watch a training loop of your own.
+
+        with pipeline.watch(model, optimizer, classes=10) as w:
+            for epoch in range(epochs):
+                for x, y in loader:
+                    with w.step():
+                        optimizer.zero_grad()
+                        logits = model(x)
+                        loss = F.cross_entropy(logits, y)
+                        loss.backward()
+                        w.backward_done(loss, logits, y)
+                        optimizer.step()
+                w.epoch(val_loss=val_loss, val_accuracy=val_accuracy)
+                if w.should_stop:
+                    break
+
+    - `classes`: the number of classes; without it accuracies are not judged.
+    - `every`: one step in so many is measured from inside, and the first few; the others cost some microseconds.
+    - `out`: a folder for signals.json, outcome.json and report.html.
+    - `policy`: "warn" prints findings as they come, "stop" also sets `should_stop` at a failure, "silent" prints
+      nothing.
+    - `epochs`: how many are planned, if it is known.
+
+    `w.findings` are the findings so far; after the loop they are those of the whole training.
+    """
+    from pipeline.watching.watch import Watch
+
+    return Watch(model, optimizer, classes=classes, every=every, out=out, policy=policy, epochs=epochs, name=name)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

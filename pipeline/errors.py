@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-PASSED, CRASHED, USER_ERROR, FAILED = 0, 1, 2, 3
-"""Exit codes of the program. A program that signal n ended exits with `SIGNALLED` + n."""
+PASSED, CRASHED, USER_ERROR, FAILED, NOT_JUDGED = 0, 1, 2, 3, 4
+"""Exit codes of the program. `NOT_JUDGED` is that of `diagnose` where nothing that a verdict needs was logged. A program
+that signal n ended exits with `SIGNALLED` + n."""
 SIGNALLED = 128
 
 

@@ -20,7 +20,7 @@ FLOORS = [
     {"errors"},
     {"validation"},
     {"workflow.process_setup", "workflow.interrupt"},
-    {"runs", "checks", "signals"},
+    {"runs", "checks", "signals", "log_readers"},
     {"search.records"},
     {"runs.index"},
     {"config"},
@@ -35,7 +35,8 @@ FLOORS = [
     {"workflow.reporter"},
     {"stages"},
     {"report"},
-    {"workflow"},
+    {"workflow", "watching"},
+    {"pytest_plugin"},
     {"training.ddp_worker"},
     {"search"},
     {"cli"},
@@ -43,12 +44,12 @@ FLOORS = [
 ]
 """From the ground up: a room, or a file of one, imports from its own floor and from those below."""
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
-LOOSE_FILES = {"__init__.py", "__main__.py", "errors.py", "predictor.py", "validation.py"}
+LOOSE_FILES = {"__init__.py", "__main__.py", "errors.py", "predictor.py", "pytest_plugin.py", "validation.py"}
 HYDRA_ALLOWED = ("config.", "cli.", "workflow.build", "workflow.runner", "search.", "__main__")
 """Modules (or their prefixes) that may know Hydra and OmegaConf."""
 OPTUNA_ALLOWED = "search.study."
 NUMBERS_ONLY = ("checks", "signals")
-QUICK = ("checks", "cli", "config", "errors", "runs", "validation", "__main__")
+QUICK = ("checks", "cli", "config", "errors", "log_readers", "runs", "validation", "__main__")
 """Rooms that load neither torch nor numpy."""
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "numpy"}
 INSTANTIATES = "config.instantiate"

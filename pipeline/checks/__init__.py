@@ -5,7 +5,8 @@ Nothing in this room knows torch, a network or a configuration: a rule sees numb
 
 from pipeline.checks.finding import SEVERITIES, Finding, Severity
 from pipeline.checks.judge import CheckSuite, rank_findings
+from pipeline.checks.not_checked import NotChecked
 from pipeline.checks.rule import Rule
 from pipeline.signals.schema import Signals
 
-__all__ = ["SEVERITIES", "CheckSuite", "Finding", "Rule", "Severity", "Signals", "rank_findings"]
+__all__ = ["SEVERITIES", "CheckSuite", "Finding", "NotChecked", "Rule", "Severity", "Signals", "rank_findings"]

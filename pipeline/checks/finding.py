@@ -27,12 +27,19 @@ class Finding:
     where: str | None = None
     step: int | None = None
     stage: str = ""
+    advice: str = ""
+    """What to change in the code, in words; empty where `remedy` says it all."""
+    code: str = ""
+    """The same as one line of code."""
+    also_in: tuple[str, ...] = ()
+    """Other stages with a finding of this check, where the findings of a whole run are ranked."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
-        return {**asdict(self), "remedy": list(self.remedy)}
+        return {**asdict(self), "remedy": list(self.remedy), "also_in": list(self.also_in)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Finding:
         """Rebuild the finding of which `to_dict` returned `fields`."""
-        return cls(**{**fields, "remedy": tuple(fields["remedy"])})
+        lists = {"remedy": tuple(fields["remedy"]), "also_in": tuple(fields.get("also_in", ()))}
+        return cls(**{**fields, **lists})

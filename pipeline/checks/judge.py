@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from pipeline.checks.finding import SEVERITIES, Finding
+from pipeline.checks.measured import NotMeasured, apply_rule
+from pipeline.checks.not_checked import NotChecked, list_not_checked
+from pipeline.checks.remedies import keep_true
 from pipeline.checks.rule import Rule
-from pipeline.signals.schema import Signals
 from pipeline.validation import one_of
 
 
@@ -32,22 +34,47 @@ class CheckSuite:
 
         A warning or a failure, of this stage or an earlier one, explains its consequences and theirs. A consequence
         that is no worse than its cause is dropped; a worse one stays, and follows right behind its cause. `info`
-        explains nothing.
+        explains nothing. No remedy is in force already, or ignored by the network (`keep_true`).
         """
-        measured = cast(Signals, signals)
-        findings = [replace(f, stage=stage) for rule in self.rules.values() if (f := rule(measured)) is not None]
-        explains = self.explains
-        causes = [*earlier, *findings]
-        unexplained = [
-            f for f in findings if not any(_explains(c, f, explains) and _rank(f) >= _rank(c) for c in causes)
+        findings = [
+            replace(keep_true(f, signals, declared=rule), stage=stage)
+            for rule in self.rules.values()
+            if (f := _finding_of(rule, signals)) is not None
         ]
-        return list(rank_findings(unexplained, explains))
+        causes = [*earlier, *findings]
+        unexplained = [f for f in findings if not self.is_explained(f, [c for c in causes if _rank(f) >= _rank(c)])]
+        return list(rank_findings(unexplained, self.explains))
+
+    def is_explained(self, finding: Finding, causes: Sequence[Finding]) -> bool:
+        """Return whether `finding` is a consequence of one of `causes`."""
+        explains = self.explains
+        return any(_explains(cause, finding, explains) for cause in causes)
+
+    def diagnose(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """Return the findings of a run, given in the order of its stages, with one entry for each check.
+
+        They are sorted by what to fix first. Of several stages' findings of a check it is the worst, else the first,
+        and `also_in` names the other stages.
+        """
+        return _merge_repeats(rank_findings(findings, self.explains))
+
+    def not_checked(self, signals_by_stage: Mapping[str, Mapping[str, Any]]) -> tuple[NotChecked, ...]:
+        """Return the checks that could judge none of the stages that ran, and why; the others judged."""
+        return list_not_checked(self.rules, signals_by_stage)
 
     def has_failure(self, findings: Sequence[Finding]) -> bool:
         """Return whether one of `findings` is as severe as `fail_on`."""
         if self.fail_on == "never":
             return False
         return any(_rank(finding) <= SEVERITIES.index(self.fail_on) for finding in findings)
+
+
+def _finding_of(rule: Rule, signals: Mapping[str, Any]) -> Finding | None:
+    """Return the finding of a rule; None also where it cannot judge, which `not_checked` tells."""
+    try:
+        return apply_rule(rule, signals)
+    except NotMeasured:
+        return None
 
 
 def rank_findings(findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
@@ -85,6 +112,18 @@ def rank_findings(findings: Sequence[Finding], explains: Mapping[str, Sequence[s
     for i in sorted(range(len(findings)), key=sort_key):
         append(i)
     return tuple(findings[i] for i in ranked)
+
+
+def _merge_repeats(ranked: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return one finding for each check, at the place of the first."""
+    by_check: dict[str, list[Finding]] = {}
+    for finding in ranked:
+        by_check.setdefault(finding.check, []).append(finding)
+    worst = {check: min(found, key=_rank) for check, found in by_check.items()}
+    return tuple(
+        replace(f, also_in=tuple(dict.fromkeys(g.stage for g in by_check[check] if g.stage != f.stage)))
+        for check, f in worst.items()
+    )
 
 
 def _rank(finding: Finding) -> int:

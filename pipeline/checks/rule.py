@@ -22,6 +22,10 @@ class Rule(ABC):
     """Name of the check in findings."""
     reads: ClassVar[tuple[str, ...]]
     """Keys of `pipeline.signals.schema` that the rule looks at, the decisive one first."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Signals without which the rule cannot judge, where the first of `reads` alone does not say it: `key`, `key.part`,
+    `one|another` for either of two, `key.part>=threshold` for so many entries as a field of the rule says, or `not key`
+    for one that must be absent, false or empty."""
     severities: ClassVar[tuple[Severity, ...]]
     """Severities that a finding may have, the worst first."""
     why: ClassVar[str]
@@ -30,6 +34,10 @@ class Rule(ABC):
     """Where the rule comes from."""
     remedies: ClassVar[tuple[str, ...]] = ()
     """Overrides that a finding may propose; `...` stands for a value that is computed."""
+    advice: ClassVar[str] = ""
+    """What to change in the code, in words, where no override cures it; a finding may say it more exactly."""
+    code: ClassVar[str] = ""
+    """The same as one line of code."""
     explains: ClassVar[tuple[str, ...]] = ()
     """Checks whose findings are consequences of this one; see `CheckSuite.evaluate`."""
 
@@ -47,8 +55,14 @@ class Rule(ABC):
         remedy: tuple[str, ...] = (),
         where: str | None = None,
         step: int | None = None,
+        advice: str | None = None,
+        code: str | None = None,
     ) -> Finding:
-        """Build a finding with the declared name, reason and source."""
+        """Build a finding with the declared name, reason and source.
+
+        Without overrides in `remedy` it has the declared `advice` and `code`, unless it gives its own.
+        """
+        declared = ("", "") if remedy else (self.advice, self.code)
         return Finding(
             check=self.check,
             severity=severity,
@@ -60,6 +74,8 @@ class Rule(ABC):
             source=self.source,
             where=where,
             step=step,
+            advice=declared[0] if advice is None else advice,
+            code=declared[1] if code is None else code,
         )
 
 

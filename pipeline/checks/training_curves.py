@@ -18,6 +18,10 @@ from pipeline.signals.schema import SampledWeights, Samples, Signals
 
 MIN_PROBE = 64
 """Examples of the probe where the signals do not say: the fewest that the recorder uses."""
+MOST_UNEVEN = 0.8
+"""Share of the largest class, above which accuracy says little: that of `class_imbalance.max_share`."""
+MIN_FALL = 0.25
+"""Share of the first loss, and of the loss of a guess, that such a training must have lost to have learned."""
 
 TRAINING_KEYS = ("epochs_planned", "classes", "losses", "accuracies", "chance_accuracy")
 """Signals that `Training.from_signals` reads."""
@@ -39,23 +43,26 @@ class Training:
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
     chance: float
-    """Share of correct answers of the best answer that ignores the image."""
+    """Share of correct answers of the best answer that ignores the image; NaN where the classes are unknown."""
 
     @classmethod
-    def from_signals(cls, signals: Signals) -> Training | None:
-        """Return the training; None for other stages, where no step was made, and where the classes are unknown."""
+    def from_signals(cls, signals: Signals, *, needs_classes: bool = True) -> Training | None:
+        """Return the training; None for other stages, where no step was made, and where the classes are unknown.
+
+        With `needs_classes` False the classes may be unknown, for rules that read the loss alone.
+        """
         classes, losses = signals.get("classes"), to_floats(signals.get("losses", ()))
-        if "epochs_planned" not in signals or not classes or not losses:
+        if "epochs_planned" not in signals or not losses or (needs_classes and not classes):
             return None
-        chance = signals.get("chance_accuracy") or 1 / classes
+        chance = signals.get("chance_accuracy") or (1 / classes if classes else math.nan)
         return cls(signals, losses, to_floats(signals.get("accuracies", ())), float(chance))
 
     @classmethod
-    def if_finished(cls, signals: Signals) -> Training | None:
+    def if_finished(cls, signals: Signals, *, needs_classes: bool = True) -> Training | None:
         """Return a training that is over and made at least one whole epoch; None otherwise and after an early stop."""
         if signals.get("running") or signals.get("exploded") or signals.get("nonfinite"):
             return None  # first, since reading thousands of losses after each epoch takes its time
-        training = cls.from_signals(signals)
+        training = cls.from_signals(signals, needs_classes=needs_classes)
         return None if training is None or not training.column("loss") else training
 
     @property
@@ -97,6 +104,15 @@ class Training:
         """Return whether the accuracy on training examples in the last epoch exceeds chance by 5 standard errors."""
         measured = [(self.last("probe_accuracy"), self.probe_examples), (self.last("accuracy"), self.train_examples)]
         return any(p is not None and p > self.chance + 5 * standard_error(self.chance, n) for p, n in measured)
+
+    def learns_rare_classes(self) -> bool:
+        """Return whether one class has almost all examples, and the loss fell clearly whatever the accuracy is.
+
+        A loss that gives rare classes a larger weight trades accuracy for them.
+        """
+        first, chance_loss = self.smoothed_loss(0.0), self.signals.get("chance_loss")
+        reference = min(first, first if chance_loss is None else chance_loss)
+        return self.chance >= MOST_UNEVEN and self.smoothed_loss(1.0) < (1 - MIN_FALL) * reference
 
     def gap(self) -> tuple[float, float] | None:
         """Return training accuracy (evaluation mode) minus validation accuracy, and its standard error."""
@@ -140,6 +156,12 @@ class Training:
         """Return the index of the entry of `losses` at which the run has made `progress` (0 to 1)."""
         summed = list(accumulate(self.rates()))
         return next((i for i, value in enumerate(summed) if value >= progress * summed[-1]), len(summed) - 1)
+
+    def losses_of_examples(self, examples: int) -> list[float]:
+        """Return the losses, averaged over as many entries as have `examples` together."""
+        size = int(self.signals.get("batch_size", examples)) * self.steps_per_entry
+        width = -(-examples // max(1, size))
+        return [mean(self.losses[i : i + width]) for i in range(0, len(self.losses), width)]
 
     def epoch_losses(self) -> list[tuple[float, float]]:
         """Return for each epoch the mean loss of its steps, and the standard error of that mean from their scatter."""

@@ -9,6 +9,10 @@ from pipeline.cli.command import Command
 from pipeline.errors import UserError, did_you_mean
 
 OUTPUTS = Path("outputs")
+DIAGNOSE_FLAGS = [
+    *("--baseline", "--classes", "--column", "--json", "--junit", "--sarif", "--steps-per-epoch"),
+    *("--train-examples", "--val-examples", "--verbose"),
+]
 
 
 def run_command(name: str, args: Sequence[str]) -> int:
@@ -32,10 +36,7 @@ def _explain(args: Sequence[str]) -> int:
 
 def _diagnose(args: Sequence[str]) -> int:
     from pipeline.cli.diagnose import diagnose
-    from pipeline.runs.index import resolve_run
 
-    if args and args[0][:1] not in "-+" and "=" not in args[0]:
-        args = [str(resolve_run(args[0], OUTPUTS)), *args[1:]]
     return diagnose(args)
 
 
@@ -96,8 +97,10 @@ def _complete_runs(previous: Sequence[str], prefix: str) -> list[str]:
 def _complete_diagnose(previous: Sequence[str], prefix: str) -> list[str]:
     from pipeline.config.options import CONF, groups, keys
 
-    if not previous:
-        return _complete_run(previous, prefix)
+    if not previous or previous[-1] == "--baseline":
+        return _complete_run((), prefix)
+    if prefix.startswith("-"):
+        return DIAGNOSE_FLAGS
     thresholds = [f"checks.{name}=" for name, key in keys(CONF / "checks" / "default.yaml").items() if key.value]
     return [*(f"checks={option.name}" for option in groups()["checks"].options), *thresholds]
 
@@ -117,7 +120,10 @@ def _complete_shell(previous: Sequence[str], prefix: str) -> list[str]:
 
 COMMANDS = {
     "diagnose": Command(
-        "RUN [checks.KEY=VALUE ...]", "evaluate the checks of a finished run again", _diagnose, _complete_diagnose
+        "PATH [checks.KEY=VALUE ...]",
+        "evaluate the checks of a finished run, or of the log of another program; `diagnose --help`",
+        _diagnose,
+        _complete_diagnose,
     ),
     "runs": Command(
         "[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _complete_runs_command

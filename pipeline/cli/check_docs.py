@@ -32,7 +32,9 @@ section. The measurements that rules read are described in [signals.md](signals.
 
 Causes come before their consequences. A warning or a failure explains the checks in its line *Explains*, and what these
 explain in turn: a consequence that is no worse than its cause is not reported, not even by a later stage. Every
-threshold is a key of the configuration: `checks.rules.<check>.<threshold>=...`.
+threshold is a key of the configuration: `checks.rules.<check>.<threshold>=...`. *Remedies* are overrides; none is
+proposed that is in force already or that the network ignores. Where none is left, a finding says what to *change* in
+the code, with one line of it.
 """
 
 
@@ -80,6 +82,8 @@ class CheckDoc:
         lines += [f"- Stages: {', '.join(self.stages)}", f"- Reads: {', '.join(f'`{key}`' for key in rule.reads)}"]
         lines += [f"- Severities: {', '.join(rule.severities)}", f"- Why: {rule.why}"]
         lines += [f"- Remedies: {', '.join(f'`{remedy}`' for remedy in rule.remedies) or NO_REMEDY}"]
+        lines += [f"- Change: {rule.advice}"] if rule.advice else []
+        lines += [f"- Code: `{rule.code}`"] if rule.code else []
         lines += [f"- Source: {rule.source}"]
         for title, checks in (("Explains", self.explains), ("Explained by", self.explained_by)):
             lines += [f"- {title}: {', '.join(f'[{check}](#{check})' for check in checks)}"] if checks else []

@@ -1,146 +1,141 @@
-"""`diagnose RUN`: evaluate the checks of a finished run again, from its files alone.
-
-Nothing is trained and no torch is loaded: a check is a function of the signals, which signals.json has.
-"""
+"""`diagnose PATH`: evaluate the checks of a finished run, or of another program's log. Nothing is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from rich.text import Text
 
-from pipeline.checks import CheckSuite, Finding, rank_findings
-from pipeline.config.compose import compose_config
-from pipeline.config.instantiate import call_with_path, instantiate
-from pipeline.config.override_keys import override_key
-from pipeline.config.retired import refuse_renamed_keys
-from pipeline.errors import FAILED, PASSED, UserError
+from pipeline.checks.not_checked import group_by_reason
+from pipeline.cli.baseline import Compared, compare, of_run
+from pipeline.cli.diagnosis import Diagnosis
+from pipeline.cli.judge_log import UNKNOWN, diagnose_log
+from pipeline.cli.junit import junit_xml
+from pipeline.cli.parser import CommandParser, positive_int
+from pipeline.cli.rejudge import checks_for_log, checks_for_run, rejudge
+from pipeline.cli.sarif import sarif_json
+from pipeline.errors import NOT_JUDGED, UserError
+from pipeline.log_readers import LogFacts
 from pipeline.report.terminal import Terminal
-from pipeline.runs.json_files import read_outcome, read_signals
+from pipeline.runs.index import resolve_run
+from pipeline.runs.json_files import OUTCOME, SIGNALS, read_outcome, read_signals, to_json
+from pipeline.runs.paths import write_text
 
-HINT_OLDER_RUN = "If the run is older than this version, checks=default evaluates the checks of today."
-
-
-@dataclass(frozen=True)
-class RejudgedStage:
-    """A stage as it was recorded, with the findings of its checks now."""
-
-    name: str
-    passed: bool
-    seconds: float
-    headline: str
-    findings: tuple[Finding, ...]
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+OUTPUTS = Path("outputs")
+FACTS = ("classes", "steps_per_epoch", "train_examples", "val_examples")
+EPILOG = (
+    "Exit codes: 0 passed, 2 wrong input, 3 failed, 4 not judged: the log has no loss, or too few for a verdict. "
+    "docs/diagnose.md describes the kinds of logs, the columns that are read, and the comparison with a baseline."
+)
 
 
 def diagnose(args: Sequence[str]) -> int:
-    """Evaluate the checks of the run in the directory `args[0]`, and print the findings as the run did.
+    """Evaluate the checks of the run or the log `args[0]`, print the findings, and return the exit code.
 
-    Return `PASSED` or `FAILED`. The thresholds are those of the run, changed by the other arguments: `checks=strict`
-    takes an option of the group, `checks.rules.dead_units.warning=0.2` changes one value. Raises `UserError` for a
-    directory that is no run, and for arguments that are not keys of `checks`.
+    The thresholds of a run are those that it recorded, changed by overrides such as `checks=strict`. Raises `UserError`
+    for a path that is neither, and for arguments that are not keys of `checks`.
     """
-    if not args:
-        raise UserError("give the directory of a run: python -m pipeline diagnose outputs/latest")
-    directory, overrides = Path(args[0]), list(args[1:])
+    parsed = _parser().parse(args, intermixed=True)
+    facts = LogFacts(**{name: getattr(parsed, name) for name in FACTS})
+    typed = dict(_split_column(text) for text in parsed.column)
+    diagnosis, compared = _diagnose(_locate(parsed.path), parsed.overrides, facts, typed)
+    if parsed.baseline is not None:
+        _, good = _diagnose(_locate(parsed.baseline), (), facts, typed)
+        diagnosis = compare(diagnosis, compared, good, fail_on=checks_for_log(parsed.overrides).fail_on)
+    if parsed.sarif:
+        write_text(parsed.sarif, sarif_json(diagnosis))
+    if parsed.junit:
+        write_text(parsed.junit, junit_xml(diagnosis))
+    if parsed.json:
+        print(json.dumps(json.loads(to_json(diagnosis.to_dict())), indent=1))
+    else:
+        _print(diagnosis, verbose=parsed.verbose)
+    return diagnosis.exit_code
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("diagnose", "Evaluate the checks of a finished run, or of a log that another program wrote.")
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("path", metavar="PATH", help="a run (folder, name, id, `latest`), or a log: TensorBoard, trainer_state.json, "
+        "metrics.csv, run-*.wandb, a table, or a folder with one of them")  # fmt: skip
+    add("overrides", nargs="*", metavar="checks...=...", help="thresholds: checks=strict, checks.rules.CHECK.KEY=VALUE")
+    add("--baseline", metavar="GOOD", help="a good run or log; findings say where PATH is worse")
+    add("--classes", type=positive_int, metavar="N", help="classes, for a log of a classifier")
+    add("--steps-per-epoch", type=positive_int, metavar="N", help="steps of an epoch, for a log that counts epochs")
+    add("--train-examples", type=positive_int, metavar="N", help="examples of the training split")
+    add("--val-examples", type=positive_int, metavar="N", help="examples of the validation split")
+    add("--column", action="append", default=[], metavar="ROLE=NAME", help="read column NAME as loss, val_loss, "
+        "accuracy, val_accuracy, lr, grad_norm, step, epoch or seconds; may be repeated")  # fmt: skip
+    add("--sarif", type=Path, metavar="FILE", help="write the findings as SARIF 2.1.0")
+    add("--junit", type=Path, metavar="FILE", help="write the checks as JUnit XML")
+    add("--json", action="store_true", help="print JSON")
+    add("-v", "--verbose", action="store_true", help="list every check that could not judge, and why")
+    return parser
+
+
+def _locate(reference: str) -> Path:
+    """Return the path itself if there is one, else the run that is meant."""
+    return Path(reference) if Path(reference).exists() else resolve_run(reference, OUTPUTS)
+
+
+def _split_column(text: str) -> tuple[str, str]:
+    role, equals, name = text.partition("=")
+    if not equals:
+        raise UserError(f"{text!r} has no '='. Write --column ROLE=NAME, such as --column loss=cost.", field="--column")
+    return role, name
+
+
+def _diagnose(
+    path: Path, overrides: Sequence[str], facts: LogFacts, typed: dict[str, str]
+) -> tuple[Diagnosis, Compared]:
+    """Return the verdict on a run or a log alone, and what is compared of it with another one."""
+    if path.is_dir() and any((path / name).exists() for name in (OUTCOME, SIGNALS, ".hydra")):
+        return _diagnose_run(path, overrides)
+    diagnosis, reading = diagnose_log(path, checks_for_log(overrides), facts, typed)
+    return diagnosis, Compared(str(reading.path), reading.signals)
+
+
+def _diagnose_run(directory: Path, overrides: Sequence[str]) -> tuple[Diagnosis, Compared]:
     record, signals = read_outcome(directory), read_signals(directory)
     if record is None or signals is None:
-        missing = "outcome.json" if record is None else "signals.json"
+        missing = OUTCOME if record is None else SIGNALS
         raise UserError(f"{str(directory)!r} is not a run's directory: it has no readable {missing}.")
-    checks = checks_for_run(directory, overrides)
+    has_config = (directory / ".hydra").exists()  # `pipeline.watch` writes a run without a configuration
+    checks = checks_for_run(directory, overrides) if has_config else checks_for_log(overrides)
     stages = rejudge(record, signals, checks)
-    terminal = Terminal(verbose=1)
-    for stage in stages:
-        terminal.on_stage_end(stage)
-    findings = [finding for stage in stages for finding in stage.findings]
-    terminal.summary(rank_findings(findings, checks.explains))
-    passed = all(stage.passed for stage in stages)
-    terminal.verdict("passed" if passed else "failed", directory.resolve())
-    return PASSED if passed else FAILED
+    not_checked = checks.not_checked(signals)
+    unmet = {entry.check for entry in not_checked}
+    diagnosis = Diagnosis(
+        path=directory,
+        kind="run",
+        stages=stages,
+        findings=checks.diagnose([finding for stage in stages for finding in stage.findings]),
+        judged=[name for name in checks.rules if name not in unmet],
+        not_checked=not_checked,
+        fail_on=checks.fail_on,
+        explains=checks.explains,
+        can_judge=bool(stages),
+    )
+    return diagnosis, of_run(directory, signals)
 
 
-def rejudge(
-    record: Mapping[str, Any], signals: Mapping[str, Mapping[str, Any]], checks: CheckSuite
-) -> tuple[RejudgedStage, ...]:
-    """Return every stage of the record with its findings now.
-
-    A stage without signals keeps the findings and the verdict of the record.
-    """
-    stages: list[RejudgedStage] = []
-    for stage in record["stages"]:
-        name = stage["name"]
-        if name in signals:
-            earlier = [finding for previous in stages for finding in previous.findings]
-            findings = checks.evaluate(signals[name], stage=name, earlier=earlier)
-            passed = not checks.has_failure(findings)
+def _print(diagnosis: Diagnosis, *, verbose: bool) -> None:
+    terminal = Terminal(verbose=2 if verbose else 1)
+    for line in diagnosis.read:
+        terminal.console.print(Text(f"read      {line}", "dim"))
+    for stage in diagnosis.stages:
+        if diagnosis.exit_code == NOT_JUDGED and not stage.findings:
+            terminal.console.print(Text(f"{stage.name:<9} not judged: {stage.headline}"))
         else:
-            findings = [Finding.from_dict(fields) for fields in stage["findings"]]
-            passed = stage["status"] == "passed"
-        stages.append(RejudgedStage(name, passed, stage["seconds"], stage["headline"], tuple(findings)))
-    return tuple(stages)
-
-
-def checks_for_run(directory: Path, overrides: Sequence[str]) -> CheckSuite:
-    """Return the checks with which the run was configured, changed by `overrides`."""
-    keys = _keys_of_checks(overrides)
-    if overrides:
-        today = compose_config(overrides).checks  # raises for an option or a key that does not exist
-        node = today if "checks" in keys else _change_checks(_recorded_checks(directory), keys, today)
-    else:
-        node = _recorded_checks(directory)
-    plain: Any = OmegaConf.to_container(node, resolve=True)
-    try:
-        rules = {name: instantiate(rule, f"checks.rules.{name}") for name, rule in plain["rules"].items()}
-        return call_with_path(CheckSuite, "checks", fail_on=plain["fail_on"], rules=rules)
-    except UserError as error:
-        if overrides:
-            raise
-        raise UserError(f"{error.message} {HINT_OLDER_RUN}", field=error.field) from error
-
-
-def _keys_of_checks(overrides: Sequence[str]) -> list[str]:
-    """Return the keys of `overrides`. Raises `UserError` for a key that is not about checks."""
-    keys = [override_key(override) for override in overrides]
-    for key in keys:
-        if key != "checks" and not key.startswith("checks."):
-            raise UserError(
-                "only the checks of a finished run can be changed: checks=strict, checks.fail_on=never, "
-                "checks.rules.<check>.<threshold>=...",
-                field=key,
-            )
-    return keys
-
-
-def _change_checks(node: DictConfig, keys: Sequence[str], today: DictConfig) -> DictConfig:
-    """Return the recorded checks with the values of `keys` from the composed ones of today."""
-    for key in keys:
-        path = key.removeprefix("checks.")
-        rule = ".".join(path.split(".")[:2])  # a rule that is younger than the run is taken with all its keys
-        changed = path if OmegaConf.select(node, rule) is not None else rule
-        with open_dict(node):
-            OmegaConf.update(node, changed, OmegaConf.select(today, changed))
-    return node
-
-
-def _recorded_checks(directory: Path) -> DictConfig:
-    """Return the node `checks` of the run's configuration."""
-    try:
-        config = OmegaConf.load(directory / ".hydra" / "config.yaml")
-        node = config.checks
-        if not isinstance(node.rules, DictConfig):
-            raise TypeError("checks.rules is no mapping")
-    except (OSError, ValueError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(
-            f"{str(directory)!r} is not a run's directory: its .hydra/config.yaml cannot be read "
-            f"({type(error).__name__})."
-        ) from error
-    try:
-        refuse_renamed_keys({"checks": node})
-    except UserError as error:
-        raise UserError(f"{error.message} {HINT_OLDER_RUN}", field=error.field) from error
-    return node
+            terminal.on_stage_end(stage)
+    terminal.summary(diagnosis.findings)
+    if diagnosis.not_checked:
+        total = len(diagnosis.judged) + len(diagnosis.not_checked)
+        terminal.console.print(Text(f"{len(diagnosis.judged)} of {total} checks judged", "dim"))
+        for reason, checks in group_by_reason(diagnosis.not_checked).items():
+            if verbose or reason in UNKNOWN.values():
+                terminal.console.print(Text(f"  not checked, {reason}: {', '.join(checks)}", "dim"))
+    terminal.verdict(diagnosis.status, diagnosis.path.resolve())

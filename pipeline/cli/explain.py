@@ -67,6 +67,8 @@ def _print_section(out: Console, doc: CheckDoc) -> None:
         out.print(Padding(Text(threshold.comment), (0, 0, 0, LABEL_WIDTH + 5)))
     _print_rows(out, "why", [rule.why])
     _print_rows(out, "try", rule.remedies or (NO_REMEDY,), style="bold")
+    _print_rows(out, "change", [rule.advice])
+    _print_rows(out, "code", [rule.code], style="cyan")
     _print_rows(out, "source", [rule.source])
     _print_rows(out, "explains", [", ".join(doc.explains)])
     _print_rows(out, "caused by", [", ".join(doc.explained_by)])

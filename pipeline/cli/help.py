@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline.cli.command import Command
 from pipeline.config.options import CONF, Group, groups, key
-from pipeline.errors import CRASHED, FAILED, PASSED, SIGNALLED, USER_ERROR, UserError
+from pipeline.errors import CRASHED, FAILED, NOT_JUDGED, PASSED, SIGNALLED, USER_ERROR, UserError
 from pipeline.report.console import console
 from pipeline.runs.versions import PACKAGES, installed_versions
 
@@ -55,6 +55,7 @@ EXIT_CODES = {
     f"{CRASHED}": "the program crashed",
     f"{USER_ERROR}": "the configuration or the data is wrong",
     f"{FAILED}": "a stage failed its checks",
+    f"{NOT_JUDGED}": "diagnose: too little was logged for a verdict",
     f"{SIGNALLED + 2}, {SIGNALLED + 15}": "stopped by Ctrl-C, SIGTERM; continue with resume=auto",
 }
 

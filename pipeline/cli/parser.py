@@ -25,9 +25,12 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. `{self.prog} --help` lists all arguments.")
 
-    def parse(self, args: Sequence[str]) -> argparse.Namespace:
-        """Parse `args`. Raises `UserError` for a missing, wrong or unknown argument."""
-        parsed, unknown = self.parse_known_args(args)
+    def parse(self, args: Sequence[str], *, intermixed: bool = False) -> argparse.Namespace:
+        """Parse `args`. Raises `UserError` for a missing, wrong or unknown argument.
+
+        With `intermixed`, flags may stand between arguments of one list.
+        """
+        parsed, unknown = (self.parse_known_intermixed_args if intermixed else self.parse_known_args)(args)
         known = [*self.subcommands, *(flag for action in self._actions for flag in action.option_strings)]
         for arg in unknown:
             raise UserError(f"{self.prog} does not take {arg!r}.{did_you_mean(arg, known)} --help lists all arguments.")

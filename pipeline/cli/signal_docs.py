@@ -20,7 +20,8 @@ evaluates the checks of a finished run again from this file alone. NaN and infin
 epoch is counted from 0.
 
 ```text
-{"schema": 1, "stages": {"sanity": {...}, "overfit": {...}, "lr_range": {...}, "train": {...}, "ensemble": {...}}}
+{"schema": 1, "stages": {"sanity": {...}, "overfit": {...}, "lr_range": {...}, "train": {...}, "ensemble": {...},
+                         "evaluate": {...}}}
 ```
 
 A check is a pure function of one stage's object. What was not measured is absent, and checks that need it stay silent.

@@ -5,29 +5,37 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from pipeline.signals.schema import Data
+
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: `pixels` (N, C, H, W) uint8, int32 (more than 8 bits) or float32; `labels` (N,) int64."""
+    """Labelled images: `pixels` (N, C, H, W) uint8, int32 (more than 8 bits) or float32; `labels` (N,) int64.
+
+    `groups` (N,) int64 numbers what an image shows (an object, a patient, a scene): no group may be in two splits. The
+    numbers mean the same in all splits of a data set; None where groups are unknown.
+    """
 
     pixels: Tensor
     labels: Tensor
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def select(self, index: Tensor) -> Images:
         """Return copies of the examples at `index` (integers), in that order."""
-        return Images(self.pixels[index], self.labels[index])
+        return Images(self.pixels[index], self.labels[index], None if self.groups is None else self.groups[index])
 
     def to(self, device: torch.device | str) -> Images:
         """Return the images on `device`."""
-        return Images(self.pixels.to(device), self.labels.to(device))
+        groups = None if self.groups is None else self.groups.to(device)
+        return Images(self.pixels.to(device), self.labels.to(device), groups)
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Source:
 
     `val` and `test` are official splits, or None where they have to be cut off the training examples. `classes` are
     names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]. `path` is the user's file or folder,
-    or None for embedded data.
+    or None for embedded data. `loading` are signals that only the files could show: what loading changed.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Source:
     scale: float
     val: Images | None = None
     path: str | None = None
+    loading: Data = field(default_factory=Data)
 
     @property
     def splits(self) -> dict[str, Images]:
@@ -59,7 +68,8 @@ class Splits:
     """A data set with its three splits: for training, for model selection, and for the final evaluation.
 
     `classes` are names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]: 1/255 for uint8, 1/65535
-    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data.
+    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data. `loading` is as in
+    `Source`.
     """
 
     name: str
@@ -69,6 +79,7 @@ class Splits:
     classes: tuple[str, ...]
     scale: float
     path: str | None = None
+    loading: Data = field(default_factory=Data)
 
     @property
     def splits(self) -> dict[str, Images]:
@@ -94,7 +105,7 @@ class Splits:
         }
 
     def fingerprint(self) -> str:
-        """Return 16 hexadecimal digits of the SHA-256 of the shapes, types, pixels and labels of all splits."""
+        """Return 16 hexadecimal digits of the SHA-256 of the shapes, types, pixels, labels and groups of all splits."""
         return self._fingerprint
 
     @functools.cached_property
@@ -109,7 +120,7 @@ class Splits:
 def _digest(splits: Mapping[str, Images]) -> str:
     digest = hashlib.sha256()
     for name, images in splits.items():
-        for tensor in (images.pixels, images.labels):
+        for tensor in (images.pixels, images.labels, *([] if images.groups is None else [images.groups])):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]

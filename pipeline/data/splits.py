@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.dataset import Images, Source, Splits
+from pipeline.data.groups import choose_groups
 from pipeline.data.shuffle import derive_seed
 from pipeline.errors import UserError
 from pipeline.validation import integer, number
@@ -19,7 +20,8 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
 
     `validation` and `test` are fractions of the N training examples of the source. Where the source has no official
     split of that kind, round(fraction * N) examples are cut off, allocated to the classes by largest remainder, at
-    least one each; where it has one, the fraction is ignored. Which examples are chosen is a function of `seed`.
+    least one each; where it has one, the fraction is ignored. Which examples are chosen is a function of `seed`. Where
+    the source has groups, whole groups are cut off: the numbers are then as near as these allow.
     `limit` then keeps that many training examples: of every class the first in file order, allocated in the same way.
     It does not change the validation and test splits.
 
@@ -48,6 +50,7 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
         classes=source.classes,
         scale=source.scale,
         path=source.path,
+        loading=source.loading,
     )
 
 
@@ -80,7 +83,10 @@ def stratified_head(images: Images, n_classes: int, limit: int) -> Images:
 
 
 def _hold_out(images: Images, classes: tuple[str, ...], total: int, seed: int, field: str) -> tuple[Images, Images]:
-    """Return `images` without, and only, `total` examples drawn at random within each class; both in file order."""
+    """Return `images` without, and only, `total` examples drawn at random within each class; both in file order.
+
+    Of images with groups, whole groups are drawn, about `total` examples.
+    """
     counts = torch.bincount(images.labels, minlength=len(classes)).tolist()
     for name, count in zip(classes, counts, strict=True):
         if count < 2:
@@ -96,9 +102,14 @@ def _hold_out(images: Images, classes: tuple[str, ...], total: int, seed: int, f
             f"{least} to {most}, so that each class is on both sides. Choose another fraction.",
             field=field,
         )
+    shares = allocate_proportionally(counts, total, keep=1)
+    if images.groups is not None:
+        chosen = choose_groups(images.labels.numpy(), images.groups.numpy(), shares, seed)
+        selected = torch.from_numpy(chosen)
+        return images.select(_indices(~selected)), images.select(_indices(selected))
     random = np.random.Generator(np.random.PCG64(seed))
     selected = torch.zeros(len(images), dtype=torch.bool)
-    for label, share in enumerate(allocate_proportionally(counts, total, keep=1)):
+    for label, share in enumerate(shares):
         members = torch.nonzero(images.labels == label).flatten()
         selected[members[torch.from_numpy(random.permutation(len(members))[:share])]] = True
     return images.select(_indices(~selected)), images.select(_indices(selected))

@@ -44,13 +44,15 @@ class BatchNorm:
 def batch_statistics_mode(network: nn.Module) -> Iterator[None]:
     """Normalize by the batch as in training, with every other module (dropout) as in evaluation, without gradients.
 
-    On leaving, the mode of every module and every buffer (the running statistics) are restored.
+    A batch norm that its network keeps in evaluation mode, since it is frozen, stays there. On leaving, the mode of
+    every module and every buffer (the running statistics) are restored.
     """
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
+        network.train()
         for module, _ in modes:
-            module.training = isinstance(module, _BatchNorm)
+            module.training = module.training and isinstance(module, _BatchNorm)
         with torch.no_grad():
             yield
     finally:
@@ -70,11 +72,14 @@ def recompute_batchnorm_statistics(network: nn.Module, batches: Iterable[Tensor]
         mean = sum n_b m_b / n        var = (sum (n_b - 1) v_b + sum n_b (m_b - mean)^2) / (n - 1)
 
     This is the unbiased variance of all values together. (torch's `momentum=None` averages the v_b, which leaves the
-    second sum out.) Modes are not changed; a network without batch norm is not run.
+    second sum out.) Modes are not changed, and a batch norm that stays in evaluation mode keeps its statistics; a
+    network without others is not run.
 
     Raises `ValueError` when there is no batch. torch raises `ValueError` when a batch has one value per channel.
     """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    with batch_statistics_mode(network):
+        norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    norms = [norm for norm in norms if norm.running_mean is not None]
     if not norms:
         return
     pools = [_MomentPool() for _ in norms]

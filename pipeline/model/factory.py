@@ -13,8 +13,9 @@ from pipeline.config.instantiate import call_with_path, import_allowed, instanti
 from pipeline.data import Images, Preprocessing
 from pipeline.errors import UserError
 from pipeline.model.block import HiddenBlock
+from pipeline.model.frozen import freeze, frozen_names
 from pipeline.model.init import Init, initialize
-from pipeline.model.user_model import build_user_model
+from pipeline.model.user_model import build_user_model, takes_argument
 
 
 def make_network_factory(
@@ -30,12 +31,16 @@ def make_network_factory(
     """Return `make_network(seed=seed)`, a function that builds the network that the `model` node describes.
 
     Two calls with one seed build networks with the same initial bits. The network maps preprocessed images
-    (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None; an init that looks at
-    data gets the preprocessed images of `init_batch`. Raises `UserError` with the field below `model` or `init`.
+    (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None, and what `frozen` in
+    the node names is then frozen; an init that looks at data, and frozen batchnorms that saw none, get the preprocessed
+    images of `init_batch`. Raises `UserError` with the field below `model` or `init`.
     """
+    frozen = frozen_names(node)
     target = import_allowed(node.get("_target_"), "model._target_")
     shape = preprocessing.output_shape
     is_built_in = getattr(target, "__module__", "").startswith("pipeline.")
+    if "frozen" in node:
+        node = _without_frozen(node, is_argument=not is_built_in and takes_argument(target, "frozen"))
     arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
     make: Callable[[], nn.Module]
     if is_built_in:
@@ -47,8 +52,10 @@ def make_network_factory(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # for the weights that a network draws in its constructor
             fresh = call_with_path(make, "model")
+        pixels = None
+        if init_batch is not None and (init is not None or frozen):
+            pixels = preprocessing.on("cpu")(init_batch.pixels)
         if init is not None:
-            pixels = preprocessing.on("cpu")(init_batch.pixels) if init_batch is not None else None
             output = getattr(fresh, "output", None)
             call_with_path(
                 initialize,
@@ -60,9 +67,25 @@ def make_network_factory(
                 seed=seed,
                 init_batch=pixels,
             )
-        return fresh
+        call_with_path(freeze, "model", fresh, frozen, pixels)
+        return fresh.train()  # Lightning does not; a network's own `train` may keep parts in evaluation mode
 
     return make_network
+
+
+def _without_frozen(node: Mapping[str, Any], *, is_argument: bool) -> Mapping[str, Any]:
+    """Return the node without `frozen`. Another value than a list stays where the user's network takes it itself.
+
+    Raises `UserError` for other values.
+    """
+    value = node["frozen"]
+    if not isinstance(value, (list, tuple)):
+        if is_argument:
+            return node
+        raise UserError(
+            f"expected a list of names such as [backbone], got {value!r}. [] freezes nothing.", field="model.frozen"
+        )
+    return {key: inner for key, inner in node.items() if key != "frozen"}
 
 
 def uninitialized_network(config: Mapping[str, Any], *, preprocessing: Preprocessing, classes: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 
@@ -104,14 +105,24 @@ class CustomLoss(Loss):
     """A user's own `function(logits, labels)`, which reduces the batch to one number by itself.
 
     `initial_loss` is the function's attribute of that name, a number or a function of C, if it has one. `per_example`
-    calls the function once for each example. Raises `UserError` when `function` is not callable or does not return one
-    number.
+    calls the function once for each example. Raises `UserError` when `function` is not callable with two arguments or
+    does not return one number.
     """
 
     def __init__(self, *, function: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
         if not callable(function):
             raise UserError(f"{function!r} cannot be called with (logits, labels).", field="function")
+        try:
+            inspect.signature(function).bind("logits", "labels")
+        except TypeError as error:
+            raise UserError(
+                f"a loss is called as function(logits, labels), which this one does not allow: {error}. Give other "
+                "arguments a default, or a value in the configuration.",
+                field="function",
+            ) from error
+        except ValueError:  # a function without a signature that Python can read
+            pass
         self.function = function
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

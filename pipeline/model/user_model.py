@@ -41,3 +41,11 @@ def build_user_model(
     if not isinstance(network, nn.Module):
         raise UserError(f"{title} built a {type(network).__name__}, not an nn.Module.", field="_target_")
     return network
+
+
+def takes_argument(factory: Callable[..., Any], name: str) -> bool:
+    """Return whether the signature of `factory` names an argument `name`."""
+    try:
+        return name in inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return False

@@ -112,7 +112,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Command:
-    """A line to copy into a shell."""
+    """A line to copy, into a shell or into code."""
 
     text: str
     title: str = ""
@@ -137,6 +137,14 @@ class Callout:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """A list of (name, text) that a click on its title unfolds."""
+
+    title: str
+    lines: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class ScriptSlot:
     """An element that a script of the page fills."""
 
@@ -144,7 +152,7 @@ class ScriptSlot:
     title: str
 
 
-Block = ScriptSlot | Chart | Table | Images | Text | Command | StatTiles | Callout
+Block = ScriptSlot | Chart | Table | Images | Text | Command | StatTiles | Callout | Folded
 
 
 @dataclass(frozen=True)

@@ -26,33 +26,42 @@ class FindingPrinter:
         self.console = console
 
     def print_finding(self, finding: Finding) -> None:
-        """Print title, message, expectation, reason and remedy."""
+        """Print title, message, expectation, reason, and what should cure it: overrides, or a change of the code."""
         self.print_indented(self.title(finding))
         self.print_indented(Text(finding.message))
         self._print_labelled("expected", Text(finding.expected))
         self._print_labelled("why", Text(finding.why))
         if finding.remedy:
             self._print_labelled("try", Text(" ".join(finding.remedy), "bold"))
+        if finding.advice:
+            self._print_labelled("change", Text(finding.advice, "bold"))
+        if finding.code:
+            self._print_labelled("code", Text(finding.code, "cyan"))
 
     def print_ranking(self, findings: Sequence[Finding]) -> None:
-        """Print ranked findings with their remedies: a table, or on a narrow terminal one below the other."""
+        """Print ranked findings with their cures: a table, or on a narrow terminal one below the other."""
         self.console.print(Text(f"{len(findings)} findings, in the order to fix them:", "bold"))
         rows = [
-            (str(rank), Text(f.severity, SEVERITY_COLORS[f.severity]), f"{f.stage}: {f.check}", " ".join(f.remedy))
+            (
+                str(rank),
+                Text(f.severity, SEVERITY_COLORS[f.severity]),
+                f"{', '.join((f.stage, *f.also_in))}: {f.check}",
+                _cure(f),
+            )
             for rank, f in enumerate(findings, start=1)
         ]
         if self.console.width < NARROW:
-            for rank, severity, check, remedy in rows:
+            for rank, severity, check, cure in rows:
                 self.print_indented(Text.assemble(f"{rank} ", severity, f" {check}"))
-                if remedy:
-                    self.print_indented(Text.assemble(("  try ", "dim"), remedy))
+                if cure:
+                    self.print_indented(Text("  ") + cure)
             return
         table = Table.grid(padding=(0, 2, 0, 0))
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for rank, severity, check, remedy in rows:
-            table.add_row(rank, severity, Text(check), Text.assemble(("try ", "dim"), remedy) if remedy else "")
+        for rank, severity, check, cure in rows:
+            table.add_row(rank, severity, Text(check), cure)
         self.console.print(Padding(table, (0, 0, 0, 2)))
 
     def print_columns(self, head: Text, rest: Text) -> None:
@@ -85,6 +94,13 @@ class FindingPrinter:
             self.print_indented(head + text)
         else:
             self.console.print(Padding(_two_columns(head, text), (0, 0, 0, 2), expand=False))
+
+
+def _cure(finding: Finding) -> Text:
+    """Return the overrides to try, or else what to change in the code; empty where the finding has neither."""
+    if finding.remedy:
+        return Text.assemble(("try ", "dim"), " ".join(finding.remedy))
+    return Text.assemble(("change ", "dim"), finding.advice) if finding.advice else Text()
 
 
 def _two_columns(head: Text, rest: Text) -> Table:

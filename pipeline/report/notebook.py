@@ -11,7 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.checks import Finding
+from pipeline.checks import Finding, NotChecked
+from pipeline.checks.not_checked import group_by_reason
 
 if TYPE_CHECKING:
     from pipeline.workflow.attempt import FixAttempt
@@ -38,6 +39,10 @@ class Result(Protocol):
     def diagnosis(self) -> Sequence[Finding]: ...
     @property
     def fixes(self) -> Sequence[FixAttempt]: ...
+    @property
+    def not_checked(self) -> Sequence[NotChecked]: ...
+    @property
+    def judged_checks(self) -> int: ...
 
 
 def result_html(result: Result) -> str:
@@ -53,6 +58,8 @@ def result_html(result: Result) -> str:
     if result.fixes:
         parts.append("<p><b>Remedies that were tried</b></p>")
         parts.append(_table(("remedy", "finding", "result", "reason"), [_fix_cells(fix) for fix in result.fixes]))
+    if result.not_checked:
+        parts.append(_not_checked(result))
     return "\n".join([*parts, _report_frame(result.directory)])
 
 
@@ -84,16 +91,31 @@ def _finding_cells(finding: Finding) -> list[str]:
     reason = f'<br><span style="opacity:.7">expected {escape(finding.expected)}. {escape(finding.why)}</span>'
     return [
         _coloured(finding.severity),
-        f"{escape(finding.stage)}: <b>{escape(finding.check)}</b>",
+        f"{escape(', '.join((finding.stage, *finding.also_in)))}: <b>{escape(finding.check)}</b>",
         escape(finding.where or ""),
         escape(finding.message) + reason,
-        _code(finding.remedy),
+        _cure(finding),
     ]
 
 
 def _fix_cells(fix: FixAttempt) -> list[str]:
     result = "kept" if fix.kept else "not kept"
     return [_code(fix.remedy), f"{escape(fix.stage)}: {escape(fix.check)}", result, escape(fix.reason)]
+
+
+def _not_checked(result: Result) -> str:
+    """Return the checks that could not judge, folded."""
+    total = result.judged_checks + len(result.not_checked)
+    groups = group_by_reason(result.not_checked).items()
+    lines = "".join(f"<li>{escape(reason)}: {escape(', '.join(checks))}</li>" for reason, checks in groups)
+    summary = f"{result.judged_checks} of {total} checks judged; the others could not"
+    return f"<details><summary>{summary}</summary><ul>{lines}</ul></details>"
+
+
+def _cure(finding: Finding) -> str:
+    """Return the overrides to try, and what to change in the code."""
+    code = [_code([finding.code])] if finding.code else []
+    return "<br>".join(part for part in (_code(finding.remedy), escape(finding.advice), *code) if part)
 
 
 def _code(overrides: Sequence[str]) -> str:

@@ -53,10 +53,10 @@ class Run:
 
     @property
     def findings(self) -> list[Mapping[str, Any]]:
-        """The findings of all stages, ranked: the first is the first to fix."""
+        """The findings of all stages, ranked, one for each check: the first is the first to fix."""
         findings = {(f["stage"], f["check"], f["where"]): f for s in self.record["stages"] for f in s["findings"]}
-        ranking = [(d["stage"], d["check"], d["where"]) for d in self.record["diagnosis"]]
-        return [findings[key] for key in ranking if key in findings]
+        ranking = {(d["stage"], d["check"], d["where"]): d.get("also_in", []) for d in self.record["diagnosis"]}
+        return [{**findings[key], "also_in": also_in} for key, also_in in ranking.items() if key in findings]
 
 
 def read_run(directory: Path) -> Run:

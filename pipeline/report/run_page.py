@@ -15,6 +15,7 @@ from pipeline.report.stage_sections import (
     about_section,
     callout,
     data_section,
+    not_checked_list,
     problems_callout,
     stage_charts,
     stage_section,
@@ -104,7 +105,7 @@ def _top(run: Run, charts: list[Chart]) -> list[Block]:
         rest = len(findings) - MAX_TOP_FINDINGS
         blocks.append(Text(f"{rest} more findings are in the sections of their stages.", muted=True))
     blocks += charts if len(charts) > 1 else [replace(chart, wide=True) for chart in charts]
-    return [*blocks, Command(run.record["command"], "this run")]
+    return [*blocks, *not_checked_list(run), Command(run.record["command"], "this run")]
 
 
 def _evidence_tiles(finding: Mapping[str, Any]) -> list[Tile]:

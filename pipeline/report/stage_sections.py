@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pipeline.report.blocks import Block, Callout, Chart, Command, Section, Table
+from pipeline.checks.not_checked import NotChecked, group_by_reason
+from pipeline.report.blocks import Block, Callout, Chart, Command, Folded, Section, Table
 from pipeline.report.expected_values import expected_table
 from pipeline.report.figures import data
 from pipeline.report.run_files import Run
@@ -49,7 +50,7 @@ def stage_charts(run: Run, name: str) -> list[Chart]:
 
 
 def callout(finding: Mapping[str, Any], command: str, *, has_command: bool = True) -> Callout:
-    """Return a finding with its evidence and its remedy: as a command, or as the overrides alone."""
+    """Return a finding with its evidence and its cure: the command or the overrides alone, and the change of code."""
     where = f" in {finding['where']}" if finding["where"] else ""
     step = f" at step {finding['step']}" if finding["step"] is not None else ""
     lines = [("expected", finding["expected"]), ("why", finding["why"]), ("source", finding["source"])]
@@ -57,7 +58,12 @@ def callout(finding: Mapping[str, Any], command: str, *, has_command: bool = Tru
     commands = [Command(f"{command} {remedy}", "try")] if remedy and has_command else []
     if remedy and not has_command:
         lines.insert(2, ("try", remedy))
-    title = f"{finding['stage']}: {finding['check']}{where}{step}"
+    if advice := finding.get("advice"):
+        lines.insert(2, ("change", advice))
+    if code := finding.get("code"):
+        commands.append(Command(code, "code"))
+    stages = ", ".join([finding["stage"], *finding.get("also_in", ())])
+    title = f"{stages}: {finding['check']}{where}{step}"
     return Callout(finding["severity"], title, finding["message"], lines, commands)
 
 
@@ -84,6 +90,16 @@ def problems_callout(run: Run) -> list[Block]:
     if not run.problems:
         return []
     return [Callout("warning", "This page is incomplete", " ".join(run.problems))]
+
+
+def not_checked_list(run: Run) -> list[Block]:
+    """Return the checks that could not judge the run, folded, or []."""
+    entries = [NotChecked(**entry) for entry in run.record.get("not_checked", ())]
+    if not entries:
+        return []
+    judged = run.record["judged"]
+    lines = [(reason, ", ".join(checks)) for reason, checks in group_by_reason(entries).items()]
+    return [Folded(f"{judged} of {judged + len(entries)} checks judged; the others could not", lines)]
 
 
 def _status(stage: StageData) -> str:

@@ -11,19 +11,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from pipeline.checks.not_checked import group_by_reason
 from pipeline.report.console import console as make_console
 from pipeline.report.console import is_live
 from pipeline.report.finding_printer import FindingPrinter
 from pipeline.report.progress_bar import StageProgress
 
 if TYPE_CHECKING:
-    from pipeline.checks import Finding
+    from pipeline.checks import Finding, NotChecked
     from pipeline.workflow.attempt import FixAttempt
     from pipeline.workflow.components import Components
     from pipeline.workflow.reporter import Reporter
     from pipeline.workflow.result import RunResult
 else:
     Reporter = object  # importing the protocol would import torch
+
+
+MAX_REASONS = 2
+"""Reasons why checks could not judge that are named in the line at the end."""
 
 
 class StageResult(Protocol):
@@ -120,12 +125,27 @@ class Terminal(Reporter):
     def on_run_end(self, result: RunResult) -> None:
         """Print the ranked findings and the result of the run."""
         self.summary(result.diagnosis)
+        self.not_checked(result.not_checked, result.judged_checks)
         self.verdict(result.status, result.directory, seconds=result.seconds)
 
     def summary(self, findings: Sequence[Finding]) -> None:
         """Print ranked findings if there are several."""
         if self.verbose > 0 and len(findings) > 1:
             self._printer.print_ranking(findings)
+
+    def not_checked(self, entries: Sequence[NotChecked], judged: int) -> None:
+        """Print how many checks judged, and why the others could not: one line, or with `verbose` 2 which they are."""
+        if not entries or self.verbose == 0:
+            return
+        head, reasons = f"{judged} of {judged + len(entries)} checks judged", group_by_reason(entries)
+        if self.verbose >= 2:
+            self.console.print(Text(f"{head}; the others could not:", "dim"))
+            for reason, checks in reasons.items():
+                self._printer.print_indented(Text(f"{reason}: {', '.join(checks)}", "dim"))
+            return
+        named = list(reasons)[:MAX_REASONS]
+        more = f", and {rest} more reason{'s' if rest > 1 else ''}" if (rest := len(reasons) - len(named)) else ""
+        self.console.print(Text(f"{head}; not the others: {', '.join(named)}{more} (verbose=2 lists them)", "dim"))
 
     def verdict(self, status: str, directory: Path, *, seconds: float | None = None) -> None:
         """Print the status of a run, its seconds and its directory."""

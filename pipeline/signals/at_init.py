@@ -22,6 +22,9 @@ CONFIDENT_LOGIT = 1000.0
 MAX_WRONG_CLASSES = 20
 """Wrong classes for which the loss is computed: all of few, some of many."""
 
+PARTS_OF_BATCH = 3
+"""Random parts of a batch that are asked whether a gradient only cancels over the whole."""
+
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -33,18 +36,19 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
     exponentials of every output row sum to one. `activations` are columns of statistics by layer. `nonfinite` names the
     loss if it is not finite.
 
-    Four more numbers characterize the loss function. `doubled_loss_ratio` is the loss of the batch given twice over
-    that of the batch: 1 for a mean, 2 for a sum. `perfect_probability_loss` is the loss of outputs that are 1 for the
-    right class and 0 for the others: 0 for a loss that takes probabilities. `wrong_probability_loss` is the mean loss
-    of outputs that are 1 for one wrong class: higher, if the loss rewards right outputs. `certain_loss` is the loss of
-    perfect outputs times `CONFIDENT_LOGIT`: far below zero when nothing bounds the loss.
+    More numbers characterize the loss function. `doubled_loss_ratio` is the loss of the batch given twice over that of
+    the batch: 1 for a mean, 2 for a sum; `tripled_loss_ratio` that of three times. `perfect_probability_loss` is the
+    loss of outputs that are 1 for the right class and 0 for the others: 0 for a loss that takes probabilities.
+    `wrong_probability_loss` is the mean loss of outputs that are 1 for one wrong class: higher, if the loss rewards
+    right outputs. `certain_loss` is the loss of perfect outputs times `CONFIDENT_LOGIT`: far below zero when nothing
+    bounds the loss.
     """
     with torch.no_grad():
         tracer = Activations(limit=None)
         with tracer.trace(network):
             logits = network(inputs).detach()
         value = loss(logits, labels)
-        doubled = loss(logits.repeat(2, 1), labels.repeat(2))
+        doubled, tripled = (loss(logits.repeat(copies, 1), labels.repeat(copies)) for copies in (2, 3))
         n_classes = logits.shape[1]
         one_hot = nn.functional.one_hot(labels, n_classes).to(logits)
         perfect, certain = loss(one_hot, labels), loss(CONFIDENT_LOGIT * one_hot, labels)
@@ -57,6 +61,7 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
         "logit_mean": float(logits.mean()),
         "logit_std": float(logit_std),
         "doubled_loss_ratio": float(doubled) / first if first else 1.0,
+        "tripled_loss_ratio": float(tripled) / first if first else 1.0,
         "perfect_probability_loss": float(perfect),
         "certain_loss": float(certain),
         "output_log_probabilities": bool((logits.float().logsumexp(1).abs() < 1e-3).all()),
@@ -82,18 +87,25 @@ def parameter_signals(network: nn.Module) -> SanitySignals:
 def gradient_signals(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
     """Measure the gradients of one backward pass, and remove them again.
 
-    `zero_gradients` names the parameters without gradient, `symmetric_layers` the weights whose units are all alike,
-    `nonfinite` (absent if empty) the gradients that are not finite. `trainable_parameters` and `weight_layers` count
-    the parameters and weights that were examined; `gradients` are columns by weight.
+    `zero_gradients` names the parameters without gradient, in this pass and for parts of the batch: a gradient that
+    cancels over the examples is none that is missing. `output_requires_grad` and `loss_requires_grad` are False where
+    a trainable network, or the loss, cuts the path to all parameters. `symmetric_layers` names the weights whose units
+    are all alike, `nonfinite` (absent if empty) the gradients that are not finite. `trainable_parameters` and
+    `weight_layers` count the parameters and weights that were examined; `gradients` are columns by weight.
     """
     network.zero_grad()
-    value = loss(network(inputs), labels)
+    outputs = network(inputs)
+    value = loss(outputs, labels)
     if value.requires_grad:  # an output that is detached reaches no parameter
         value.backward()
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     weights = [(name, p) for name, p in named if p.ndim >= 2 and len(p) > 1]
+    silent = {name: p for name, p in named if p.grad is None or not bool(p.grad.any())}
+    reached = _reached_by_parts(network, loss, inputs, labels, silent) if value.requires_grad else set()
     result: dict[str, Any] = {
-        "zero_gradients": [name for name, p in named if p.grad is None or not bool(p.grad.any())],
+        "zero_gradients": [name for name in silent if name not in reached],
+        "output_requires_grad": bool(outputs.requires_grad),
+        "loss_requires_grad": bool(value.requires_grad),
         "trainable_parameters": len(named),
         "symmetric_layers": [
             name for name, p in weights if _has_equal_rows(p.detach()) and (p.grad is None or _has_equal_rows(p.grad))
@@ -104,6 +116,32 @@ def gradient_signals(network: nn.Module, loss: LossFunction, inputs: Tensor, lab
     nonfinite = [f"gradient of {name}" for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())]
     network.zero_grad()
     return result | ({"nonfinite": nonfinite} if nonfinite else {})
+
+
+def _reached_by_parts(
+    network: nn.Module, loss: LossFunction, inputs: Any, labels: Any, parameters: dict[str, nn.Parameter]
+) -> set[str]:
+    """Return the names of `parameters` that get a gradient from the loss of some part of the batch.
+
+    The whole batch passes through the network, so that batch norm sees what it saw. The parts are drawn at random, of
+    an odd number of examples: two classes cannot be equally frequent there.
+    """
+    n = len(labels) if isinstance(labels, Tensor) and labels.ndim else 0
+    reached: set[str] = set()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(PARTS_OF_BATCH if parameters and n >= 3 else 0):
+        outputs = network(inputs)
+        part = torch.randperm(n, generator=generator)[: max(1, n // 3 - (n // 3 + 1) % 2)]
+        if not outputs.ndim or len(outputs) != n:
+            break
+        value = loss(outputs[part.to(outputs.device)], labels[part.to(labels.device)])
+        if not value.requires_grad:
+            break
+        gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+        reached |= {
+            name for name, grad in zip(parameters, gradients, strict=True) if grad is not None and bool(grad.any())
+        }
+    return reached
 
 
 def update_direction(
@@ -121,37 +159,15 @@ def update_direction(
         return {}
     value.backward()
     gradients, before = weights.gradients(), [value.clone() for value in weights.values()]
-    optimizer(list(weights.tensors)).step()
+    try:
+        optimizer(list(weights.tensors)).step()
+    except (TypeError, AssertionError):  # it needs a closure
+        return {}
     updates = torch._foreach_sub(weights.values(), before)
     dot = torch.stack([product.sum() for product in torch._foreach_mul(gradients, updates)]).sum()
     gradient_norm, update_norm = (torch.stack(torch._foreach_norm(tensors)).norm() for tensors in (gradients, updates))
     scale = float(gradient_norm * update_norm)
     return {"update_direction": float(dot) / scale} if scale > 0 and math.isfinite(scale) else {}
-
-
-def batch_leak(network: nn.Module, per_example: LossFunction, inputs: Tensor, labels: Tensor) -> SanitySignals:
-    """Measure on how many other examples the loss of the first one depends.
-
-    The network is in evaluation mode, since batch norm mixes examples by design; its mode is restored.
-    `leaking_examples` of `leak_examples` others have an input gradient, of at most `leak_gradient` in absolute value.
-    """
-    was_training = network.training
-    network.eval()
-    inputs = inputs.detach().clone().requires_grad_()
-    try:
-        value = per_example(network(inputs), labels)[0]
-        if value.requires_grad:
-            value.backward()
-    finally:
-        network.train(was_training)
-        network.zero_grad()
-    gradient = torch.zeros_like(inputs) if inputs.grad is None else inputs.grad
-    others = gradient[1:].flatten(1).abs().amax(1)
-    return {
-        "leaking_examples": int((others > 0).sum()),
-        "leak_examples": len(others),
-        "leak_gradient": float(others.max()),
-    }
 
 
 def short_fit(

@@ -107,7 +107,8 @@ class OperationTracer(TorchDispatchMode):
         self._running.append(self._names.get(module, self.module))
 
     def _leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        self.on_module_exit(module, self._running.pop(), output)
+        if self._running:  # a trace that began inside a module sees only its end
+            self.on_module_exit(module, self._running.pop(), output)
 
     def on_module_exit(self, module: nn.Module, name: str, output: Any) -> None:
         """Handle the end of a module's forward pass; does nothing by default."""

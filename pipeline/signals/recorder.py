@@ -108,6 +108,19 @@ class Recorder:
         for key in ("dead", "saturated"):
             self.units[key].append(columns[key])
 
+    def forget_gradients(self) -> None:
+        """Leave the noise of the latest sample unmeasured: the next gradient is not that of another whole step."""
+        self._previous_gradients = None
+
+    def thin_out(self) -> None:
+        """Drop every second sample and measure half as many from now on: the length of the training was not known."""
+        self.every_n_steps *= 2
+        for table in (self.samples, self.samples["weights"], self.samples["activations"]):
+            for key, rows in table.items():
+                if isinstance(rows, list) and key not in ("name", "kind"):
+                    table[key] = rows[::2]
+        self.forget_gradients()
+
     def state(self) -> dict[str, Any]:
         """Return plain data for a checkpoint, so that a resumed run has complete signals.
 

@@ -7,6 +7,7 @@ group that these stages inherit. Every key is optional: what was not measured is
 Losses are in nats, a share is a number from 0 to 1, a step is one optimizer update.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypedDict, get_type_hints
 
@@ -24,6 +25,8 @@ class InputMoments(TypedDict, total=False):
     std_error: Annotated[float, "input unit", "standard error of `std`, because images are few"]
     channel_mean: Annotated[Sequence[float], "(channels,)", "mean of each channel; absent beyond 64 channels"]
     channel_std: Annotated[Sequence[float], "(channels,)", "standard deviation of each channel; absent beyond 64"]
+    channel_mean_error: Annotated[Sequence[float], "(channels,)", "standard errors of `channel_mean`"]
+    channel_std_error: Annotated[Sequence[float], "(channels,)", "standard errors of `channel_std`"]
 
 
 class Neighbours(TypedDict, total=False):
@@ -50,6 +53,114 @@ class Neighbours(TypedDict, total=False):
     ]
 
 
+class Transparency(TypedDict, total=False):
+    images: Annotated[int, "number", "image files that were read"]
+    transparent: Annotated[int, "number", "of these, files in which some pixel is not opaque"]
+    background: Annotated[str, "option", "`data.background`, the ground onto which they were composed"]
+    lost: Annotated[
+        Mapping[str, int],
+        "by ground",
+        "transparent images whose drawing would hardly differ from that ground: `background`, white, black and 128; "
+        "they keep less than a twentieth of the spread of their opacity",
+    ]
+
+
+class Crop(TypedDict, total=False):
+    examples: Annotated[int, "number", "sampled training images that are not square"]
+    cut: Annotated[float, "share", "mean part of these images that the crop cuts away"]
+    chance: Annotated[float, "share", "examples of the largest class"]
+    whole_accuracy: Annotated[
+        float,
+        "share",
+        "examples whose class the other whole images tell, squeezed to the size of the crop: by nearest neighbours of "
+        "the same proportions or by a linear classifier, whichever is right more often",
+    ]
+    crop_accuracy: Annotated[float, "share", "the same for the crops"]
+    whole_only: Annotated[int, "number", "examples that are right as whole images and wrong as crops"]
+    crop_only: Annotated[int, "number", "examples that are wrong as whole images and right as crops"]
+
+
+class Augmented(TypedDict, total=False):
+    examples: Annotated[int, "number", "sampled training images that the augmentation changed"]
+    nearest: Annotated[int, "number", "neighbours of each image, at the best of small shifts"]
+    chance: Annotated[float, "share", "agreement of labels that are drawn at random with the classes' frequencies"]
+    agreement: Annotated[
+        float,
+        "share",
+        "neighbours of the varied images, among varied and unvaried images of other examples, that have their class",
+    ]
+    unvaried_agreement: Annotated[float, "share", "the same for the same images unvaried, among unvaried images alone"]
+    class_examples: Annotated[Sequence[int], "(classes,), number", "of `examples`, by class; absent beyond 100 classes"]
+    called: Annotated[
+        Rows, "(classes, classes), share", "varied images of one class (row) that unvaried images call another (column)"
+    ]
+    unvaried_called: Annotated[Rows, "(classes, classes), share", "the same for unvaried images"]
+    gap_closed: Annotated[
+        Rows,
+        "(classes, classes), share",
+        "of the distance between one class (row) and another (column), the part by which varied images are nearer to "
+        "the other, and the other to them: 1 if they lie among its images; null where the classes overlap",
+    ]
+
+
+class ChannelOrder(TypedDict, total=False):
+    examples: Annotated[int, "number", "sampled images of the split"]
+    order: Annotated[
+        Sequence[int], "(channels,)", "best order other than the right one: channel i holds training's channel order[i]"
+    ]
+    share: Annotated[float, "share", "images in that order that fit best"]
+    unchanged_distance: Annotated[
+        float, "chi-squared", "distance of colours from training, class by class, if all channels are where they belong"
+    ]
+    distance: Annotated[float, "chi-squared", "the same if `share` of the images have their channels in `order`"]
+    expected_distance: Annotated[float, "chi-squared", "mean of the distance of images of the same kind"]
+
+
+class Layout(TypedDict, total=False):
+    examples: Annotated[int, "number", "sampled images"]
+    shape: Annotated[Sequence[int], "(3,)", "channels, height, width"]
+    roughness: Annotated[
+        float,
+        "variance",
+        "half the mean squared difference of neighbouring pixels, in the direction that has more of it, over the "
+        "variance within an image: 1 for noise, near 0 for smooth images",
+    ]
+    reading: Annotated[
+        Sequence[str],
+        "(2,)",
+        "the other reading with the least roughness: values are listed in the order of the first axes and taken for the "
+        "second, as in [CHW, HWC]",
+    ]
+    reread_roughness: Annotated[float, "variance", "`roughness` in that reading"]
+    smoother: Annotated[float, "share", "images whose neighbours are more alike in that reading"]
+    channel_correlation: Annotated[float, "-1 to 1", "mean correlation of two channels within an image"]
+
+
+class NearCopies(TypedDict, total=False):
+    examples: Annotated[int, "number", "sampled images of the split, at most 100"]
+    train_share: Annotated[float, "share", "training images that they are compared with"]
+    usual_rank: Annotated[int, "number", "rank of the training images that count as independent"]
+    decay: Annotated[
+        float,
+        "exponent",
+        "growth of what is not in common with the rank, as a power of it: 2 / the number of dimensions of the images",
+    ]
+    unlike: Annotated[
+        Sequence[float],
+        "(close,), share",
+        "1 - correlation of the details of an image and of the most similar training image, in their overlap; of the "
+        "images where that is at most a quarter of `usually_unlike`",
+    ]
+    usually_unlike: Annotated[Sequence[float], "(close,), share", "the same for training images of the usual rank"]
+    faint_agreement: Annotated[
+        Sequence[float], "(close,), -1 to 1", "agreement of the signs of the fainter half of the finest details"
+    ]
+    detailed: Annotated[Sequence[float], "(close,), share", "pixels of the overlap that have any detail in both"]
+    pairs: Annotated[
+        Sequence[Sequence[int]], "(close, 2)", "number of the image in its split, of the similar one in training"
+    ]
+
+
 class Data(TypedDict, total=False):
     features: Annotated[int, "number", "values of an image: channels x height x width"]
     value_bits: Annotated[
@@ -62,12 +173,36 @@ class Data(TypedDict, total=False):
     duplicates: Annotated[
         Mapping[str, int], "by split `val`, `test`", "examples whose pixels equal those of a training example"
     ]
+    near_copies: Annotated[
+        Mapping[str, NearCopies],
+        "by split `val`, `test`",
+        "a sample of images beside the most similar training images, shifted, mirrored or turned; empty for tables, "
+        "images below 12 pixels and fewer than 200 training images",
+    ]
+    channel_orders: Annotated[
+        Mapping[str, ChannelOrder],
+        "by split `val`, `test`",
+        "how the colours of stored images fit those of training, as they are and with their channels reordered; empty "
+        "unless there are 2 to 4 channels",
+    ]
+    layouts: Annotated[
+        Mapping[str, Layout],
+        "by split",
+        "how alike neighbouring pixels of stored images are, as they are and in another order of height, width and "
+        "channels; empty where there is no other order",
+    ]
     neighbours: Annotated[
         Mapping[str, Neighbours],
         "by split",
         "labels of a sample beside those of its nearest training examples: Euclidean distance of stored pixels, images "
         "averaged down to at most 256 values, table columns standardized, no example its own neighbour",
     ]
+    transparency: Annotated[Transparency, "table", "image files that are not opaque; absent where all are"]
+    crop: Annotated[Crop, "table", "what `data.size` cuts away; absent where the images are square"]
+    shared_groups: Annotated[
+        Mapping[str, int], "by split `val`, `test`", "examples whose group has training examples; absent without groups"
+    ]
+    augmented: Annotated[Augmented, "table", "what the augmentation does to classes; absent without augmentation"]
 
 
 class Activations(TypedDict, total=False):
@@ -146,6 +281,7 @@ class Samples(TypedDict, total=False):
         Numbers, "(samples,)", "variance of a batch's gradient / its squared mean; null where not measured"
     ]
     gradient_ratio: Annotated[Numbers, "(samples,)", "gradient norm of the first weights / of the last"]
+    gradient_norm: Annotated[Numbers, "(samples,)", "L2 norm of the whole gradient, in a log of another program"]
     weights: Annotated[SampledWeights, "table", "norms of each layer"]
     activations: Annotated[SampledActivations, "table", "statistics of each layer"]
 
@@ -166,7 +302,16 @@ class ClassSignals(TypedDict, total=False):
     nonfinite: Annotated[Sequence[str], "names", "places where a number was NaN or infinite"]
 
 
-class ConfigSignals(TypedDict, total=False):
+class OptionSignals(TypedDict, total=False):
+    """What is in force, so that no remedy proposes it again; signals of sanity, overfit, lr_range and train."""
+
+    options: Annotated[
+        Mapping[str, Any], "by key", "the configuration's options and values: `init` is `he`, `optimizer.lr` is 0.01"
+    ]
+    ignored_keys: Annotated[Sequence[str], "keys", "keys of the configuration that this network does not use"]
+
+
+class ConfigSignals(OptionSignals, total=False):
     """What was configured, for remedies; signals of sanity, overfit and train."""
 
     lr: Annotated[float, "", "configured learning rate"]
@@ -196,13 +341,65 @@ class CurveSignals(TypedDict, total=False):
     nonfinite_step: Annotated[int | None, "step", "first step whose loss was not finite; in overfit counted from 0"]
 
 
+class ValidationSignals(TypedDict, total=False):
+    """Signals of train and evaluate."""
+
+    val_examples: Annotated[int, "number", "examples of the validation split"]
+
+
+class ScheduleSignals(TypedDict, total=False):
+    """The learning-rate schedule, moved in advance; signals of sanity and train."""
+
+    schedule: Annotated[str, "class", "learning-rate schedule"]
+    schedule_moves: Annotated[int, "number", "moves of the schedule in the whole run"]
+    schedule_other_moves: Annotated[
+        int, "number", "moves if it moved after each epoch instead of each step, or the other way round"
+    ]
+    schedule_length: Annotated[int, "number", "moves that the schedule was built for; absent where it does not say"]
+    schedule_argument: Annotated[str, "name", "argument of the schedule that says so, such as `T_max`"]
+    schedule_error: Annotated[str, "words", "why the schedule breaks down before the end of the run"]
+    schedule_error_move: Annotated[int, "number", "move at which it does, from 1"]
+    planned_rates: Annotated[
+        Numbers,
+        "(moves,)",
+        "highest learning rate of the groups between the moves, at most 1000 evenly spaced ones; absent for a plateau "
+        "schedule",
+    ]
+    schedule_mode: Annotated[str, "option", "`min` or `max`, what a plateau schedule takes for better"]
+    schedule_monitor: Annotated[str, "name", "value that a plateau schedule is given, such as `val_loss`"]
+    schedule_patience: Annotated[int, "epochs", "epochs without improvement that a plateau schedule tolerates"]
+    schedule_threshold: Annotated[float, "share", "improvements below it do not count for a plateau schedule"]
+
+
 class FirstLossSignals(TypedDict, total=False):
     """Signals of sanity and lr_range."""
 
     first_loss: Annotated[float, "nats", "data loss before the first step"]
 
 
+class WiringSignals(TypedDict, total=False):
+    """Whether what is computed is what is trained; signals of sanity, and of train in a watched loop."""
+
+    unregistered_parameters: Annotated[
+        Sequence[str], "names", "what gets a gradient and is no registered parameter: its attribute, or its shape"
+    ]
+    loss_parameters: Annotated[
+        Sequence[str], "names", "parameters of the loss that get a gradient and that the optimizer does not have"
+    ]
+    optimizer_missing: Annotated[Sequence[str], "names", "trainable parameters that the optimizer does not have"]
+    optimizer_foreign: Annotated[
+        int, "number", "tensors of the optimizer that are no parameter of the network or the loss"
+    ]
+    gradients_kept: Annotated[Sequence[str], "names", "parameters whose gradient is still there after `zero_grad`"]
+    gradients_lost: Annotated[
+        Sequence[str], "names", "parameters that the optimizer updates as if their gradient were zero"
+    ]
+
+
 class SanityOnly(TypedDict, total=False):
+    ignored_options: Annotated[
+        Sequence[str], "key=value", "what the command asks for although the network does not use it"
+    ]
     examples: Annotated[int, "number", "training examples that are measured"]
     data: Annotated[Data, "table", "the images as they go into the network"]
     output_shape: Annotated[Sequence[int], "shape", "of the network's output for `examples` images"]
@@ -212,12 +409,29 @@ class SanityOnly(TypedDict, total=False):
     penalty: Annotated[float, "nats", "penalty of the initial weights"]
     penalty_factors: Annotated[Sequence[float], "(factors,)", "factors of the penalty that are compared"]
     penalized_losses: Annotated[Sequence[float], "(factors,), nats", "`first_loss` + factor x `penalty`"]
-    zero_gradients: Annotated[Sequence[str], "names", "parameters without gradient, also after the short fit"]
+    zero_gradients: Annotated[
+        Sequence[str], "names", "parameters without gradient, also for parts of the batch and after the short fit"
+    ]
+    output_requires_grad: Annotated[bool, "", "autograd has a path from the output to some parameter"]
+    loss_requires_grad: Annotated[bool, "", "autograd has a path from the loss to some parameter"]
     trainable_parameters: Annotated[int, "number", "parameters that require a gradient"]
     symmetric_layers: Annotated[Sequence[str], "names", "weights all of whose rows, and of their gradient, are equal"]
     weight_layers: Annotated[int, "number", "weights of two or more dimensions"]
     frozen_parameters: Annotated[Sequence[str], "names", "parameters with `requires_grad=False`"]
     shared_parameters: Annotated[Sequence[Sequence[str]], "names", "for each shared parameter all its names"]
+    declared_frozen: Annotated[Sequence[str], "names", "of `frozen_parameters`, those that `model.frozen` names"]
+    frozen_prefixes: Annotated[
+        Sequence[str], "names", "fewest modules and parameters that cover exactly the frozen parameters"
+    ]
+    frozen_inside: Annotated[
+        Sequence[str],
+        "names",
+        "frozen parameters with trained layers before them, or with trained parameters in the same layer",
+    ]
+    trained_share: Annotated[float, "share", "numbers in parameters that are trainable"]
+    moving_statistics: Annotated[
+        Sequence[str], "names", "batchnorms in frozen parts whose running statistics change in training mode"
+    ]
     parameters: Annotated[int, "number", "parameters"]
     leaking_examples: Annotated[int, "number", "other examples of the batch on which the first one's loss depends"]
     leak_examples: Annotated[int, "number", "other examples of the batch"]
@@ -254,6 +468,65 @@ class SanityOnly(TypedDict, total=False):
     bias_before_batchnorm: Annotated[
         Sequence[str], "names", "weights of layers whose bias the next batchnorm subtracts again"
     ]
+    pairing_ratio: Annotated[
+        float,
+        "ratio",
+        "on synthetic outputs, largest change of the loss by permuted labels / by other labels: 0 for a loss that does "
+        "not see which label belongs to which example; absent where labels or outputs do not change the loss",
+    ]
+    loss_mixing: Annotated[
+        float,
+        "sine",
+        "largest angle by which the loss's gradient for one example turns when the outputs of other examples change; 0 "
+        "for any function of the losses of single examples",
+    ]
+    compared_axes: Annotated[
+        Sequence[int],
+        "axes of the output",
+        "along which only differences or ratios of outputs change the loss, like the axis of a softmax; 0 are examples",
+    ]
+    class_axis: Annotated[int, "axis of the output", "of the classes, where the labels are classes"]
+    rewarded_labels: Annotated[
+        str,
+        "words",
+        "label that the loss rewards in an output: `own`, `next class`, `previous class`, `next example`, `previous "
+        "example`, `another example`, `every class`, or `other` where it is none of these",
+    ]
+    loss_broadcasts: Annotated[
+        Sequence[str], "words", "operations of the loss that combine (N, 1) with (N,) and so make N x N pairs"
+    ]
+    synthetic_loss: Annotated[float, "nats", "loss of a few synthetic outputs"]
+    single_loss: Annotated[float, "nats", "mean loss of the same outputs, given one at a time"]
+    tripled_loss_ratio: Annotated[float, "ratio", "loss of a batch given three times over / loss of the batch"]
+    evaluation_spread: Annotated[
+        float,
+        "ratio",
+        "largest difference of two passes in evaluation mode with other random numbers / standard deviation of the "
+        "outputs",
+    ]
+    repeated_spread: Annotated[
+        float, "ratio", "the same for two passes with equal random numbers: what depends on the passes before"
+    ]
+    evaluation_rounding: Annotated[float, "", "relative rounding error of the outputs' number format"]
+    random_operations: Annotated[
+        Sequence[str], "words", "operations that draw random numbers in evaluation mode, with their module"
+    ]
+    changed_buffers: Annotated[Sequence[str], "names", "buffers that a pass in evaluation mode changes"]
+    training_in_evaluation: Annotated[
+        Sequence[str], "words", "modules that stay in training mode after `network.eval()`, with their class"
+    ]
+    evaluation_in_training: Annotated[
+        Sequence[str],
+        "words",
+        "modules that stay in evaluation mode after `network.train()` although their parameters are trained",
+    ]
+    unused_statistics: Annotated[
+        Sequence[str], "words", "of these, batchnorm layers whose running statistics are still 0 and 1, and dropout"
+    ]
+    leaking_operation: Annotated[str, "words", "first operation that mixes the examples of a batch, with its module"]
+    leaks_by_design: Annotated[
+        bool, "", "batchnorm layers that were built without running statistics are all that mixes the examples"
+    ]
     activations: Annotated[Activations, "table", "first forward pass, each activation layer"]
     gradients: Annotated[Gradients, "table", "first backward pass, each weight layer"]
 
@@ -281,12 +554,15 @@ class LrRangeOnly(TypedDict, total=False):
 
 class TrainOnly(TypedDict, total=False):
     train_examples: Annotated[int, "number", "examples of the training split"]
-    val_examples: Annotated[int, "number", "examples of the validation split"]
     probe_examples: Annotated[int, "number", "training examples of the probe at the last epoch"]
     steps_per_epoch: Annotated[int, "number", "steps of an epoch"]
     epochs_planned: Annotated[int, "number", "configured epochs"]
-    schedule: Annotated[str, "class", "learning-rate schedule"]
     augmentation: Annotated[str, "class", "augmentation"]
+    mode_modules: Annotated[Sequence[str], "names", "dropout and batchnorm of a watched loop's network"]
+    steps_in_evaluation_mode: Annotated[float, "share", "passes of a watched loop's steps made in evaluation mode"]
+    evaluations_in_training_mode: Annotated[
+        float, "share", "passes of a watched loop without gradients, outside of its steps, made in training mode"
+    ]
     lower_rate: Annotated[Sequence[str], "overrides", "the remedy with a tenth of the learning rate"]
     chance_loss: Annotated[
         float | None, "nats", "of the best answer that ignores the image: for cross-entropy the classes' entropy"
@@ -309,7 +585,7 @@ class TrainOnly(TypedDict, total=False):
     exploded: Annotated[bool, "", "the run was stopped because its loss exploded"]
     exploded_cost: Annotated[float, "nats", "loss at which it was stopped"]
     exploded_step: Annotated[int, "step", "step at which it was stopped"]
-    original_cost: Annotated[float, "nats", "loss of the first step"]
+    original_cost: Annotated[float, "nats", "loss of the first step, or of the first ones that have 16 examples"]
     break_factor: Annotated[float, "ratio", "`stages.train.break_factor`"]
     graph_steps: Annotated[int, "number", "steps of this process that were replayed as a CUDA graph; absent on the CPU"]
     graph_refused: Annotated[str, "words", "why the training step could not be captured as a CUDA graph"]
@@ -329,7 +605,25 @@ class EnsembleSignals(TypedDict, total=False):
     members_broken: Annotated[int, "number", "members whose training failed; they are left out"]
 
 
-class SanitySignals(ClassSignals, ConfigSignals, BatchSignals, FirstLossSignals, SanityOnly, total=False):
+class EvaluateOnly(TypedDict, total=False):
+    test_accuracy: Annotated[float, "share", "correct answers on the test split"]
+    test_loss: Annotated[float, "nats", "loss on the test split"]
+    test_examples: Annotated[int, "number", "examples of the test split"]
+    test_class_counts: Annotated[Sequence[int], "(classes,), number", "examples of each class in the test split"]
+    test_class_accuracy: Annotated[Numbers, "(classes,), share", "correct answers of each class; null without examples"]
+    val_accuracy: Annotated[
+        float,
+        "share",
+        "correct answers of the same checkpoint on the validation split; absent where it was trained on other splits",
+    ]
+    val_class_counts: Annotated[Sequence[int], "(classes,), number", "examples of each class in the validation split"]
+    val_class_accuracy: Annotated[Numbers, "(classes,), share", "as `test_class_accuracy`, on the validation split"]
+    epochs_compared: Annotated[int, "number", "epochs of which the checkpoint is the best by the validation split"]
+
+
+class SanitySignals(
+    ClassSignals, ConfigSignals, BatchSignals, ScheduleSignals, FirstLossSignals, WiringSignals, SanityOnly, total=False
+):
     pass
 
 
@@ -337,15 +631,31 @@ class OverfitSignals(ClassSignals, ConfigSignals, CurveSignals, OverfitOnly, tot
     pass
 
 
-class LrRangeSignals(FirstLossSignals, LrRangeOnly, total=False):
+class LrRangeSignals(OptionSignals, FirstLossSignals, LrRangeOnly, total=False):
     pass
 
 
-class TrainSignals(ClassSignals, ConfigSignals, BatchSignals, CurveSignals, TrainOnly, total=False):
+class TrainSignals(
+    ClassSignals,
+    WiringSignals,
+    ConfigSignals,
+    BatchSignals,
+    ScheduleSignals,
+    CurveSignals,
+    ValidationSignals,
+    TrainOnly,
+    total=False,
+):
     pass
 
 
-class Signals(SanitySignals, OverfitSignals, LrRangeSignals, TrainSignals, EnsembleSignals, total=False):
+class EvaluateSignals(ValidationSignals, EvaluateOnly, total=False):
+    pass
+
+
+class Signals(
+    SanitySignals, OverfitSignals, LrRangeSignals, TrainSignals, EnsembleSignals, EvaluateSignals, total=False
+):
     """Signals of any stage: what a rule takes."""
 
 
@@ -355,9 +665,11 @@ STAGES: Mapping[str, type] = {
     "lr_range": LrRangeSignals,
     "train": TrainSignals,
     "ensemble": EnsembleSignals,
+    "evaluate": EvaluateSignals,
 }
 
 
+@functools.cache
 def stages_with(key: str) -> tuple[str, ...]:
     """Return the stages that have the top-level key `key`, in the order of `STAGES`."""
     return tuple(stage for stage, schema in STAGES.items() if key in get_type_hints(schema))

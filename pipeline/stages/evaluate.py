@@ -1,4 +1,7 @@
-"""Evaluates the best checkpoint on the test split. No other stage touches that split."""
+"""Evaluates the best checkpoint on the test split, beside its score on the validation split.
+
+No other stage evaluates on the test split, and nothing is chosen by it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.data import Images
 from pipeline.data.shuffle import split_batches
 from pipeline.errors import UserError
 from pipeline.stages import sample_images
@@ -21,7 +25,7 @@ from pipeline.training.ensemble_members import load_member
 from pipeline.training.lightning_module import EVALUATION_BATCH
 from pipeline.training.predictions import Predictions
 from pipeline.workflow.components import Components, RunContext, Stage
-from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.outcome import Outcome, all_findings
 
 FIELD = "stages.evaluate.checkpoint"
 OF_THIS_RUN = ("best", "last", "ensemble")
@@ -32,11 +36,24 @@ Predict = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """What is evaluated: a function from pixels to logits, its name, and how it was chosen."""
+
+    predict: Predict
+    name: str
+    fingerprint: str | None
+    """Of the data that it was trained on; None where the checkpoint does not say."""
+    epochs: int
+    """Epochs among which the validation split chose it."""
+
+
+@dataclass(frozen=True)
 class Evaluate(Stage):
     """Measure accuracy, accuracy of each class, and the confusion matrix (rows: the true class) on the test split.
 
     `checkpoint` is best, last, ensemble or a path. Where the augmentation has several views of an image, its logits are
-    the mean over them.
+    the mean over them. The same is measured on the validation split, unless the checkpoint was trained on other splits,
+    and the checks compare the two.
     """
 
     logged_metrics = ("test_accuracy", "test_loss")
@@ -62,54 +79,61 @@ class Evaluate(Stage):
 
     def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
-        predict, checkpoint = self._load(components, context, earlier)
-        device, test = components.device_config.device, components.data.test
-        predictions = Predictions(len(components.data.classes))
-        total_loss = 0.0
-        with torch.inference_mode():
-            for index in split_batches(torch.arange(len(test)), EVALUATION_BATCH):
-                labels = test.labels[index].to(device)
-                logits = predict(test.pixels[index].to(device))
-                total_loss += float(components.loss(logits, labels)) * len(index)
-                predictions.add(logits, labels)
-                context.progress(int(index[-1]) + 1, len(test), unit="images")
-        views = len(components.augmentation.test_time_views(test.pixels[:1]))
-        metrics = _metrics(predictions, components.data.classes) | {
-            "test_loss": total_loss / len(test),
+        evaluated, data = self._load(components, context, earlier), components.data
+        has_validation = evaluated.fingerprint in (None, data.fingerprint())
+        total = len(data.test) + (len(data.val) if has_validation else 0)
+        predictions, test_loss = _predict(evaluated.predict, data.test, components, context, total=total)
+        views = len(components.augmentation.test_time_views(data.test.pixels[:1]))
+        signals = {"test_loss": test_loss, **_scores(predictions, "test")}
+        metrics = {
+            "test_accuracy": signals["test_accuracy"],
+            "per_class_accuracy": dict(zip(data.classes, signals["test_class_accuracy"], strict=True)),
+            "confusion": predictions.confusion().tolist(),
+            "calibration": predictions.calibration(),
+            "mistakes": predictions.mistakes(MAX_MISTAKES),
+            "test_loss": test_loss,
             "views": views,
-            "checkpoint": checkpoint,
+            "checkpoint": evaluated.name,
         }
+        if has_validation:
+            predictions, _ = _predict(
+                evaluated.predict, data.val, components, context, total=total, done=len(data.test)
+            )
+            signals |= {**_scores(predictions, "val"), "epochs_compared": evaluated.epochs}
+        findings = components.checks.evaluate(signals, stage="evaluate", earlier=all_findings(earlier))
         return Outcome(
             name="evaluate",
-            passed=True,
+            passed=not components.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
-            headline=f"test accuracy {metrics['test_accuracy']:.4f} on {len(test)} examples"
+            headline=f"test accuracy {metrics['test_accuracy']:.4f} on {len(data.test)} examples"
             + (f", {views} views of each" if views > 1 else "")
             + f", loss {metrics['test_loss']:.3f}; {_worst_class(metrics['per_class_accuracy'])}",
             metrics=metrics,
+            findings=tuple(findings),
+            signals=signals,
             images=_mistake_images(components, metrics["mistakes"]) if context.save_images else {},
         )
 
-    def _load(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> tuple[Predict, str]:
-        """Return a function from pixels to logits, and the name of what it computes.
-
-        The logits of an ensemble are the logarithms of its mean probabilities.
-        """
+    def _load(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Evaluated:
+        """Return what is evaluated. The logits of an ensemble are the logarithms of its mean probabilities."""
         augmentation, device = components.augmentation, components.device_config.device
         if self.checkpoint != "ensemble":
-            network, path = self._load_network(components, context)
-            return functools.partial(augmentation.average_logits, network), str(path)
+            network, path, extra = self._load_network(components, context)
+            predict = functools.partial(augmentation.average_logits, network)
+            return Evaluated(predict, str(path), extra.get("fingerprint"), max(1, len(extra.get("history", ()))))
         paths = next(outcome.metrics["checkpoints"] for outcome in earlier if outcome.name == "ensemble")
         fingerprint = components.data.fingerprint()
         members = [load_member(Path(path), fingerprint=fingerprint, device=device, field=FIELD) for path in paths]
+        epochs = next((outcome.metrics.get("epochs", 1) for outcome in earlier if outcome.name == "train"), 1)
 
-        def predict(pixels: Tensor) -> Tensor:
+        def mean_probabilities(pixels: Tensor) -> Tensor:
             probabilities = [augmentation.average_logits(member, pixels).softmax(1) for member in members]
             return torch.stack(probabilities).mean(0).clamp_min(1e-12).log()
 
-        return predict, f"ensemble of {len(members)}"
+        return Evaluated(mean_probabilities, f"ensemble of {len(members)}", fingerprint, max(1, epochs))
 
-    def _load_network(self, components: Components, context: RunContext) -> tuple[Predict, Path]:
+    def _load_network(self, components: Components, context: RunContext) -> tuple[Predict, Path, dict[str, Any]]:
+        """Return the network behind its preprocessing, its file, and what the training wrote there about itself."""
         path = Path(self.checkpoint)
         if self.checkpoint in ("best", "last"):
             path = context.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
@@ -126,21 +150,35 @@ class Evaluate(Stage):
                 f"({str(error).splitlines()[0]})",
                 field=FIELD,
             ) from error
-        return (lambda pixels: network(preprocessing(pixels))), path
+        extra = state.get("pipeline")
+        return (lambda pixels: network(preprocessing(pixels))), path, extra if isinstance(extra, dict) else {}
 
 
-def _metrics(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+@torch.inference_mode()
+def _predict(
+    predict: Predict, images: Images, components: Components, context: RunContext, *, total: int, done: int = 0
+) -> tuple[Predictions, float]:
+    """Return the predictions for `images` and their mean loss. `done` of `total` images were predicted before."""
+    device = components.device_config.device
+    predictions, total_loss = Predictions(len(components.data.classes)), 0.0
+    for index in split_batches(torch.arange(len(images)), EVALUATION_BATCH):
+        labels = images.labels[index].to(device)
+        logits = predict(images.pixels[index].to(device))
+        total_loss += float(components.loss(logits, labels)) * len(index)
+        predictions.add(logits, labels)
+        context.progress(done + int(index[-1]) + 1, total, unit="images")
+    return predictions, total_loss / len(images)
+
+
+def _scores(predictions: Predictions, split: str) -> dict[str, Any]:
+    """Return the accuracy on `split`, and the number of examples and the accuracy of each class, as signals."""
     confusion = predictions.confusion()
-    correct, of_class = confusion.diag(), confusion.sum(1)
+    right, counts = confusion.diag().tolist(), confusion.sum(1).tolist()
     return {
-        "test_accuracy": float(correct.sum() / of_class.sum()),
-        "per_class_accuracy": {
-            name: float(right / n) if n else None
-            for name, right, n in zip(classes, correct.tolist(), of_class.tolist(), strict=True)
-        },
-        "confusion": confusion.tolist(),
-        "calibration": predictions.calibration(),
-        "mistakes": predictions.mistakes(MAX_MISTAKES),
+        f"{split}_accuracy": sum(right) / sum(counts),
+        f"{split}_examples": sum(counts),
+        f"{split}_class_counts": counts,
+        f"{split}_class_accuracy": [r / n if n else None for r, n in zip(right, counts, strict=True)],
     }
 
 

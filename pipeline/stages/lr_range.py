@@ -14,7 +14,7 @@ import torch
 from pipeline import validation
 from pipeline.data.shuffle import permutation, split_batches
 from pipeline.errors import UserError
-from pipeline.signals.schema import LrRangeSignals
+from pipeline.stages.option_signals import option_signals
 from pipeline.training.lightning_module import Classifier
 from pipeline.training.progress import Progress
 from pipeline.workflow.components import Components, RunContext, Stage
@@ -69,7 +69,8 @@ class LrRange(Stage):
         sweep = _LrSweepCallback(self, context.progress)
         components.device_config.make_trainer(max_epochs=1, callbacks=[sweep]).fit(classifier)
         metrics = sweep.result() | {"configured_lr": components.lr}
-        signals: LrRangeSignals = {
+        signals: dict[str, Any] = {
+            **option_signals(components.config, classifier.network),
             "first_loss": metrics["first_loss"],
             "best_loss": metrics["best_loss"],
             "proposed_lr": metrics["proposed_lr"],
@@ -88,7 +89,7 @@ class LrRange(Stage):
             ),
             metrics=metrics,
             findings=tuple(findings),
-            signals=dict(signals),
+            signals=signals,
         )
 
     def _step_indices(self, components: Components) -> list[tuple[int, torch.Tensor]]:

@@ -11,31 +11,38 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import validation
+from pipeline.checks.rule import list_names
 from pipeline.data import derive_seed
 from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
-from pipeline.model import penalty, without_dropout
+from pipeline.model import Loss, penalty, without_dropout
 from pipeline.signals.at_init import (
-    batch_leak,
     first_loss,
     gradient_signals,
     parameter_signals,
     short_fit,
     update_direction,
 )
+from pipeline.signals.attribute_paths import find_tensors
+from pipeline.signals.batch_leak import batch_leak
 from pipeline.signals.data import data_signals
+from pipeline.signals.evaluation_mode import evaluation_signals
 from pipeline.signals.layer_graph import layer_graph_signals
+from pipeline.signals.loss_function import pairing_signals
 from pipeline.signals.precision_timing import time_reduced_precision
 from pipeline.signals.schema import Data, SanitySignals
 from pipeline.stages import sample_images
-from pipeline.stages.signals_of_training import activation_histograms, config_signals
+from pipeline.stages.loading_signals import loading_signals
+from pipeline.stages.option_signals import ignored_options, option_signals
+from pipeline.stages.signals_of_training import activation_histograms, config_signals, planned_schedule
+from pipeline.stages.trainability_signals import trainability_signals
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
 
 CLEARLY_BELOW = 0.9
 """Real inputs whose loss is below this fraction of the loss on zeros need no further rounds."""
 
-_LONG_SIGNALS = ("data", "activations", "gradients", "histograms")
+_LONG_SIGNALS = ("data", "activations", "gradients", "histograms", "planned_rates", "options", "ignored_keys")
 """Signals that are too long for outcome.json."""
 
 
@@ -73,7 +80,11 @@ class Sanity(Stage):
         inputs = components.preprocessing.on(device)(examples.pixels)
         signals: dict[str, Any] = {"classes": n_classes, "examples": len(labels)}
         signals["data"] = data_signals_for(components)
+        if epochs := getattr(components.stages.get("train"), "epochs", None):
+            signals |= planned_schedule(components, epochs=epochs)
         network = make_training_network(components)
+        signals |= option_signals(components.config, network)
+        signals["ignored_options"] = ignored_options(context.overrides, signals, network)
         images = {}
         if context.save_images:
             filters = sample_images.first_layer_filters(network, inputs.shape[1:])
@@ -103,14 +114,17 @@ class Sanity(Stage):
         loss, few = components.loss, slice(0, self.fit_examples)
         signals = config_signals(components, network) | {"batch_size": components.batch_size}
         signals |= layer_graph_signals(make_training_network(components), inputs[few]) | parameter_signals(network)
+        signals |= pairing_signals(loss, outputs_that_loss_takes(network, loss, inputs, labels), labels)
         signals |= first_loss(network, loss, inputs, labels)
         signals["expected_first_loss"] = loss.initial_loss(len(components.data.classes))
         signals |= penalty_signals(network, signals["first_loss"], components.l2, self.penalty_factors)
         context.progress(1, 4, unit="")
         signals |= gradient_signals(network, loss, inputs, labels)
-        signals |= batch_leak(network, loss.per_example, inputs[few], labels[few])
+        signals |= evaluation_signals(make_training_network(components), inputs[few])  # with its dropout
+        signals |= batch_leak(network, inputs[few])
         another = make_training_network(components)  # since the update changes it
         with without_dropout(another):
+            signals |= trainability_signals(components, another, inputs[few], labels[few])
             signals |= update_direction(another, loss, inputs, labels, components.make_optimizer)
         if components.device_config.may_emulate_precision:
             signals |= self._reduced_precision_signals(components, inputs, labels)
@@ -192,7 +206,8 @@ def data_signals_for(components: Components) -> Data:
     splits = {
         name: (images.pixels, images.labels) for name, images in components.data.splits.items() if name in allowed
     }
-    return data_signals(splits, components.preprocessing.on("cpu"), components.data.classes)
+    measured = data_signals(splits, components.preprocessing.on("cpu"), components.data.classes)
+    return {**measured, **loading_signals(components, allowed)}
 
 
 def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
@@ -201,12 +216,37 @@ def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
         with torch.no_grad():
             output = network(inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        left_behind = [name for name, p in find_tensors(network) if p.requires_grad and p.device != inputs.device]
+        if left_behind:
+            raise UserError(
+                f"layers that are not registered stay on the CPU: {list_names(left_behind)}. Hold them in "
+                "nn.ModuleList or nn.ModuleDict, or as attributes of the module.",
+                field="model",
+            ) from error
         raise UserError(
             f"the network cannot take a batch of shape {tuple(inputs.shape)}: {error}", field="model"
         ) from error
     if not isinstance(output, Tensor):
         raise UserError(f"the network returned a {type(output).__name__}, not a tensor of logits.", field="model")
     return {"output_shape": list(output.shape)}
+
+
+def outputs_that_loss_takes(network: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the network's outputs. Raises `UserError` where the loss cannot be called with them and the labels."""
+    with torch.no_grad():
+        outputs = network(inputs)
+        try:
+            loss(outputs, labels)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"the loss is called with outputs of shape {tuple(outputs.shape)} and labels of shape "
+                f"{tuple(labels.shape)}, whole numbers from {int(labels.min())} to {int(labels.max())}; it raised "
+                f"{type(error).__name__}: {error}",
+                field="loss",
+            ) from error
+    return outputs
 
 
 def penalty_signals(network: nn.Module, loss: float, l2: float, factors: Sequence[float]) -> dict[str, Any]:

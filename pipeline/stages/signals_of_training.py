@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pipeline.data.splits import stratified_head
 from pipeline.model.batchnorm import batch_statistics_mode
 from pipeline.signals.histograms import histograms
+from pipeline.signals.schema import ScheduleSignals
+from pipeline.stages.option_signals import option_signals
 from pipeline.training.divergence import rows_to_columns
 from pipeline.training.lightning_module import Classifier
 from pipeline.workflow.components import Components
@@ -28,7 +30,7 @@ def training_signals(components: Components, classifier: Classifier, *, epochs: 
     train, n_classes = components.data.train, len(components.data.classes)
     frequencies = torch.bincount(train.labels, minlength=n_classes) / len(train)
     stride = -(-len(classifier.losses) // MAX_ENTRIES) or 1
-    recorder, schedule = classifier.recorder, components.schedule.scheduler
+    recorder = classifier.recorder
     probe_examples, operations = _count_probe_examples(classifier), list(classifier.nondeterministic_operations)
     return {
         "classes": n_classes,
@@ -40,7 +42,6 @@ def training_signals(components: Components, classifier: Classifier, *, epochs: 
         "steps_per_epoch": -(-len(train) // components.step_size),
         "epochs_planned": epochs,
         **config_signals(components, classifier.network),
-        "schedule": getattr(schedule, "func", schedule).__name__,
         "augmentation": type(components.augmentation).__name__,
         "lower_rate": [f"optimizer.lr={components.lr / 10:.3g}"],
         "chance_loss": components.loss.baseline_loss(frequencies),
@@ -101,7 +102,18 @@ def config_signals(components: Components, network: nn.Module) -> dict[str, Any]
         "loss": type(components.loss).__name__,
         "optimizer": getattr(components.make_optimizer, "func", components.make_optimizer).__name__,
         "batchnorm_layers": count_batchnorm(network),
+        **option_signals(components.config, network),
     }
+
+
+def planned_schedule(components: Components, *, epochs: int) -> ScheduleSignals:
+    """Return what the learning-rate schedule is going to do in a training of `epochs`."""
+    return components.schedule.plan(
+        components.make_optimizer,
+        epochs=epochs,
+        steps_per_epoch=-(-len(components.data.train) // components.step_size),
+        monitor="val_loss",
+    )
 
 
 def activation_histograms(network: nn.Module, inputs: Tensor) -> dict[str, Any]:

@@ -17,10 +17,17 @@ from pipeline.checks.curve_shape import classify_curve
 from pipeline.data import EpochBatchSampler
 from pipeline.data.shuffle import permutation
 from pipeline.data.splits import stratified_head
+from pipeline.errors import UserError
 from pipeline.model import recompute_batchnorm_statistics
 from pipeline.signals.recorder import LAST_PROBE, Recorder
+from pipeline.signals.schema import ScheduleSignals
 from pipeline.stages.sample_images import first_layer_filters
-from pipeline.stages.signals_of_training import batchnorm_mode_signals, final_histograms, training_signals
+from pipeline.stages.signals_of_training import (
+    batchnorm_mode_signals,
+    final_histograms,
+    planned_schedule,
+    training_signals,
+)
 from pipeline.training import checkpoints
 from pipeline.training.callbacks import CheckpointCallback, LogEpochs, log_training
 from pipeline.training.ddp import worker_processes
@@ -39,8 +46,8 @@ EpochChecks = Callable[[Classifier], Sequence[Finding]]
 class Train(Stage):
     """Train for `epochs`, and keep the checkpoint with the best `monitor` on the validation split.
 
-    The training ends early where the loss exceeds `break_factor` times the first step's, and where `monitor` was not
-    better for `patience` epochs (None: it never does).
+    The training ends early where the loss exceeds `break_factor` times the first step's in five steps in a row, or ten
+    times as much in one, and where `monitor` was not better for `patience` epochs (None: it never does).
     """
 
     key_metric = "val_accuracy"
@@ -65,14 +72,21 @@ class Train(Stage):
         if context.resume_from is not None:  # so that this run can be resumed from its first moment on
             checkpoints.copy(context.resume_from.with_name(checkpoints.BEST), checkpoint_dir / checkpoints.BEST)
             checkpoints.copy(context.resume_from, checkpoint_dir / checkpoints.LAST)
-        epoch_checks = functools.partial(self._check_epoch, components, earlier)
+        planned = planned_schedule(components, epochs=self.epochs)
+        if "schedule_error" in planned:
+            raise UserError(
+                f"the schedule breaks down at move {planned['schedule_error_move']} of {planned['schedule_moves']}: "
+                f"{planned['schedule_error']}",
+                field="schedule.scheduler",
+            )
+        epoch_checks = functools.partial(self._check_epoch, components, earlier, planned)
         processes = components.device_config.devices
         with worker_processes(components.config, self, processes=processes, resume_from=context.resume_from) as rank:
             classifier, guard = self._fit(components, context, rank, epoch_checks)
         if classifier.history and not context.is_trial:
             checkpoints.write_history(context.directory / "history.csv", classifier.history)
         log_training(context.log, classifier)
-        signals = training_signals(components, classifier, epochs=self.epochs) | guard.signals
+        signals = training_signals(components, classifier, epochs=self.epochs) | planned | guard.signals
         signals |= {"interrupted_epoch": True} if guard.has_diverged else batchnorm_mode_signals(components, classifier)
         if context.save_images:
             signals |= final_histograms(components, classifier)
@@ -135,11 +149,16 @@ class Train(Stage):
         return self.epochs * -(-len(components.data.train) // components.step_size)
 
     def _check_epoch(
-        self, components: Components, earlier: Sequence[Outcome], classifier: Classifier
+        self, components: Components, earlier: Sequence[Outcome], planned: ScheduleSignals, classifier: Classifier
     ) -> Sequence[Finding]:
-        """Evaluate the checks at the end of an epoch; those that need the whole training stay silent."""
-        signals = training_signals(components, classifier, epochs=self.epochs) | {"running": True}
-        return components.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
+        """Evaluate the checks at the end of an epoch, without those that earlier stages have reported.
+
+        Checks that need the whole training stay silent.
+        """
+        signals = training_signals(components, classifier, epochs=self.epochs) | planned | {"running": True}
+        findings = components.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
+        known = {finding.check for finding in all_findings(earlier)}
+        return [finding for finding in findings if finding.check not in known]
 
     def _classifier(self, components: Components) -> Classifier:
         train, recorder_config, device = components.data.train, components.recorder_config, components.device_config

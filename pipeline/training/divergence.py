@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 
 from pipeline.checks import Finding
+from pipeline.signals.explosion import Explosion
 from pipeline.training.lightning_module import Classifier
 from pipeline.training.progress import Progress
-
-MIN_EXAMPLES = 16
-"""The loss is averaged over at least so many examples: with a batch of one, a single wrong answer is no explosion."""
 
 
 class TrainingDiverged(Exception):
@@ -22,7 +19,7 @@ class TrainingDiverged(Exception):
 
 
 class DivergenceGuard(pl.Callback):
-    """Ends the training when the loss exceeds `break_factor` times the first step's, or is not finite.
+    """Ends the training when the loss has exploded (see `Explosion`), or is not finite.
 
     With `break_factor` None the training goes on whatever the loss is. `on_epoch_checks(classifier)` returns findings
     at the end of each epoch; warnings and failures that are new go to `on_finding`. After the training `signals` says
@@ -43,7 +40,7 @@ class DivergenceGuard(pl.Callback):
         self.signals: dict[str, Any] = {}
         self.has_diverged = False
         self.reported: set[str] = set()
-        self._window: deque[tuple[float, int]] = deque()
+        self.explosion = Explosion(math.inf if break_factor is None else break_factor)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -51,10 +48,10 @@ class DivergenceGuard(pl.Callback):
         assert isinstance(module, Classifier)
         losses = module.last_losses.tolist()
         module.record_steps(losses, [len(index) for _, index in batch])
-        first_loss = module.checkpoint_extra.setdefault("original_cost", losses[0])
         first_step = trainer.global_step - len(losses) + 1
         for step, (loss, (_, index)) in enumerate(zip(losses, batch, strict=True), start=first_step):
-            self._check_loss(loss, len(index), step, first_loss)
+            self._check_loss(loss, len(index), step)
+        module.checkpoint_extra |= {"original_cost": self.explosion.original_cost, "explosion": self.explosion.state()}
         row = module.history[-1] if module.history else {}
         accuracy = {"val_accuracy": row["val_accuracy"]} if row else {}
         mean = sum(losses) / len(losses)
@@ -76,21 +73,15 @@ class DivergenceGuard(pl.Callback):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, Any]) -> None:
         assert isinstance(module, Classifier)
-        module.checkpoint_extra["original_cost"] = state["pipeline"]["original_cost"]
+        saved = state["pipeline"]
+        self.explosion.load({"original_cost": saved["original_cost"]} | saved.get("explosion", {}))
 
-    def _check_loss(self, loss: float, examples: int, step: int, first_loss: float) -> None:
-        """End the training at the first loss that is not finite or too high. Tiny batches are averaged over steps."""
+    def _check_loss(self, loss: float, examples: int, step: int) -> None:
+        """End the training at the first loss that is not finite, or by which the loss has exploded."""
         if not math.isfinite(loss):
             self._end_training({"nonfinite": ["the loss"], "nonfinite_step": step})
-        self._window.append((loss, examples))
-        while sum(n for _, n in self._window) - self._window[0][1] >= MIN_EXAMPLES:
-            self._window.popleft()
-        mean = sum(loss * n for loss, n in self._window) / sum(n for _, n in self._window)
-        if self.break_factor is None or first_loss == 0:
-            return
-        # for a positive loss: mean > break_factor * first_loss; a user's own loss may be negative
-        if mean > first_loss + (self.break_factor - 1) * abs(first_loss):
-            evidence = {"exploded_cost": mean, "exploded_step": step, "original_cost": first_loss}
+        elif (cost := self.explosion.add(loss, examples)) is not None:
+            evidence = {"exploded_cost": cost, "exploded_step": step, "original_cost": self.explosion.original_cost}
             self._end_training({"exploded": True, "break_factor": self.break_factor} | evidence)
 
     def _end_training(self, signals: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pipeline.errors import UserError
+from pipeline.signals.schedule import schedule_signals
+from pipeline.signals.schema import ScheduleSignals
 from pipeline.validation import number, one_of
 
 
@@ -62,3 +64,14 @@ class Schedule:
     def update_event(self, scheduler: LRScheduler) -> str:
         """Return what the scheduler waits for: "step", "epoch" or "validation"."""
         return "validation" if isinstance(scheduler, ReduceLROnPlateau) else self.interval
+
+    def plan(
+        self, make_optimizer: Callable[..., Optimizer], *, epochs: int, steps_per_epoch: int, monitor: str
+    ) -> ScheduleSignals:
+        """Return what the schedule is going to do in a run of this length; a plateau scheduler waits for `monitor`."""
+        optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
+        scheduler = self.build(optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        by_step = self.update_event(scheduler) == "step"
+        steps = epochs * steps_per_epoch
+        moves, other_moves = (steps, epochs) if by_step else (epochs, steps)
+        return schedule_signals(scheduler, optimizer, moves=moves, other_moves=other_moves, monitor=monitor)

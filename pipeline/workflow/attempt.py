@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.checks import SEVERITIES, Finding
 from pipeline.workflow.outcome import Outcome, all_findings
 
 
@@ -79,15 +80,26 @@ def summarize(outcomes: Sequence[Outcome], key_metric: str | None) -> StageSumma
     )
 
 
-def is_improvement(before: StageSummary, after: StageSummary, reached: str, stage: str) -> tuple[bool, str]:
+def has_finding(outcomes: Sequence[Outcome], finding: Finding) -> bool:
+    """Return whether a stage has a finding of the same check that is no milder."""
+    rank = SEVERITIES.index
+    return any(f.check == finding.check and rank(f.severity) <= rank(finding.severity) for f in all_findings(outcomes))
+
+
+def is_improvement(
+    before: StageSummary, after: StageSummary, reached: str, stage: str, *, remaining: str | None = None
+) -> tuple[bool, str]:
     """Return whether the remedy is kept, and why.
 
     A remedy is kept if `stage` had failed and passes with it, or if `stage` and those before it have fewer failures, or
     as many failures and fewer warnings. A training that passed with warnings must also reach the validation accuracy
-    it had. `reached` is the stage at which the attempt ended.
+    it had. `reached` is the stage at which the attempt ended, `remaining` the check whose finding the remedy should
+    cure, where it is no milder than before.
     """
     if reached != stage:
         return False, f"{reached} fails with it"
+    if remaining is not None:
+        return False, f"{remaining} is still there"
     if after.score >= before.score:
         return False, f"{stage} is no better with it"
     if before.passed and before.value is not None and not (after.value is not None and after.value >= before.value):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.checks import Finding
+from pipeline.checks import Finding, rank_findings
 from pipeline.config.override_keys import override_key
 from pipeline.errors import UserError
 from pipeline.loggers import MultiLogger
-from pipeline.workflow.attempt import FixAttempt, StageSummary, is_improvement, summarize
+from pipeline.workflow.attempt import FixAttempt, StageSummary, has_finding, is_improvement, summarize
 from pipeline.workflow.components import Components, RunContext
-from pipeline.workflow.outcome import Outcome
+from pipeline.workflow.outcome import Outcome, all_findings
 from pipeline.workflow.reporter import Reporter
 from pipeline.workflow.result import diagnose_outcomes
 from pipeline.workflow.stage_loop import run_stages
@@ -79,19 +79,23 @@ class AutoFixer:
 
         If an attempt did not make things worse (a rate that is still too high), the next one builds on it: its findings
         come first, with a remedy that contains the one before. A failure without a remedy ends the search, since no
-        override cures it, and the remedy of a milder finding would not let the stage pass.
+        override cures it, and the remedy of a milder finding would not let the stage pass. What a warning without a
+        remedy explains is not tried either: with the symptom gone the cause would still be there.
         """
         last = outcomes[-1]
         stage = components.stages[last.name]
         warned = stage.fixes_warnings and any(f.severity != "info" and f.remedy for f in last.findings)
         if not stage.is_fixable or (last.passed and not warned) or self._count >= MAX_ATTEMPTS:
             return None
-        for finding in (*self._queued, *diagnose_outcomes(outcomes, components.checks)):
+        checks, incurable = components.checks, list[Finding]()
+        for finding in (*self._queued, *rank_findings(all_findings(outcomes), checks.explains)):
             if finding.severity == "info":
                 continue
-            if not finding.remedy and components.checks.has_failure([finding]):
-                return None
-            if finding.remedy and finding.remedy not in self._tried:
+            if not finding.remedy:
+                if checks.has_failure([finding]):
+                    return None
+                incurable.append(finding)
+            elif finding.remedy not in self._tried and not checks.is_explained(finding, incurable):
                 return finding
         return None
 
@@ -99,8 +103,8 @@ class AutoFixer:
         """Return why a stage that failed stays as it is."""
         if self._count >= MAX_ATTEMPTS:
             return f"{MAX_ATTEMPTS} remedies were tried"
-        first = next(iter(diagnose_outcomes(outcomes, components.checks)), None)
-        if first is not None and not first.remedy:
+        serious = (f for f in diagnose_outcomes(outcomes, components.checks) if f.severity != "info")
+        if (first := next(serious, None)) is not None and not first.remedy:
             return f"no override cures {first.check}"
         return "no remedy is left to try"
 
@@ -138,7 +142,8 @@ class AutoFixer:
                 stop_after=lambda reached: reached[-1].name == stage,
             )
             after = summarize(new_outcomes, key_metric)
-            kept, reason = is_improvement(before, after, new_outcomes[-1].name, stage)
+            remaining = finding.check if has_finding(new_outcomes, finding) else None
+            kept, reason = is_improvement(before, after, new_outcomes[-1].name, stage, remaining=remaining)
             if kept:
                 _promote_attempt(attempt_dir, context.directory)
         except (UserError, RuntimeError) as error:  # RuntimeError: torch's own, out of memory among them

@@ -92,6 +92,8 @@ class RunContext:
     """A checkpoint to continue from."""
     is_trial: bool = False
     """Whether this is one of many trials of a search: it saves no checkpoints and reports no findings as it trains."""
+    overrides: Sequence[str] = ()
+    """What the command sets, as it was typed."""
     save_images: bool = False
     """Whether stages keep images, and what else only a report shows."""
     interrupt_handler: InterruptHandler = field(default_factory=InterruptHandler)

@@ -15,7 +15,7 @@ from pipeline.workflow.outcome import Outcome
 from pipeline.workflow.outcome_writer import OutcomeWriter
 from pipeline.workflow.process_setup import deterministic_algorithms
 from pipeline.workflow.reporter import NullReporter, Reporter
-from pipeline.workflow.result import RunResult, diagnose_outcomes
+from pipeline.workflow.result import RunResult, diagnose_outcomes, list_not_checked
 from pipeline.workflow.stage_loop import run_stages
 
 
@@ -59,8 +59,19 @@ def execute(
     passed = all(outcome.passed for outcome in run.outcomes)
     status, code = ("passed", PASSED) if passed else ("failed", FAILED)
     seconds = run.finish(status, code, write_report)
-    diagnosis = diagnose_outcomes(run.outcomes, run.components.checks)
-    return RunResult(status, code, seconds, context.directory, tuple(run.outcomes), diagnosis, tuple(fixes()))
+    checks = run.components.checks
+    not_checked = list_not_checked(run.outcomes, checks)
+    return RunResult(
+        status,
+        code,
+        seconds,
+        context.directory,
+        tuple(run.outcomes),
+        diagnose_outcomes(run.outcomes, checks),
+        tuple(fixes()),
+        not_checked,
+        len(checks.rules) - len(not_checked),
+    )
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ from pipeline.runs.versions import installed_versions
 from pipeline.workflow.attempt import FixAttempt
 from pipeline.workflow.components import Components, RunContext
 from pipeline.workflow.outcome import Outcome
-from pipeline.workflow.result import diagnose_outcomes
+from pipeline.workflow.result import diagnose_outcomes, list_not_checked
 
 
 class OutcomeWriter:
@@ -66,6 +66,8 @@ class OutcomeWriter:
         self, components: Components, outcomes: Sequence[Outcome], status: str, exit_code: int | None
     ) -> dict[str, Any]:
         """Return the content of outcome.json (docs/outcome.schema.json)."""
+        checks = components.checks
+        not_checked = list_not_checked(outcomes, checks)
         return self._fixed_fields | {
             "status": status,
             "exit_code": exit_code,
@@ -75,9 +77,17 @@ class OutcomeWriter:
             "data": self._data_summary(components.data),
             "stages": [outcome.to_dict() for outcome in outcomes],
             "diagnosis": [
-                {"check": f.check, "severity": f.severity, "stage": f.stage, "where": f.where}
-                for f in diagnose_outcomes(outcomes, components.checks)
+                {
+                    "check": f.check,
+                    "severity": f.severity,
+                    "stage": f.stage,
+                    "where": f.where,
+                    "also_in": list(f.also_in),
+                }
+                for f in diagnose_outcomes(outcomes, checks)
             ],
+            "judged": len(checks.rules) - len(not_checked),
+            "not_checked": [entry.to_dict() for entry in not_checked],
             "fixes": [attempt.to_dict() for attempt in self.fixes()],
         }
 

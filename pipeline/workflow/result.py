@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.checks import CheckSuite, Finding, rank_findings
+from pipeline.checks import CheckSuite, Finding, NotChecked
 from pipeline.workflow.attempt import FixAttempt
 from pipeline.workflow.outcome import Outcome, all_findings
 
@@ -22,9 +22,13 @@ class RunResult:
     directory: Path
     outcomes: tuple[Outcome, ...]
     diagnosis: tuple[Finding, ...] = ()
-    """All findings, ranked: the first is the first to fix."""
+    """The findings, ranked, one for each check: the first is the first to fix."""
     fixes: tuple[FixAttempt, ...] = ()
     """Remedies that `fix=true` tried, in order."""
+    not_checked: tuple[NotChecked, ...] = ()
+    """The checks that could not judge the run, and why."""
+    judged_checks: int = 0
+    """The number of checks that could."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -48,5 +52,10 @@ class RunResult:
 
 
 def diagnose_outcomes(outcomes: Sequence[Outcome], checks: CheckSuite) -> tuple[Finding, ...]:
-    """Return the findings of all `outcomes`, ranked: the first is the first to fix."""
-    return rank_findings(all_findings(outcomes), checks.explains)
+    """Return the findings of all `outcomes`, ranked, one for each check: the first is the first to fix."""
+    return checks.diagnose(all_findings(outcomes))
+
+
+def list_not_checked(outcomes: Sequence[Outcome], checks: CheckSuite) -> tuple[NotChecked, ...]:
+    """Return the checks that could judge none of `outcomes`, and why."""
+    return checks.not_checked({outcome.name: outcome.signals or {} for outcome in outcomes})

@@ -88,7 +88,13 @@ def run(
             reporter.on_run_start(components)
             result = execute(
                 components,
-                RunContext(run_dir, resume.checkpoint, save_images=report, interrupt_handler=handler),
+                RunContext(
+                    run_dir,
+                    resume.checkpoint,
+                    overrides=tuple(overrides),
+                    save_images=report,
+                    interrupt_handler=handler,
+                ),
                 arguments=[*config_dir_flag(config_dir), *overrides],
                 reporter=reporter,
                 completed=resume.outcomes,

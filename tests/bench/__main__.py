@@ -24,7 +24,7 @@ from pipeline.runs.paths import write_text
 from pipeline.workflow.process_setup import tune_openmp
 from tests.bench import gpu_tables, waiting
 
-PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 2.0, "startup": 0.8, "statistics": 0.3, "search": 1.4}
+PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 1.5, "watch": 0.5, "startup": 0.8, "statistics": 0.3, "search": 1.4}
 """Name -> minutes of ten. The time of parts that are left out is saved."""
 GPU_PARTS = {"gpu": 8.0}
 """The same for parts that need a GPU. By default they run where there is one, beside the ten minutes."""
@@ -40,7 +40,7 @@ def main() -> None:
         help=f"parts (default: all but {', '.join(MORE)}; {', '.join(GPU_PARTS)} where there is a GPU)",
     )  # fmt: skip
     parser.add_argument(
-        "--case", default="", metavar="WORD", help="for signals: only cases with this word in their name"
+        "--case", default="", metavar="WORD", help="for signals and watch: only cases with this word in their name"
     )
     parser.add_argument("--busy", action="store_true", help="beside one other busy process")
     parser.add_argument("--compile", action="store_true", help="also a compiled bare loop (takes minutes more)")
@@ -78,6 +78,10 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from tests.bench import signals
 
         return signals.measure(seconds=seconds, only=options.case)
+    if part == "watch":
+        from tests.bench import watch
+
+        return watch.measure(seconds=seconds, only=options.case)
     if part == "profile":
         from tests.bench import profile
 
@@ -168,7 +172,7 @@ def _statistics_table(part: str, numbers: dict[str, Any]) -> Table:
 
 
 def _signals_table(part: str, numbers: dict[str, Any]) -> Table:
-    table = Table("signals on / off", "median", "quartiles", "off: seconds")
+    table = Table(f"{part} on / off", "median", "quartiles", "off: seconds")
     for name, row in numbers.items():
         low, high = row["quartiles"]
         table.add_row(name, f"{row['ratio']:.3f}", f"{low:.3f} .. {high:.3f}", f"{row['seconds_off']:.2f}")
@@ -193,6 +197,7 @@ _TABLES: dict[str, Callable[[str, dict[str, Any]], RenderableType]] = {
     "mlp": _contest_table,
     "convnet": _contest_table,
     "signals": _signals_table,
+    "watch": _signals_table,
     "statistics": _statistics_table,
     "profile": _profile_table,
     "gpu": lambda part, numbers: gpu_tables.contest_tables(numbers),

@@ -141,6 +141,33 @@ def test_the_findings_of_a_run_are_ranked_over_its_stages() -> None:
     assert run_order(("a", "unknown", "failure"), ("a", "other", "failure")) == ["a.other", "a.unknown"]
 
 
+def test_a_check_of_several_stages_is_one_entry() -> None:
+    """The worst counts, else the first, at the place of the one that ranks first; the other stages are named."""
+    found = [
+        finding("cause", "info", stage="overfit"),
+        finding("other", "warning", stage="overfit"),
+        finding("cause", "failure", stage="train", where="layer"),
+        finding("other", "warning", stage="train"),
+        finding("other", "info", stage="evaluate"),
+    ]
+    shown = [(f.check, f.severity, f.stage, f.also_in) for f in CHAIN.diagnose(found)]
+    assert shown == [
+        ("cause", "failure", "train", ("overfit",)),
+        ("other", "warning", "overfit", ("train", "evaluate")),
+    ]
+    late = [
+        finding("cause", "warning", stage="sanity"),
+        finding("effect", stage="train"),
+        finding("cause", stage="train"),
+    ]
+    assert [(f.check, f.stage, f.also_in) for f in CHAIN.diagnose(late)] == [
+        ("cause", "train", ("sanity",)),
+        ("effect", "train", ()),
+    ]
+    assert CHAIN.diagnose([]) == ()
+    assert [f.also_in for f in CHAIN.diagnose(found[:2])] == [(), ()]
+
+
 @pytest.mark.parametrize(
     ("fail_on", "failing"), [("failure", {"failure"}), ("warning", {"failure", "warning"}), ("never", set())]
 )

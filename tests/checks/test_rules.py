@@ -137,7 +137,15 @@ def test_every_file_of_rules_is_on_the_menu() -> None:
 
 def test_remedies_can_be_appended_to_the_command() -> None:
     stages = "stage=[sanity,overfit,lr_range,train,evaluate]"
-    command = [stages, "init=zeros", "activation=tanh", "batchnorm=none", "optimizer.lr=3", "stages.overfit.steps=2"]
+    command = [
+        stages,
+        "data=image_folder",
+        "init=zeros",
+        "activation=tanh",
+        "batchnorm=none",
+        "optimizer.lr=3",
+        "stages.overfit.steps=2",
+    ]
     remedies = dict.fromkeys(
         override for file in CASES.values() for case in file["fires"].values() for override in case.get("remedy", ())
     )

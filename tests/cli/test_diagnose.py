@@ -12,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.checks import CheckSuite, Finding
-from pipeline.cli.diagnose import checks_for_run, diagnose, rejudge
+from pipeline.cli.diagnose import diagnose
+from pipeline.cli.rejudge import checks_for_run, rejudge
 from pipeline.config.compose import compose_config
 from pipeline.errors import UserError
 from pipeline.runs.json_files import write_outcome, write_signals

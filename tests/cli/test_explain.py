@@ -48,6 +48,7 @@ def test_on_a_terminal_nothing_is_lost_and_nothing_too_wide(width: int, monkeypa
         assert max(len(line.rstrip()) for line in output.splitlines()) <= width
         rule = doc.rule_class
         texts = [doc.rule, doc.anti_pattern, rule.why, rule.source, *rule.remedies, *rule.reads, *rule.severities]
+        texts += [rule.advice, rule.code]
         texts += [f"{t.name}={t.value}{t.comment}" for t in doc.thresholds]
         assert [text for text in texts if letters(text) not in letters(output)] == []
     output = on_terminal(monkeypatch, width=width)

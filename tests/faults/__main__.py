@@ -1,7 +1,8 @@
 """The benchmark of faulty and healthy runs: `make faults [ARGS="--only zeros --seeds 1"]`, `python -m tests.faults`.
 
-Exit code 0 when the targets of score.py are met, 1 otherwise. The table goes to the terminal, everything to
-outputs/faults.json.
+With `--watched` the cases are bare training loops under `pipeline.preflight` and `pipeline.watch` (loops/), and the
+networks and losses of the other cases in such a loop. Exit code 0 when the targets of score.py are met, 1 otherwise.
+The table goes to the terminal, everything to outputs/faults.json.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ import yaml
 from rich.console import Console
 
 from tests.faults import datasets
-from tests.faults.case import HERE, Case, allowed_names, read_cases
+from tests.faults.case import HERE, SETS, Case, allowed_names, read_cases
+from tests.faults.loops.cases import loop_cases, module_cases
+from tests.faults.loops.run import run_watched
 from tests.faults.run import Record, prepare_worker, run_case
 from tests.faults.score import SHOWN, rows_of, totals_of
-from tests.faults.table import as_json, print_tables
+from tests.faults.table import as_json, missed_targets, print_tables
 
 SCORES = HERE / "scores.yaml"
 """Test accuracies of every case with checks=off, by seed: the evidence that faults are faults."""
@@ -35,6 +38,8 @@ def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="cases or families with this in the name")
     parser.add_argument("--kind", choices=("all", "faults", "healthy"), default="all")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, metavar="SET", help=f"of {', '.join(SETS)}")
+    parser.add_argument("--watched", action="store_true", help="bare loops that are watched, instead of commands")
     parser.add_argument("--seeds", type=int, help="runs of each case, instead of what the case says")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--fix", action="store_true", help="repair the faults with fix=true, and count the repaired")
@@ -52,6 +57,7 @@ def select_cases(cases: Mapping[str, Case], options: argparse.Namespace) -> dict
         for name, case in cases.items()
         if (not options.only or any(part in name or part == case.family for part in options.only))
         and options.kind in ("all", "healthy" if case.healthy else "faults")
+        and case.set in options.sets
     }
     twins = {case.twin for case in requested.values() if case.twin} if options.kind == "all" else set()
     selected = {name: case for name, case in cases.items() if name in requested or name in twins}
@@ -63,18 +69,21 @@ def select_cases(cases: Mapping[str, Case], options: argparse.Namespace) -> dict
 Job = tuple[Case, int, tuple[str, ...]]
 
 
-def run_all(jobs: Sequence[Job], files: Mapping[str, Path], *, workers: int, allow: str) -> Iterator[Record]:
+def run_all(
+    jobs: Sequence[Job], files: Mapping[str, Path], *, workers: int, allow: str, watched: bool = False
+) -> Iterator[Record]:
     """Yield records as runs end. The `workers` processes are spawned once."""
+    run_one = run_watched if watched else run_case
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker, initargs=(allow,)) as pool:
-        futures = [pool.submit(run_case, case, seed, files.get(case.name), more) for case, seed, more in jobs]
+        futures = [pool.submit(run_one, case, seed, files.get(case.name), more) for case, seed, more in jobs]
         for future in as_completed(futures):
             yield future.result()
 
 
 def main(args: Sequence[str] | None = None) -> int:
     options, console = parse_arguments(args), Console(width=None if sys.stdout.isatty() else 200)
-    cases = select_cases(read_cases(), options)
+    cases = select_cases(loop_cases() | module_cases() if options.watched else read_cases(), options)
     if options.list or not cases:
         print("\n".join(f"{case.family:16} {name}" for name, case in cases.items()) or "no case has such a name")
         return 0 if cases else 2
@@ -82,11 +91,13 @@ def main(args: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     more = ("checks=off",) if options.through else ()
     with tempfile.TemporaryDirectory(prefix="faults_data_") as folder:
-        files = {name: datasets.write(case.data, Path(folder)) for name, case in cases.items() if case.data is not None}
+        with_data = {} if options.watched else {name: case for name, case in cases.items() if case.data is not None}
+        files = {name: datasets.write(case.data or {}, Path(folder)) for name, case in with_data.items()}
+        allow = allowed_names(cases.values())
 
         def run(jobs: Sequence[Job]) -> list[Record]:
             done = []
-            for record in run_all(jobs, files, workers=options.jobs, allow=allowed_names(cases.values())):
+            for record in run_all(jobs, files, workers=options.jobs, allow=allow, watched=options.watched):
                 done.append(record)
                 if console.is_terminal:
                     console.print(
@@ -109,9 +120,9 @@ def main(args: Sequence[str] | None = None) -> int:
     print_tables(rows, totals, console)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(as_json(rows, totals), indent=1) + "\n")
-    if options.through and options.record:
+    if options.through and options.record and not options.watched:
         record_scores(records)
-    return 1 if totals.missed else 0
+    return 1 if missed_targets(rows) else 0
 
 
 def record_scores(records: Sequence[Record]) -> None:

@@ -2,6 +2,8 @@
 
 A healthy case is a whole command. A fault is its healthy twin plus the one mistake: `change` is appended to the twin's
 overrides, and `module`, `loss` and `data` replace the twin's. Any difference in the score is due to the mistake.
+
+The entry `defaults` of a file has fields that all its cases share.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ HERE = Path(__file__).parent
 PACKAGE = "tests.faults"
 CONFIGURATION_ERROR = "configuration_error"
 """Listed in `expect` where the pipeline rightly refuses the command itself (exit code 2)."""
+SETS = ("old", "world", "new")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Case:
     must_detect: str = "always"
     """`always`, or `if_shown`: a run without findings that scores as its twin does is not counted."""
     twin: str | None = None
+    set: str = "old"
+    """`old`; `world`: public reports that have been looked at; `new`: written without a look at the rules."""
+    seen: bool = True
+    """Whether rules were written or changed with the case in sight."""
     harmless: bool = False
     """The score does not suffer, but a finding is right all the same."""
     fix: bool = False
@@ -58,7 +65,7 @@ class Case:
         overrides = []
         if self.data is not None:
             assert data_file is not None
-            overrides += ["data=npz", f"data.path={data_file}"]
+            overrides += ["data=npz" if data_file.suffix == ".npz" else "data=image_folder", f"data.path={data_file}"]
         if self.module:
             overrides += ["model=custom", f"model._target_={dotted(self.module)}"]
         if self.loss:
@@ -81,10 +88,12 @@ def read_cases(folder: Path = HERE / "cases") -> dict[str, Case]:
     """Return every case by name, faults merged with their twins. Raises `ValueError` for a malformed case."""
     nodes: dict[str, tuple[str, dict[str, Any]]] = {}
     for file in sorted(folder.glob("*.yaml")):
-        for name, node in yaml.safe_load(file.read_text()).items():
+        cases = yaml.safe_load(file.read_text())
+        defaults = cases.pop("defaults", {})
+        for name, node in cases.items():
             if name in nodes:
                 raise ValueError(f"{file.name}: {name} is in {nodes[name][0]} as well")
-            nodes[name] = (file.stem, node)
+            nodes[name] = (file.stem, defaults | node)
     healthy = {name: _case(name, *nodes[name]) for name in nodes if "twin" not in nodes[name][1]}
     return {name: healthy[name] if name in healthy else _fault(name, *nodes[name], healthy) for name in nodes}
 
@@ -122,6 +131,8 @@ def _case(name: str, family: str, node: Mapping[str, Any]) -> Case:
     values["overrides"] = tuple(map(str, values.get("overrides", ())))
     if values.get("must_detect", "always") not in ("always", "if_shown"):
         raise ValueError(f"{family}: {name}: must_detect is always or if_shown")
+    if values.get("set", "old") not in SETS:
+        raise ValueError(f"{family}: {name}: set is one of {', '.join(SETS)}")
     return Case(name=name, family=family, **values)
 
 

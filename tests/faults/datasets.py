@@ -1,7 +1,7 @@
-"""Data sets with a mistake in them, made from the two embedded ones or drawn at random; each is one .npz file.
+"""The data sets of the cases written as files, and the builders of those made from the embedded data or of tables.
 
-A builder returns arrays by name: `x_train` and `y_train`, and where the mistake is between splits, `x_val` and so on.
-They depend on its arguments alone, not on the run's seed.
+More builders: [copies.py](copies.py) has leaks between splits, [pictures.py](pictures.py) drawn colour images, and
+[folders.py](folders.py) folders of image files.
 """
 
 from __future__ import annotations
@@ -13,33 +13,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.data.sources import embedded
-
-Array = NDArray[Any]
-Arrays = dict[str, Array]
-BUILDERS: dict[str, Callable[..., Arrays]] = {}
+from tests.faults.builders import BUILDERS, FOLDER_BUILDERS, Array, Arrays, builder, generator
 
 
-def builder(function: Callable[..., Arrays]) -> Callable[..., Arrays]:
-    BUILDERS[function.__name__] = function
-    return function
+def is_folder(recipe: Mapping[str, Any]) -> bool:
+    """Return whether `recipe` describes a folder of images, not a .npz file."""
+    return recipe["of"] in FOLDER_BUILDERS
+
+
+def build(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the builder named under `of` makes with the other entries: arrays, or images by path."""
+    arguments = {key: value for key, value in recipe.items() if key != "of"}
+    return {**FOLDER_BUILDERS, **BUILDERS}[recipe["of"]](**arguments)
 
 
 def write(recipe: Mapping[str, Any], folder: Path) -> Path:
-    """Write the .npz that `recipe` describes (a builder's name under `of`, and its arguments), unless it exists."""
-    arguments = {key: value for key, value in recipe.items() if key != "of"}
+    """Write the .npz file or the folder of images that `recipe` describes, unless it exists."""
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:10]
-    file = folder / f"{recipe['of']}_{key}.npz"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **BUILDERS[recipe["of"]](**arguments))  # type: ignore[arg-type]
-    return file
-
-
-def generator() -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(20))
+    path = folder / f"{recipe['of']}_{key}{'' if is_folder(recipe) else '.npz'}"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    made = build(recipe)
+    if not is_folder(recipe):
+        np.savez(path, **made)  # type: ignore[arg-type]
+        return path
+    for name, image in made.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(path / name)
+    return path
 
 
 @builder
@@ -267,3 +271,6 @@ def _each(arrays: Arrays, change: Callable[[Array], Array]) -> Arrays:
 
 def _normalise(x: Array) -> Array:
     return (x.astype(np.float32) / 255 - 0.286) / 0.353  # Fashion-MNIST's mean and standard deviation
+
+
+from tests.faults import copies, folders, pictures  # noqa: E402, F401 - they add their builders, and use those above

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.score import Row, Totals
+from tests.faults.score import Row, Totals, totals_by_group
 
 
 def print_tables(rows: Sequence[Row], totals: Totals, console: Console) -> None:
+    """Print every case, and the totals: of each set, of what was seen and unseen, and of all."""
     console.print(_faults([row for row in rows if not row.case.healthy]))
     console.print(_healthy([row for row in rows if row.case.healthy]))
+    console.print(_groups(totals_by_group(rows)))
     console.print(
         f"faults: {totals.faults} runs, detected {totals.detected:.1%}, cause first {totals.cause:.1%}, "
         f"repaired {totals.repaired}\n"
@@ -23,8 +25,24 @@ def print_tables(rows: Sequence[Row], totals: Totals, console: Console) -> None:
         f"{totals.below_floor}\n{totals.seconds:.0f} s",
         highlight=False,
     )
-    for missed in totals.missed:
+    for missed in missed_targets(rows):
         console.print(f"missed: {missed}", style="red", highlight=False)
+
+
+def missed_targets(rows: Sequence[Row]) -> list[str]:
+    """Return the targets that the seen or the unseen cases miss, as text."""
+    groups = totals_by_group(rows)
+    return [f"{name}: {missed}" for name in ("seen", "unseen") if name in groups for missed in groups[name].missed]
+
+
+def _groups(groups: Mapping[str, Totals]) -> Table:
+    table = Table("set", "faults", "detected", "cause first", "sound", "false alarms", "below floor", box=None)
+    for name, totals in groups.items():
+        table.add_row(
+            name, str(totals.faults), f"{totals.detected:.1%}", f"{totals.cause:.1%}", str(totals.healthy),
+            f"{totals.false_alarms:.1%}", str(totals.below_floor), style="red" if totals.missed else "",
+        )  # fmt: skip
+    return table
 
 
 def _faults(rows: Sequence[Row]) -> Table:
@@ -56,11 +74,14 @@ def _healthy(rows: Sequence[Row]) -> Table:
 
 def as_json(rows: Sequence[Row], totals: Totals) -> dict[str, Any]:
     return {
-        "totals": asdict(totals) | {"missed": totals.missed},
+        "totals": asdict(totals) | {"missed": missed_targets(rows)},
+        "groups": {name: asdict(group) | {"missed": group.missed} for name, group in totals_by_group(rows).items()},
         "cases": {
             row.case.name: {
                 "family": row.case.family,
                 "source": row.case.source,
+                "set": row.case.set,
+                "seen": row.case.seen,
                 "healthy": row.case.healthy,
                 "expect": sorted(row.case.expect),
                 "counted": len(row.counted),

@@ -25,6 +25,28 @@ def option(group: str, name: str) -> dict[str, Any]:
     return yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
 
 
+class Own(nn.Module):
+    """A user's network that has an argument `frozen` of its own."""
+
+    def __init__(self, classes: int, frozen: object = None):
+        super().__init__()
+        self.body, self.head, self.given = nn.Linear(16, 4), nn.Linear(4, classes), frozen
+
+
+class KeepsMode(Own):
+    """Holds its body in evaluation mode."""
+
+    def train(self, mode: bool = True) -> KeepsMode:
+        super().train(mode)
+        self.body.eval()
+        return self
+
+
+class Plain(Own):
+    def __init__(self, classes: int):
+        super().__init__(classes)
+
+
 def config(**nodes: Any) -> dict[str, Any]:
     model = {**option("model", "mlp"), "width": 6, "depth": 2}
     block = {"activation": option("activation", "relu"), "batchnorm": option("batchnorm", "none")}
@@ -61,6 +83,47 @@ def test_uninitialized_network() -> None:
     assert [m.p for m in network.modules() if isinstance(m, nn.Dropout)] == [0.25, 0.25]
 
 
+def trained(network: nn.Module) -> set[str]:
+    return {name for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_frozen() -> None:
+    """The init draws the weights of frozen layers too: what is frozen is the network that is trained otherwise."""
+    plain, frozen = (
+        make_network_factory(
+            {**config()["model"], "frozen": names},
+            block=build_hidden_block(config()),
+            init=instantiate(option("init", "he"), "init"),
+            seed=3,
+            preprocessing=PREPROCESSING,
+            classes=3,
+            init_batch=None,
+        )()
+        for names in ([], ["hidden"])
+    )
+    assert torch.equal(weights(plain), weights(frozen))
+    assert trained(plain) - trained(frozen) == {name for name in trained(plain) if name.startswith("hidden")}
+    assert trained(frozen)
+
+
+def test_frozen_in_networks_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list freezes; another value is for a constructor that takes it."""
+    monkeypatch.setenv("PIPELINE_ALLOW", ",".join(f"{__name__}.{name}" for name in ("Own", "Plain", "KeepsMode")))
+
+    def build(name: str, frozen: object) -> Any:
+        node = {"_target_": f"{__name__}.{name}", "frozen": frozen}
+        return uninitialized_network(config(model=node), preprocessing=PREPROCESSING, classes=3)
+
+    assert trained(build("Own", ["body"])) == {"head.weight", "head.bias"}
+    assert build("Own", ["body"]).given is None
+    assert build("Own", False).given is False
+    assert not build("KeepsMode", []).body.training, "a network's own `train` has been called"
+    assert trained(build("Plain", [])) == {"body.weight", "body.bias", "head.weight", "head.bias"}
+    with pytest.raises(UserError) as error:
+        build("Plain", False)
+    assert error.value.field == "model.frozen"
+
+
 @pytest.mark.parametrize(
     ("nodes", "field"),
     [
@@ -70,6 +133,8 @@ def test_uninitialized_network() -> None:
         ({"batchnorm": {**option("batchnorm", "none"), "eps": 0}}, "batchnorm.eps"),
         ({"model": {**option("model", "mlp"), "width": 6, "depth": -1}}, "model.depth"),
         ({"model": {"_target_": None}}, "model._target_"),
+        ({"model": {**option("model", "mlp"), "width": 6, "frozen": ["hiden"]}}, "model.frozen"),
+        ({"model": {**option("model", "mlp"), "width": 6, "frozen": "hidden"}}, "model.frozen"),
     ],
 )
 def test_fields_of_errors(nodes: dict[str, Any], field: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -167,3 +168,15 @@ def test_baseline_loss(name: str) -> None:
     frequencies = torch.tensor([0.7, 0.2, 0.1])
     assert LOSSES[name].baseline_loss(frequencies) == pytest.approx(closure().item(), rel=1e-6)
     assert LOSSES["hinge"].baseline_loss(frequencies) == LOSSES["hinge"].initial_loss(3)
+
+
+def test_a_custom_loss_takes_outputs_and_labels() -> None:
+    def weighted(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, weight=weight)
+
+    with pytest.raises(UserError) as error:
+        CustomLoss(function=weighted)
+    assert error.value.field == "function"
+    loss = CustomLoss(function=functools.partial(weighted, weight=torch.ones(3)))
+    assert loss(torch.zeros(2, 3), torch.tensor([0, 2])) == pytest.approx(math.log(3))
+    assert CustomLoss(function=nn.CrossEntropyLoss())(torch.zeros(2, 3), torch.tensor([0, 2])) > 1

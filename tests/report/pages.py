@@ -6,7 +6,19 @@ import json
 from html.parser import HTMLParser
 from typing import Any
 
-from pipeline.report.blocks import Block, Callout, Chart, Command, Images, Link, PngImage, StatTiles, Table, Text
+from pipeline.report.blocks import (
+    Block,
+    Callout,
+    Chart,
+    Command,
+    Folded,
+    Images,
+    Link,
+    PngImage,
+    StatTiles,
+    Table,
+    Text,
+)
 
 EVIL = "</script><script>window.injected = 1</script><img src=x onerror='window.injected=1'>\"'&\u2028<b>bold</b>"
 PNG = b"\x89PNG"
@@ -28,6 +40,7 @@ def every_block(text: str) -> list[Block]:
         Command(text, text),
         StatTiles([(text, text, text, "passed")]),
         Callout("failure", text, text, [(text, text)], [Command(text)]),
+        Folded(text, [(text, text)]),
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checks import Finding
+from pipeline.checks import Finding, NotChecked
 from pipeline.report.notebook import result_html
 from pipeline.workflow.attempt import FixAttempt, StageSummary
 from pipeline.workflow.outcome import Outcome
@@ -43,16 +43,28 @@ def result(tmp_path: Path) -> RunResult:
     finding = Finding(
         check="symmetric_units", severity="failure", measured={}, expected=EVIL, message=EVIL, why=EVIL,
         remedy=("init=he", f"name={EVIL}"), source="", stage="sanity", where=EVIL, step=None,
+        advice=f"Change {EVIL}", code=f"x = {EVIL}", also_in=(f"train{EVIL}",),
     )  # fmt: skip
     outcome = Outcome("sanity", False, 1.25, f"worst class {EVIL}", {}, (finding,))
     fix = FixAttempt("symmetric_units", (EVIL,), "sanity", False, StageSummary(False, 1, 0, None, None), None, EVIL)
-    return RunResult("failed", 3, 2.5, tmp_path / EVIL.replace("/", "|"), (outcome,), (finding,), (fix,))
+    return RunResult(
+        "failed",
+        3,
+        2.5,
+        tmp_path / EVIL.replace("/", "|"),
+        (outcome,),
+        (finding,),
+        (fix,),
+        (NotChecked(f"dead_units{EVIL}", f"never ran {EVIL}"),),
+        7,
+    )
 
 
 def test_everything_is_shown(result: RunResult) -> None:
     shown = ResultParser(result_html(result))
     text = " ".join(shown.texts)
-    for part in ("failed", "2.5", "sanity", "1.2", "symmetric_units", "init=he", EVIL):
+    names = ("failed", "2.5", "sanity", "1.2", "symmetric_units", "init=he", f"train{EVIL}", "7 of 8 checks")
+    for part in (*names, f"Change {EVIL}", f"x = {EVIL}", f"dead_units{EVIL}", f"never ran {EVIL}"):
         assert part in text
     assert shown.tags.count("table") == 3
     assert not shown.open

@@ -54,6 +54,26 @@ def test_remedy_is_a_command(runs: Runs) -> None:
     assert f"{command} init=he" in page_of(runs["zeros"]).by_tag["code"]
 
 
+def test_a_change_of_code_and_what_was_not_checked(runs: Runs) -> None:
+    """A finding without overrides has a line of code to copy; the checks that could not judge are folded away."""
+    run = read_run(runs["zeros"].directory)
+    [stage] = run.record["stages"]
+    cured_in_code = {"remedy": [], "advice": "Draw the weights at random.", "code": "nn.init.normal_(weight)"}
+    findings = [finding | cured_in_code for finding in stage["findings"]]
+    diagnosis = [entry | {"also_in": ["train"]} for entry in run.record["diagnosis"]]
+    page = PageParser(run_page(with_record(run, stages=[stage | {"findings": findings}], diagnosis=diagnosis)))
+    assert "nn.init.normal_(weight)" in page.by_tag["code"]
+    assert "Draw the weights at random." in page.by_tag["dd"]
+    assert any(title.startswith("sanity, train: symmetric_units") for title in page.by_tag["h3"])
+    judged, entries = run.record["judged"], run.record["not_checked"]
+    assert page.by_tag["summary"] == [f"{judged} of {judged + len(entries)} checks judged; the others could not"]
+    shown = " ".join(page.by_tag["dd"])
+    assert all(entry["check"] in shown for entry in entries)
+    assert {entry["check"]: entry["reason"] for entry in entries}["overtrained"] == "train did not run"
+    older = {key: value for key, value in run.record.items() if key not in ("judged", "not_checked")}
+    assert "summary" not in PageParser(run_page(dataclasses.replace(run, record=older))).by_tag
+
+
 def test_complete_from_files_alone(runs: Runs, tmp_path: Path) -> None:
     original = runs["passed"].directory
     folder = shutil.copytree(original, tmp_path / "outputs" / "passed" / original.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.checks import Finding
+from pipeline.checks import Finding, NotChecked
 from pipeline.report.finding_printer import NARROW
 from pipeline.report.terminal import Terminal
 from pipeline.workflow.attempt import FixAttempt, StageSummary
@@ -136,6 +137,35 @@ def test_ranking() -> None:
     assert lines[-1].startswith("failed in 2.0 s  ")
 
 
+def test_a_change_of_code() -> None:
+    """A finding without overrides says what to change, in words and as code; its rank says it in words."""
+    screen = Screen()
+    in_code = finding("leak", remedy=(), advice="Flatten one example at a time.", code="x = x.flatten(1)")
+    screen.terminal.on_stage_end(outcome(in_code))
+    assert screen.new_lines()[-2:] == ["  change   Flatten one example at a time.", "  code     x = x.flatten(1)"]
+    screen.terminal.summary([dataclasses.replace(in_code, also_in=("sanity",)), finding("other")])
+    assert screen.new_lines()[1].rstrip() == (
+        "  1  failure  train, sanity: leak  change Flatten one example at a time."
+    )
+
+
+def test_what_was_not_checked() -> None:
+    """One line counts the checks and names two reasons; with `verbose` 2 every check is named."""
+    entries = [NotChecked("a", "one"), NotChecked("b", "two"), NotChecked("c", "two"), NotChecked("d", "three")]
+    ended = dataclasses.replace(result(), not_checked=tuple(entries), judged_checks=5)
+    screen = Screen()
+    screen.terminal.on_run_end(ended)
+    line, _ = screen.new_lines()
+    assert line.startswith("5 of 9 checks judged; ")
+    assert "two, one, and 1 more reason" in line
+    screen = Screen(verbose=2)
+    screen.terminal.on_run_end(ended)
+    assert screen.new_lines()[1:-1] == ["  two: b, c", "  one: a", "  three: d"]
+    screen = Screen(verbose=0)
+    screen.terminal.on_run_end(ended)
+    assert len(screen.new_lines()) == 1
+
+
 @pytest.mark.parametrize("findings", [(), (finding("one"),)])
 def test_no_ranking_of_one(findings: tuple[Finding, ...]) -> None:
     screen = Screen()
@@ -149,9 +179,13 @@ def test_nothing_is_cut(width: int, terminal: bool) -> None:
     """Checks and remedies are whole on any width."""
     screen = Screen(width=width, terminal=terminal)
     remedy = ("batchnorm=before_activation", "optimizer.lr=0.001", "regularization.l2=0.0001", "init=he")
-    screen.terminal.summary([finding("regularization_raises_loss", remedy=remedy), finding("dead_units")])
+    in_code = finding("batch_leak", remedy=(), advice="Keep the first dimension.", code="x = x.flatten(start_dim=1)")
+    screen.terminal.summary([finding("regularization_raises_loss", remedy=remedy), finding("dead_units"), in_code])
+    screen.terminal.on_stage_end(outcome(in_code))
+    screen.terminal.not_checked([NotChecked("rate_too_low", "neither overfit nor train ran")], 3)
     letters = "".join(screen.text.split())
-    for word in ("regularization_raises_loss", "dead_units", *remedy):
+    words = ("regularization_raises_loss", "dead_units", "Keepthefirstdimension.", "neitheroverfitnortrainran")
+    for word in (*words, "x=x.flatten(start_dim=1)", *remedy):
         assert word in letters
     assert "…" not in letters
     if terminal:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pipeline.model import CrossEntropy
-from pipeline.signals.at_init import batch_leak, first_loss, gradient_signals, short_fit
+from pipeline.signals.at_init import first_loss, gradient_signals, short_fit, update_direction
 
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 
@@ -60,6 +61,63 @@ def test_gradient_signals() -> None:
     assert gradient_signals(frozen, CROSS_ENTROPY, inputs, labels)["trainable_parameters"] == 2
 
 
+class Offset(nn.Module):
+    """Adds a constant to each input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.offset
+
+
+def signed_mean(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return a loss whose gradient with respect to a common offset is the difference of two classes' shares."""
+    return (outputs.squeeze(1) * (1 - 2 * labels)).mean()
+
+
+@pytest.mark.parametrize("n", [8, 12, 64, 128])
+def test_a_gradient_that_cancels_is_not_missing(n: int) -> None:
+    inputs, labels = torch.randn(n, 1), torch.arange(n) % 2
+    network = Offset()
+    signed_mean(network(inputs), labels).backward()
+    assert network.offset.grad == 0, "the gradient should cancel over the whole batch"
+    measured = gradient_signals(network, signed_mean, inputs, labels)
+    assert measured["zero_gradients"] == []
+    assert network.offset.grad is None
+
+
+def test_a_parameter_without_effect_is_missing() -> None:
+    class Unused(Offset):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.clone().requires_grad_() + 0 * self.offset
+
+    measured = gradient_signals(Unused(), signed_mean, torch.randn(8, 1), torch.arange(8) % 2)
+    assert measured["zero_gradients"] == ["offset"]
+
+
+def test_what_cuts_the_path() -> None:
+    inputs, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+
+    class Detached(Offset):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    def measure(network: nn.Module, loss: Any = CROSS_ENTROPY) -> tuple[bool, bool, list[str]]:
+        measured = gradient_signals(network, loss, inputs, labels)
+        return measured["output_requires_grad"], measured["loss_requires_grad"], measured["zero_gradients"]
+
+    assert measure(Detached()) == (False, False, ["offset"])
+    assert measure(Offset(), lambda z, y: CROSS_ENTROPY(z.detach(), y)) == (True, False, ["offset"])
+    assert measure(nn.Linear(3, 3)) == (True, True, [])
+
+
+def test_update_direction_without_a_closure() -> None:
+    inputs, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    assert update_direction(nn.Linear(3, 3), CROSS_ENTROPY, inputs, labels, torch.optim.LBFGS) == {}
+
+
 def test_nonfinite_gradient() -> None:
     class Root(nn.Module):
         """d sqrt(w) / dw is infinite at 0, where the value is finite."""
@@ -73,28 +131,6 @@ def test_nonfinite_gradient() -> None:
 
     measured = gradient_signals(Root(), CROSS_ENTROPY, torch.eye(3), torch.tensor([0, 1, 1]))
     assert measured["nonfinite"] == ["gradient of weight"]
-
-
-def test_batch_leak() -> None:
-    class Neighbour(nn.Module):
-        """Adds the previous example to each."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + x.roll(1, 0)
-
-    inputs, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
-    measured = batch_leak(Neighbour(), CROSS_ENTROPY.per_example, inputs, labels)
-    assert (measured["leaking_examples"], measured["leak_examples"]) == (1, 5)
-    assert measured["leak_gradient"] > 0
-    assert batch_leak(nn.Identity(), CROSS_ENTROPY.per_example, inputs, labels)["leaking_examples"] == 0
-
-
-def test_batch_leak_restores_the_network() -> None:
-    for training in (True, False):
-        network = nn.Sequential(nn.BatchNorm1d(3)).train(training)
-        batch_leak(network, CROSS_ENTROPY.per_example, torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
-        assert network[0].training is training
-        assert network[0].num_batches_tracked == 0
 
 
 def test_short_fit() -> None:

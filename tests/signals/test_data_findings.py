@@ -23,7 +23,8 @@ from pipeline.signals.data import data_signals
 
 RULES = yaml.safe_load((Path(__file__).parents[2] / "conf" / "checks" / "default.yaml").read_text())["rules"]
 DATA_RULES = {"constant_features", "inputs_not_scaled", "inputs_not_centred", "duplicate_examples", "split_shift",
-              "class_imbalance", "label_noise", "missing_class"}  # fmt: skip
+              "class_imbalance", "label_noise", "missing_class", "scrambled_pixels", "channel_order",
+              "near_duplicates"}  # fmt: skip
 SplitArrays = dict[str, tuple[Tensor, Tensor]]
 
 FITS = {
@@ -211,6 +212,20 @@ def test_relabelled_class(name: str, split_name: str) -> None:
 
 
 @each_set
+@pytest.mark.parametrize("split_name", ["val", "test"])
+def test_absent_class(name: str, split_name: str) -> None:
+    """Images that look like the class that a split lacks (T-shirts, sneakers, dresses) do not make it a renamed one."""
+    data = embedded(name)
+    for label in (0, 7, 3):
+        parts = parts_of(data)
+        images, labels = parts[split_name]
+        parts[split_name] = (images[labels != label], labels[labels != label])
+        findings = findings_of(data, parts)
+        assert first(findings, "missing_class", where=split_name).measured == {"missing": 1, "classes": 10}
+        assert len(findings) == 1
+
+
+@each_set
 def test_permuted_classes(name: str) -> None:
     """In the test split 7 and 9 are swapped."""
     data = embedded(name)
@@ -265,6 +280,19 @@ def test_test_images_in_training(name: str) -> None:
         parts["train"] = tuple(torch.cat([a, b[:some]]) for a, b in zip(parts["train"], parts["test"], strict=True))
         finding = first(findings_of(data, parts), "duplicate_examples", severity=severity, where="test")
         assert finding.measured["duplicates"] == some
+
+
+@each_set
+def test_colours_in_another_order(name: str) -> None:
+    """Garments and digits of a reddish tint, read as RGB in training and as BGR in the test split."""
+    data = embedded(name)
+    parts = parts_of(data)
+    tint = torch.tensor([1.0, 0.8, 0.7])[:, None, None]
+    parts = {key: (images.float() * data.scale * tint, labels) for key, (images, labels) in parts.items()}
+    parts["test"] = (parts["test"][0].flip(1), parts["test"][1])
+    findings = judged(data_signals(parts, Tensor.float, data.classes))
+    assert first(findings, "channel_order", severity="failure", where="test").measured["share"] > 0.9
+    assert len(findings) == 1
 
 
 @each_set

@@ -14,7 +14,8 @@ from pipeline.signals.schema import STAGES, Signals, stages_with
 
 SMALL = ("data=digits", "data.limit=200", "model=convnet", "model.width=4", "trainer=cpu", "logger=none")
 HEALTHY = (
-    "stage=[sanity,overfit,lr_range,train,ensemble]",
+    "stage=[sanity,overfit,lr_range,train,ensemble,evaluate]",
+    "augmentation=flip",
     "stages.overfit.steps=3",  # so that other learning rates are tried
     "stages.lr_range.steps=10",
     "stages.train.epochs=2",

@@ -10,8 +10,10 @@ import torch
 
 from pipeline.data import Flip, Images
 from pipeline.errors import UserError
+from pipeline.signals.schema import EvaluateSignals, ValidationSignals
 from pipeline.stages.evaluate import Evaluate
 from pipeline.stages.train import Train
+from pipeline.training import checkpoints
 from pipeline.training.checkpoints import strip_prefix
 from pipeline.workflow.outcome import Outcome
 from tests.small_run import MakeRun, SmallRun
@@ -162,3 +164,67 @@ def test_wrong_fields_are_named(value: object) -> None:
     with pytest.raises(UserError) as caught:
         Evaluate(checkpoint=value)  # type: ignore[arg-type]
     assert caught.value.field == "checkpoint"
+
+
+def shuffled(images: Images) -> Images:
+    """Return the images with labels that have nothing to do with them."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return Images(images.pixels, images.labels[order])
+
+
+@pytest.fixture
+def well_trained(small_run: MakeRun) -> tuple[SmallRun, Outcome]:
+    small = small_run("optimizer=adam", "optimizer.lr=0.02", "data.limit=1000")
+    return small, Train(epochs=6, break_factor=100.0, patience=None, monitor="val_accuracy")(*small, [])
+
+
+def test_signals_of_both_splits(well_trained: tuple[SmallRun, Outcome]) -> None:
+    small, train = well_trained
+    outcome = Evaluate(checkpoint="best")(*small, [train])
+    signals, data = outcome.signals, small.components.data
+    assert signals is not None
+    assert signals["test_accuracy"] == outcome.metrics["test_accuracy"]
+    assert signals["test_class_accuracy"] == list(outcome.metrics["per_class_accuracy"].values())
+    assert signals["test_class_counts"] == data.class_counts()["test"]
+    assert (signals["test_examples"], signals["val_examples"]) == (len(data.test), len(data.val))
+    assert signals["val_accuracy"] == pytest.approx(train.metrics["val_accuracy"])
+    assert signals["val_class_counts"] == data.class_counts()["val"]
+    right = sum(a * n for a, n in zip(signals["val_class_accuracy"], signals["val_class_counts"], strict=True))
+    assert right / len(data.val) == pytest.approx(signals["val_accuracy"])
+    assert signals["epochs_compared"] == 6
+    assert signals.keys() <= EvaluateSignals.__annotations__.keys() | ValidationSignals.__annotations__.keys()
+    assert outcome.passed
+    assert outcome.findings == ()
+
+
+def test_test_split_of_another_kind(well_trained: tuple[SmallRun, Outcome]) -> None:
+    small, train = well_trained
+    small = small.replace(data=replace(small.components.data, test=shuffled(small.components.data.test)))
+    path = str(checkpoint(small))
+    other_data = Evaluate(checkpoint=path)(*small, [train])
+    assert other_data.passed  # it was trained on data of another fingerprint, whose validation split is unknown
+    assert other_data.signals is not None
+    assert "val_accuracy" not in other_data.signals
+    state = torch.load(path, weights_only=True)
+    state["pipeline"]["fingerprint"] = small.components.data.fingerprint()
+    checkpoints.save(state, Path(path))
+    outcome = Evaluate(checkpoint="best")(*small, [train])
+    assert not outcome.passed
+    (finding,) = outcome.findings
+    assert (finding.check, finding.severity, finding.stage) == ("test_below_validation", "failure", "evaluate")
+    assert finding.measured["val_accuracy"] > 0.8
+    assert finding.measured["test_accuracy"] < 0.3
+
+
+def test_a_cause_that_was_named_explains_the_warning(well_trained: tuple[SmallRun, Outcome]) -> None:
+    small, _ = well_trained
+    checks = small.components.checks
+    signals = {
+        "test_class_accuracy": [0.8, 0.8], "test_class_counts": [500, 500],
+        "val_class_accuracy": [0.95, 0.95], "val_class_counts": [500, 500], "epochs_compared": 5,
+    }  # fmt: skip
+    (alone,) = checks.evaluate(signals, stage="evaluate")
+    assert alone.severity == "warning"
+    for check in ("split_shift", "label_noise", "shared_groups"):
+        cause = replace(alone, check=check, stage="sanity")
+        assert checks.evaluate(signals, stage="evaluate", earlier=[cause]) == []

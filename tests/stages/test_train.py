@@ -167,37 +167,44 @@ def test_original_cost_is_first_loss(small_run: MakeRun) -> None:
     assert read(small)["pipeline"]["original_cost"] == losses[0]
 
 
-def test_break_factor(small_run: MakeRun) -> None:
+OVERSHOOTING = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=4", "init.output_scale=1", "data.batch_size=50")
+
+
+def ratios_of(small_run: MakeRun, *options: str) -> list[float]:
+    """Return loss / first loss of each step of a run that is not broken off."""
     losses: list[float] = []
-    options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "trainer.steps_per_call=1", "init.output_scale=1")
-    train(6, break_factor=1e9)(
-        *small_run(*options, progress=lambda done, total, **numbers: losses.append(numbers["loss"])), []
-    )
-    ratios = [loss / losses[0] for loss in losses]
-    peak = max(ratios)
-    assert peak > 1.01, "the case should overshoot"
-    whole = train(6, break_factor=peak * 1.001)(*small_run(*options), [])
+
+    def progress(done: int, total: int, **numbers: Any) -> None:
+        losses.append(numbers["loss"])
+
+    train(6, break_factor=1e9)(*small_run(*options, "trainer.steps_per_call=1", progress=progress), [])
+    return [loss / losses[0] for loss in losses]
+
+
+@pytest.mark.parametrize("per_call", [1, 10])
+def test_five_steps_in_a_row_above_the_limit_end_it(small_run: MakeRun, per_call: int) -> None:
+    """It must not depend on `trainer.steps_per_call`."""
+    ratios = ratios_of(small_run, *OVERSHOOTING)
+    in_a_row = [min(ratios[end - 5 : end]) for end in range(5, len(ratios) + 1)]
+    limit = max(in_a_row)
+    assert 1.01 < limit < max(ratios) < 10 * limit, "the case should overshoot, and come back"
+    options = (*OVERSHOOTING, f"trainer.steps_per_call={per_call}")
+    whole = train(6, break_factor=limit * 1.001)(*small_run(*options), [])
     assert whole.metrics["epochs"] == 6
     assert "loss_exploding" not in [finding.check for finding in whole.findings]
-    broken = train(6, break_factor=peak * 0.999)(*small_run(*options), [])
+    broken = train(6, break_factor=limit * 0.999)(*small_run(*options), [])
     assert not broken.passed
-    assert broken.findings[0].step == 1 + next(i for i, ratio in enumerate(ratios) if ratio > peak * 0.999)
+    assert broken.findings[0].check == "loss_exploding"
+    assert broken.findings[0].step == 5 + next(i for i, ratio in enumerate(in_a_row) if ratio > limit * 0.999)
 
 
-def test_one_step_above_limit_is_enough(small_run: MakeRun) -> None:
-    """The rule is "if the cost is ever > 3 x original": it must not depend on `trainer.steps_per_call`."""
-    losses: list[float] = []
-    options = ("batchnorm=none", "optimizer=sgd", "optimizer.lr=2", "init.output_scale=1")
-    train(6, break_factor=1e9)(
-        *small_run(
-            *options,
-            "trainer.steps_per_call=1",
-            progress=lambda done, total, **numbers: losses.append(numbers["loss"]),
-        ),
-        [],
-    )
-    factor = 0.999 * max(losses) / losses[0]
-    assert not train(6, break_factor=factor)(*small_run(*options, "trainer.steps_per_call=10"), []).passed
+@pytest.mark.parametrize("per_call", [1, 10])
+def test_one_step_far_above_the_limit_is_enough(small_run: MakeRun, per_call: int) -> None:
+    overshooting = (*OVERSHOOTING, "optimizer.lr=1.6")  # a peak of fewer than five steps
+    ratios = ratios_of(small_run, *overshooting)
+    options = (*overshooting, f"trainer.steps_per_call={per_call}")
+    broken = train(6, break_factor=max(ratios) * 0.0999)(*small_run(*options), [])
+    assert broken.findings[0].step == 1 + ratios.index(max(ratios))
 
 
 def test_nonfinite_loss(small_run: MakeRun) -> None:

@@ -57,7 +57,7 @@ class World:
     def __init__(self, folder: Path, *, fail_on: str = "failure", **stages: Callable[[dict[str, Any]], Findings]):
         self.folder, self.findings_of, self.log = folder, stages, list[str]()
         explains = {"cause": ("effect",)}
-        rules = {check: SimpleNamespace(explains=explains.get(check, ())) for check in ORDER}
+        rules = {check: SimpleNamespace(explains=explains.get(check, ()), needs=(), reads=()) for check in ORDER}
         self.checks = CheckSuite(fail_on, rules)  # type: ignore[arg-type]
         self.refused: set[str] = set()
 
@@ -247,10 +247,47 @@ def test_failure_without_remedy(tmp_path: Path) -> None:
 
 
 def test_warning_without_remedy(tmp_path: Path) -> None:
-    world = World(
+    """What it explains is not tried: with the symptom gone the cause would still be there. Other failures are."""
+    reasons: list[str] = []
+    reporter = NullReporter()
+    reporter.on_fix_exhausted = reasons.append  # type: ignore[method-assign]
+    symptom = World(
         tmp_path, train=lambda config: {**warns("cause"), **({} if "loss" in config else fails("effect", "loss=mse"))}
     )
-    assert [(fix.check, fix.kept) for fix in world.run().fixes] == [("effect", True)]
+    result = symptom.run(reporter=reporter)
+    assert (result.status, result.fixes) == ("failed", ())
+    assert "cause" in reasons[0]
+    world = World(
+        tmp_path, train=lambda config: {**warns("cause"), **({} if "loss" in config else fails("other", "loss=mse"))}
+    )
+    assert [(fix.check, fix.kept) for fix in world.run().fixes] == [("other", True)]
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"), [(fine, True), (lambda config: warns("other", "loss=mse"), False)], ids=["gone", "still there"]
+)
+def test_a_cause_that_is_still_there(after: Callable[[Any], Findings], kept: bool, tmp_path: Path) -> None:
+    """A remedy that makes the stage pass is not kept while what it should cure is found again, in whatever stage."""
+    world = World(
+        tmp_path,
+        sanity=lambda config: after(config) if "loss" in config else warns("other", "loss=mse"),
+        train=lambda config: {} if "loss" in config else fails("rate", "optimizer=2"),
+    )
+    result = world.run()
+    attempt = next(fix for fix in result.fixes if fix.check == "other")
+    assert attempt.kept is kept
+    assert ("other" in attempt.reason) is not kept
+    assert (result.status == "passed") is kept
+
+
+def test_a_milder_cause_is_an_improvement(tmp_path: Path) -> None:
+    world = World(
+        tmp_path,
+        train=lambda config: warns("rate") if config["optimizer"] == "2" else fails("rate", "optimizer=2"),
+    )
+    result = world.run()
+    assert [fix.kept for fix in result.fixes] == [True]
+    assert result.status == "passed"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ class CannotOverfit(Rule):
         "optimizer.lr=...",
         "stages.overfit.steps=...",
     )
+    advice = "Fit one batch with a plain loop, and look for a layer that is cut off, saturated or too narrow."
+    code = "for _ in range(1000): optimizer.zero_grad(); loss_fn(model(x), y).backward(); optimizer.step()"
     explains = ("late_start", "loss_plateau", "undertrained", "underfitting")
 
     near_loss_ratio: float

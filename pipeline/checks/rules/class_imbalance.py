@@ -25,6 +25,8 @@ class ClassImbalance(Rule):
         "of each class; sample rare classes more often, or weight their loss."
     )
     source = "Buda, Maki and Mazurowski 2018, A systematic study of the class imbalance problem"
+    advice = "Weight the loss of rare classes, or draw their examples more often."
+    code = "loss_fn = nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))"
     explains = (
         "missing_class",
         "loss_disagrees",

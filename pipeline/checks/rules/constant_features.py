@@ -26,6 +26,8 @@ class ConstantFeatures(Rule):
         "look like this; from what is left a network can only learn the classes' frequencies."
     )
     source = "Karpathy, A Recipe for Training Neural Networks (become one with the data)"
+    advice = "Look at the images as the network gets them, and repair how they are loaded or saved."
+    code = "plt.imshow(images[0].permute(1, 2, 0))"
     explains = (
         "inputs_not_scaled",
         "inputs_not_centred",

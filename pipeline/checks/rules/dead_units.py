@@ -25,6 +25,7 @@ class DeadUnits(Rule):
 
     check = "dead_units"
     reads = ("units", "activations", "input_std", "lr")
+    needs = ("units.dead|activations.name",)
     severities = ("failure", "warning")
     why = (
         "A unit that is never active gets no gradient and never changes again. Too high a learning rate, a bad "
@@ -32,6 +33,8 @@ class DeadUnits(Rule):
     )
     source = "lecture notes, dead ReLU: a bad initialization, or too big a learning rate"
     remedies = ("init=he", "activation=leaky_relu", "optimizer.lr=...")
+    advice = "Use an activation that has a slope for negative inputs too."
+    code = "activation = nn.LeakyReLU(0.01)"
     explains = (
         "vanishing_activations",
         "vanishing_gradients",

@@ -26,6 +26,9 @@ class DuplicateExamples(Rule):
         "splits cut from a file with repeats, oversampling before splitting, a folder that is read twice."
     )
     source = "Barz and Denzler 2020, Do we train on test data?"
+    advice = "Remove repeated images before the examples are split."
+    code = "rows = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)[1]"
+    explains = ("near_duplicates", "validation_above_training")
 
     warning: float
     failure: float

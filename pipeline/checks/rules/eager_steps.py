@@ -17,6 +17,7 @@ class EagerSteps(Rule):
 
     check = "eager_steps"
     reads = ("graph_refused", "graph_steps")
+    needs = ("graph_steps|graph_refused",)
     severities = ("info",)
     why = (
         "A small network's step is a hundred kernels that take microseconds each; launching them one by one takes "
@@ -24,6 +25,8 @@ class EagerSteps(Rule):
     )
     source = "PyTorch documentation, CUDA semantics, CUDA Graphs"
     remedies = ("trainer.cuda_graph=false",)
+    advice = "Leave out of a step what needs a number on the host, such as .item() or a print."
+    code = "losses.append(loss.detach())"
 
     def __call__(self, signals: Signals) -> Finding | None:
         reason = signals.get("graph_refused")

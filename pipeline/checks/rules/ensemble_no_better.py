@@ -23,6 +23,8 @@ class EnsembleNoBetter(Rule):
         "average out, and a much weaker member outvotes the others."
     )
     source = "Lakshminarayanan et al. 2017, Simple and Scalable Predictive Uncertainty Estimation, section 2.4"
+    advice = "Train the members with different seeds, and leave out weak ones."
+    code = "torch.manual_seed(member)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         together, members = signals.get("ensemble_accuracy"), signals.get("member_accuracies")

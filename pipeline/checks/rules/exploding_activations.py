@@ -22,6 +22,7 @@ class ExplodingActivations(Rule):
 
     check = "exploding_activations"
     reads = ("activations", "input_std")
+    needs = ("activations.name", "input_std")
     severities = ("failure", "warning")
     why = (
         "The logits are as large, so the network is certain of its answers before it has learned any, and the "
@@ -29,6 +30,11 @@ class ExplodingActivations(Rule):
     )
     source = "lecture notes, large random numbers; He et al. 2015, section 2.2"
     remedies = ("init=he", "batchnorm=before_activation")
+    advice = (
+        "Keep the spread of the signal from layer to layer: weights of variance 2 / inputs, or a normalization "
+        "before each activation."
+    )
+    code = "nn.init.kaiming_normal_(layer.weight)"
     explains = (
         "vanishing_gradients",
         "exploding_gradients",

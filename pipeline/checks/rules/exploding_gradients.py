@@ -20,10 +20,13 @@ class ExplodingGradients(Rule):
 
     check = "exploding_gradients"
     reads = ("gradients",)
+    needs = ("gradients.name",)
     severities = ("warning",)
     why = "A learning rate at which the last layers learn is far too high for the first ones."
     source = "Pascanu et al. 2013, On the difficulty of training recurrent neural networks; He et al. 2015"
     remedies = ("init=he", "batchnorm=before_activation")
+    advice = "Begin with weights of variance 2 / inputs, and bound the norm of the gradient."
+    code = "nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
     explains = ("nonfinite", *FAILS_TO_GENERALIZE)
 
     max_ratio: float

@@ -7,34 +7,52 @@ from pipeline.checks.finding import Finding
 from pipeline.checks.rule import Rule, list_names
 from pipeline.checks.training_curves import TRAINING_KEYS, Training, to_floats
 from pipeline.signals.schema import SampledWeights, Samples, Signals
-from pipeline.validation import integer
+from pipeline.validation import integer, number
 
 
 @dataclass(frozen=True)
 class FrozenWeights(Rule):
     """Anti-pattern: a layer that is meant to learn and never changes.
 
-    Fires when (1) before training, a parameter has `requires_grad=False`, or (2) in training, the update of a weight
-    is exactly zero in all sampled steps with a non-zero learning rate, of which there are at least `min_samples`. It is
-    a failure where no weight changes. A layer that learns very slowly is a matter of update_ratio_low.
+    Fires when (1) before training, a parameter has `requires_grad=False` and `model.frozen` does not name it, or (2) in
+    training, the update of a weight is exactly zero in all sampled steps with a non-zero learning rate, of which there
+    are at least `min_samples`. It is a failure where no weight changes. What is frozen as it is in fine-tuning is an
+    info: whole layers with nothing trained before them, or all but a share of `max_trained_share` of the network. A
+    layer that learns very slowly is a matter of update_ratio_low.
     """
 
     check = "frozen_weights"
-    reads = ("frozen_parameters", "parameters", "samples", *TRAINING_KEYS)
-    severities = ("failure", "warning")
+    reads = (
+        "frozen_parameters",
+        "parameters",
+        "declared_frozen",
+        "frozen_inside",
+        "frozen_prefixes",
+        "trained_share",
+        "samples",
+        *TRAINING_KEYS,
+    )
+    needs = ("frozen_parameters|samples.weights",)
+    severities = ("failure", "warning", "info")
     why = "A weight that does not change does not learn, and the other layers must adapt to its initial value."
     source = "torch: without requires_grad there is no update; zero in every sampled step is no accident of rounding"
-    remedies = ("init=he",)
+    remedies = ("init=he", "model.frozen=[...]")
+    advice = "Let the parameters require a gradient, and build the optimizer from all of them."
+    code = "model.requires_grad_(True); optimizer = torch.optim.SGD(model.parameters(), lr=lr)"
     explains = FAILS_TO_FIT
 
     min_samples: int
+    max_trained_share: float
 
     def __post_init__(self) -> None:
         integer("min_samples", self.min_samples, at_least=2)
+        number("max_trained_share", self.max_trained_share, at_least=0, at_most=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        if signals.get("frozen_parameters"):
-            return self._without_requires_grad(signals)
+        declared = signals.get("declared_frozen", ())
+        undeclared = [name for name in signals.get("frozen_parameters", ()) if name not in declared]
+        if undeclared:
+            return self._without_requires_grad(signals, undeclared)
         if Training.from_signals(signals) is None:
             return None
         samples: Samples = signals.get("samples") or {}
@@ -63,18 +81,38 @@ class FrozenWeights(Rule):
             expected="an update that is not exactly zero in at least one sampled step",
             message=f"{len(frozen)} of {len(names)} weights never changed: {list_names([names[k] for k in frozen])}. "
             f"{reason}",
-            remedy=self.remedies if has_silent and all_frozen else (),
+            remedy=self.remedies[:1] if has_silent and all_frozen else (),
             where=names[frozen[0]],
         )
 
-    def _without_requires_grad(self, signals: Signals) -> Finding:
+    def _without_requires_grad(self, signals: Signals, names: list[str]) -> Finding:
         frozen, total = signals["frozen_parameters"], signals["parameters"]
+        state = f"model.frozen=[{','.join(signals.get('frozen_prefixes', ()) or names)}]"
+        measured = {"frozen": float(len(names)), "parameters": float(total)}
+        message = f"{len(names)} of {total} parameters have requires_grad=False: {list_names(names)}."
+        if len(frozen) < total and self._looks_deliberate(signals, names):
+            return self.finding(
+                "info",
+                measured=measured,
+                expected="frozen parameters that the configuration names",
+                message=f"{message} They are frozen as for fine-tuning; the override states that this is meant.",
+                remedy=(state,),
+                where=names[0],
+                step=0,
+            )
         return self.finding(
             "failure" if len(frozen) == total else "warning",
-            measured={"frozen": float(len(frozen)), "parameters": float(total)},
+            measured=measured,
             expected="parameters that require a gradient; constants are registered as buffers",
-            message=f"{len(frozen)} of {total} parameters have requires_grad=False: {list_names(frozen)}. Register "
-            "constants as buffers; if this was for an earlier phase of training, switch requires_grad on again.",
-            where=frozen[0],
+            message=f"{message} Register constants as buffers; if this was for an earlier phase of training, switch "
+            "requires_grad on again." + ("" if len(frozen) == total else f" If it is meant, state it: {state}."),
+            where=names[0],
             step=0,
         )
+
+    def _looks_deliberate(self, signals: Signals, names: list[str]) -> bool:
+        """Return whether the parameters are frozen as they are in fine-tuning; False where this was not measured."""
+        inside = signals.get("frozen_inside")
+        if inside is None:
+            return False
+        return not set(inside) & set(names) or signals["trained_share"] <= self.max_trained_share

@@ -21,6 +21,7 @@ class InitialLoss(Rule):
 
     check = "initial_loss"
     reads = ("expected_first_loss", "first_loss", "logit_std")
+    needs = ("expected_first_loss", "first_loss")
     severities = ("failure", "warning")
     why = (
         "The first epochs are spent on unlearning wrong certainty, or the loss is computed wrongly: from probabilities "
@@ -28,6 +29,8 @@ class InitialLoss(Rule):
     )
     source = "lecture notes, step 3: double check that the loss is reasonable"
     remedies = ("init=he", "init.output_scale=0.1")
+    advice = "Begin with small weights in the last layer, and give its outputs to the loss as they are."
+    code = "nn.init.normal_(output_layer.weight, std=0.01)"
     explains = ("input_ignored", *FAILS_TO_GENERALIZE)
 
     warning: float

@@ -23,6 +23,8 @@ class InputIgnored(Rule):
     why = "The signal fades or saturates on its way through the layers, or the input is cut off somewhere."
     source = "Karpathy, A Recipe for Training Neural Networks (input-independent baseline)"
     remedies = ("init=he", "activation=relu", "batchnorm=before_activation")
+    advice = "Follow images through the layers, and find the one behind which they no longer differ."
+    code = "for layer in model.children(): x = layer(x); print(layer, x.std(dim=0).mean())"
     explains = ("unreachable_parameters", *FAILS_TO_GENERALIZE)
 
     min_margin: float

@@ -28,6 +28,8 @@ class InputsNotCentred(Rule):
     )
     source = "lecture notes, data preprocessing; LeCun et al. 1998, Efficient BackProp, section 4.3"
     remedies = ("preprocessing=channel_mean",)
+    advice = "Subtract the mean of the training images from the images of every split."
+    code = "images = images - train_images.mean(dim=(0, 2, 3), keepdim=True)"
     explains = (
         "loss_disagrees",
         "saturated_units",

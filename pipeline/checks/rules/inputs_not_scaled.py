@@ -28,6 +28,8 @@ class InputsNotScaled(Rule):
     )
     source = "lecture notes, data preprocessing; LeCun et al. 1998, Efficient BackProp, section 4.3"
     remedies = ("preprocessing=standardize",)
+    advice = "Bring the inputs to a standard deviation of about one."
+    code = "images = (images - train_images.mean()) / train_images.std()"
     explains = ("loss_disagrees", *AT_INIT, *LEARNING_RATE, *FAILS_TO_GENERALIZE)
 
     min_std: float

@@ -22,26 +22,31 @@ class LabelNoise(Rule):
     neighbourhoods more than `max_disagreement` have another label, and these labels are distributed over all classes
     (above `max_evenness`): natural mistakes go to few, similar classes.
 
-    For (2) only classes count that training labels consistently, so that classes which look alike (shirts and T-shirts)
-    do not. For (3) only images (`min_features`) of many classes (`min_classes`) that form clear groups (share
-    `min_clear`) count. The rule is silent with fewer than `min_per_class` training examples a class, or where a share
-    is known less precisely than `max_standard_error`.
+    For (2) only classes count that training labels consistently, and of the examples that bear the other label more
+    must look like the first class than in training, by `sigmas`: shirts that look like T-shirts do not count, not even
+    in a split without T-shirts. For (3) only images (`min_features`) of many classes (`min_classes`) that form clear
+    groups (share `min_clear`) count. The rule is silent with fewer than `min_per_class` training examples a class, or
+    where a share is known less precisely than `max_standard_error`.
     """
 
     check = "label_noise"
     reads = ("data",)
+    needs = ("data.neighbours",)
     severities = ("warning",)
     why = (
         "Wrong training labels can only be memorized, which happens late and spoils what was learned before. Wrong "
         "evaluation labels count as errors of a network that is right."
     )
     source = "Cover and Hart 1967, Nearest neighbor pattern classification; Northcutt et al. 2021, Confident learning"
+    advice = "Look at images beside their labels, and keep both in one order from the file to the batch."
+    code = "images, labels = images[order], labels[order]"
     explains = (
         "missing_class",
         "loss_disagrees",
         "input_ignored",
         *LEARNING_RATE,
         *FAILS_TO_GENERALIZE,
+        "test_below_validation",
     )
 
     sigmas: float
@@ -114,9 +119,10 @@ class LabelNoise(Rule):
             is_consistent = sum(known) > 0 and known[majority] > self.max_renamed * sum(known)
             if label == majority or total < self.min_images or not is_consistent:
                 continue
-            usual = (known[label] + 1) / (sum(known) + 2)  # Laplace's estimate of training's share with that label
             share = labels[label] / total
-            if labels[label] > self.max_renamed * total and _exceeds(share, usual, total, self.sigmas):
+            bearers = sum(row[label] for row in other["clear_labels"])
+            usual = (known[label] + 1) / (sum(row[label] for row in train["clear_labels"]) + 2)  # Laplace's estimate
+            if share > self.max_renamed and _exceeds(labels[label] / bearers, usual, bearers, self.sigmas):
                 renamed.append((share, majority, label, total))
         if not renamed:
             return None

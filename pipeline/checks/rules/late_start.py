@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import LOSS_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, Training, medians
 from pipeline.signals.schema import Signals
@@ -24,6 +25,7 @@ class LateStart(Rule):
 
     check = "late_start"
     reads = (*FINISHED_KEYS, "steps_per_entry")
+    needs = LOSS_NEEDS
     severities = ("warning",)
     why = (
         "Until the first layers had grown or left saturation, hardly any gradient reached them. The most likely cause "
@@ -31,6 +33,8 @@ class LateStart(Rule):
     )
     source = "lecture notes: loss flat for a while, then training starts suddenly => bad initialization"
     remedies = ("init=he", "activation=relu", "batchnorm=before_activation")
+    advice = "Begin with weights of variance 2 / inputs, so that the gradient reaches the first layers."
+    code = "nn.init.kaiming_normal_(layer.weight)"
     explains = (
         "loss_plateau",
         "update_ratio_high",
@@ -51,7 +55,7 @@ class LateStart(Rule):
         number("min_sudden_drop", self.min_sudden_drop, above=0, below=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        training = Training.if_finished(signals)
+        training = Training.if_finished(signals, needs_classes=False)
         if training is None or len(training.losses) < STRETCHES:
             return None
         levels = medians(training.losses, STRETCHES)

@@ -11,6 +11,15 @@ from pipeline.checks.training_curves import mean, standard_error, to_float, to_f
 from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
+REWARDED = {
+    "next class": "the class after its own (label + 1)",
+    "previous class": "the class before its own (label - 1)",
+    "next example": "the label of the next example in the batch",
+    "previous example": "the label of the previous example in the batch",
+    "another example": "the label of another example in the batch",
+    "every class": "every class alike, whatever its label",
+}
+"""What the loss rewards in an output instead of its own label (`rewarded_labels`), in words."""
 MIN_ENTRIES = 5
 """Steps that have to agree, however large the batch is: one may be an accident."""
 
@@ -20,7 +29,8 @@ class LossDisagrees(Rule):
     """Anti-pattern: a loss with the wrong sign, an update that goes uphill, or labels that are shifted in the loss.
 
     Fires when (1) before training, the loss is higher for outputs that are 1 for the right class than for outputs that
-    are 1 for a wrong one, or falls `unbounded_nats` below zero as these outputs grow (log-probabilities cannot grow);
+    are 1 for a wrong one, falls `unbounded_nats` below zero as these outputs grow (log-probabilities cannot grow), or
+    raises, from equal outputs, the class that is the label of another example or one beside the label in each example;
     (2) in training, once the loss has changed by `min_loss_change` of its first value, fewer answers are right than a
     guess gives, by `sigmas` standard errors over at least `min_examples` answers; or (3) the loss falls below zero
     while the answers are no better than a guess. A guess that prefers no class is right 1/C of the time whatever the
@@ -33,6 +43,8 @@ class LossDisagrees(Rule):
         "wrong_probability_loss",
         "certain_loss",
         "output_log_probabilities",
+        "rewarded_labels",
+        "synthetic_loss",
         "losses",
         "accuracies",
         "classes",
@@ -40,6 +52,7 @@ class LossDisagrees(Rule):
         "batch_size",
         "steps_per_entry",
     )
+    needs = ("rewarded_labels|perfect_probability_loss|accuracies",)
     severities = ("failure",)
     why = (
         "Training follows the loss. With a flipped sign or shifted labels it learns to be wrong, and without a lower "
@@ -47,6 +60,8 @@ class LossDisagrees(Rule):
         "mean other classes for the loss than for the accuracy, and a missing log-softmax."
     )
     source = "lecture notes, step 3: is the loss reasonable; Stack Overflow 68101077"
+    advice = "Let the loss fall as the right class's output rises: check its sign, and which class each label means."
+    code = "loss = F.cross_entropy(logits, labels)"
     explains = (
         "nonfinite",
         "initial_loss",
@@ -67,6 +82,8 @@ class LossDisagrees(Rule):
         number("unbounded_nats", self.unbounded_nats, above=0)
 
     def __call__(self, signals: Signals) -> Finding | None:
+        if reward := REWARDED.get(signals.get("rewarded_labels", "")):
+            return self._wrong_label(signals, reward)
         if "perfect_probability_loss" in signals:
             return self._loss_alone(signals)
         losses, accuracies = to_floats(signals.get("losses", ())), to_floats(signals.get("accuracies", ()))
@@ -89,6 +106,17 @@ class LossDisagrees(Rule):
             message=f"The loss went from {losses[0]:.4g} to {losses[index]:.4g} while {accuracy:.1%} of the answers "
             f"were right, where guessing gives {guess:.1%}. {reason}",
             step=(index + 1) * steps,
+        )
+
+    def _wrong_label(self, signals: Signals, reward: str) -> Finding:
+        return self.finding(
+            "failure",
+            measured={"synthetic_loss": to_float(signals.get("synthetic_loss"))},
+            expected="a loss that rewards the label of the same example",
+            message=f"The loss does not reward right answers: each output is rewarded for {reward}.",
+            step=0,
+            advice="Give the loss the labels as they are, in the order of the outputs: look for labels + 1, roll, "
+            "shuffles and axes that do not fit.",
         )
 
     def _loss_alone(self, signals: Signals) -> Finding | None:

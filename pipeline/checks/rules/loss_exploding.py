@@ -14,8 +14,9 @@ from pipeline.signals.schema import Signals
 class LossExploding(Rule):
     """Anti-pattern: waiting for the end of a run whose loss has exploded.
 
-    Fires when the loss exceeds `stages.train.break_factor` (3 in the notes) times the loss of the first step. The stage
-    stops at once.
+    Fires when the loss exceeds `stages.train.break_factor` (3 in the notes) times the loss of the first step in five
+    steps in a row, or ten times as much in one. The stage stops at once. A peak of the schedule, or a rare example with
+    a large weight, is over sooner.
     """
 
     check = "loss_exploding"
@@ -29,10 +30,13 @@ class LossExploding(Rule):
         "samples",
         *TRAINING_KEYS,
     )
+    needs = ("exploded|losses|epochs.loss", "exploded|epochs_planned")
     severities = ("failure",)
     why = "Each update overshoots and makes the next gradient larger: the learning rate is too high."
     source = "lecture notes: if the cost is ever > 3 * original cost, break out early"
     remedies = ("optimizer.lr=...",)
+    advice = "Lower the learning rate, or bound the norm of the gradient."
+    code = "nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
     explains = (
         "rate_too_high",
         "dead_units",
@@ -49,7 +53,7 @@ class LossExploding(Rule):
         times = f"{cost / original:.3g} times the original" if original > 0 else "up from the original"
         return self.finding(
             "failure",
-            measured={"cost": cost, "original_cost": original, "lr": signals["lr"]},
+            measured={"cost": cost, "original_cost": original} | ({"lr": signals["lr"]} if "lr" in signals else {}),
             expected=f"a loss below {factor:g} x {original:.4g}",
             message=f"At step {step} the loss is {cost:.4g}, {times} {original:.4g}.",
             remedy=lr_remedy(signals, _lr_factor(signals)),

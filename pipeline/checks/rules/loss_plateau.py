@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import FINISHED_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import BEATS_CHANCE_KEYS, FINISHED_KEYS, Training, is_augmented, lr_remedy
 from pipeline.signals.schema import Signals
@@ -15,13 +16,15 @@ class LossPlateau(Rule):
     """Anti-pattern: a run that continues although nothing improves, at chance or at a level that was reached at once.
 
     Fires when, after `min_steps` steps or more, (1) training accuracy does not exceed that of the most frequent class
-    by five standard errors (a failure), or (2) the loss made all but `max_late_drop` of its drop in the first quarter
-    of the schedule, while normalized training accuracy is below `min_learned`, a typical update is at least
-    `min_ratio` of the weights, and the learning rate was not lowered.
+    by five standard errors (a failure; silent where almost all examples have one class and the loss fell all the same),
+    or (2) the loss made all but `max_late_drop` of its drop in the first quarter of the schedule, while normalized
+    training accuracy is below `min_learned`, a typical update is at least `min_ratio` of the weights, and the learning
+    rate was not lowered.
     """
 
     check = "loss_plateau"
     reads = (*FINISHED_KEYS, *BEATS_CHANCE_KEYS, "steps_per_entry", "samples", "chance_loss", "augmentation", "lr")
+    needs = (*FINISHED_NEEDS, "losses>=min_steps", "epochs.probe_accuracy|epochs.accuracy")
     severities = ("failure", "warning")
     why = (
         "At chance no gradient that tells one image from another reaches the weights: units are saturated, dead or "
@@ -40,6 +43,8 @@ class LossPlateau(Rule):
         "optimizer.lr=...",
         "schedule=one_cycle",
     )
+    advice = "Fit one batch first: a network that cannot is cut off from the images or from their labels."
+    code = "for _ in range(1000): optimizer.zero_grad(); loss_fn(model(x), y).backward(); optimizer.step()"
     explains = ("update_ratio_high", "update_ratio_low", "undertrained", "underfitting")
 
     min_steps: int
@@ -62,6 +67,8 @@ class LossPlateau(Rule):
             return None
         if training.beats_chance():
             return self._early_plateau(training, accuracy)
+        if training.learns_rare_classes():
+            return None
         return self._at_chance(training, accuracy)
 
     def _at_chance(self, training: Training, accuracy: float) -> Finding:

@@ -17,10 +17,16 @@ class LrRangeFlat(Rule):
 
     check = "rate_too_low"
     reads = ("proposed_lr", "first_loss", "best_loss", "highest_lr")
+    needs = ("best_loss",)
     severities = ("failure",)
     why = "No gradient reaches the weights, or the range misses every useful rate."
     source = "Smith 2017, Cyclical Learning Rates"
     remedies = ("stages.lr_range.high=...", "init=he")
+    advice = (
+        "Try a wider range of rates; if none of them lowers the loss, look for what keeps the gradient from the "
+        "weights."
+    )
+    code = "rates = torch.logspace(-6, 2, steps)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         if "proposed_lr" not in signals or signals["proposed_lr"] is not None:

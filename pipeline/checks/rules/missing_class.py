@@ -23,6 +23,8 @@ class MissingClass(Rule):
         "or renumbered, or cut off by a sorted split."
     )
     source = "Karpathy, A Recipe for Training Neural Networks (become one with the data)"
+    advice = "Split the examples of each class by the same share."
+    code = "train_rows, val_rows = train_test_split(rows, test_size=0.1, stratify=labels)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         data = signals.get("data")

@@ -28,6 +28,8 @@ class MissingNonlinearity(Rule):
     )
     source = "lecture notes: an activation function provides non-linearity; Stack Overflow 56888491, 48385830"
     remedies = ("activation=relu",)
+    advice = "Put an activation between any two weight layers."
+    code = "block = nn.Sequential(nn.Linear(inputs, units), nn.ReLU(), nn.Linear(units, outputs))"
     explains = (
         "vanishing_activations",
         "exploding_activations",

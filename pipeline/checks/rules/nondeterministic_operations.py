@@ -16,11 +16,14 @@ class NondeterministicOperations(Rule):
 
     check = "nondeterministic_operations"
     reads = ("nondeterministic_operations",)
+    needs = ("nondeterministic_operations|epochs_planned",)
     severities = ("warning",)
     why = (
         "Such a kernel adds numbers in the order in which threads arrive, and the sum of rounded numbers depends on it."
     )
     source = "PyTorch documentation, torch.use_deterministic_algorithms"
+    advice = "Replace the operation by one that has a deterministic form, or accept other bits."
+    code = "torch.use_deterministic_algorithms(True, warn_only=True)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         operations = signals.get("nondeterministic_operations")

@@ -18,10 +18,16 @@ class NonFinite(Rule):
 
     check = "nonfinite"
     reads = ("nonfinite", "nonfinite_step", "lr")
+    needs = ("nonfinite|first_loss|losses|epochs.loss",)  # which only a stage that met a NaN has
     severities = ("failure",)
     why = "One NaN spreads to every weight in a single update; nothing after it means anything."
     source = "IEEE 754 arithmetic"
     remedies = ("init=he", "optimizer.lr=...")
+    advice = (
+        "Find the operation that gives the first NaN: a logarithm or a root of zero, a division by zero, or "
+        "numbers too large for half precision."
+    )
+    code = "torch.autograd.set_detect_anomaly(True)"
     explains = (
         "initial_loss",
         "regularization_raises_loss",

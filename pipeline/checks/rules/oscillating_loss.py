@@ -6,6 +6,7 @@ from itertools import pairwise
 from statistics import median
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import LOSS_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, Training, lr_remedy
 from pipeline.signals.schema import Signals
@@ -24,10 +25,13 @@ class OscillatingLoss(Rule):
 
     check = "oscillating_loss"
     reads = (*FINISHED_KEYS, "steps_per_entry", "samples", "batch_size", "lr")
+    needs = (*LOSS_NEEDS, "epochs.loss>=min_epochs")
     severities = ("warning",)
     why = "The steps are longer than the valley is wide: the learning rate is too high, or the batch too small for it."
     source = "Goodfellow et al. 2016, Deep Learning, 8.3.1: violent oscillations show a rate too high"
     remedies = ("data.batch_size=64", "optimizer.lr=...")
+    advice = "Lower the learning rate, or take larger batches."
+    code = 'for group in optimizer.param_groups: group["lr"] /= 10'
     explains = ("loss_plateau", "update_ratio_high", "underfitting")
 
     max_rises: float
@@ -40,7 +44,7 @@ class OscillatingLoss(Rule):
         integer("min_epochs", self.min_epochs, at_least=3)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        training = Training.if_finished(signals)
+        training = Training.if_finished(signals, needs_classes=False)
         epochs = [] if training is None else training.epoch_losses()
         if training is None or len(epochs) < self.min_epochs:
             return None
@@ -59,5 +63,5 @@ class OscillatingLoss(Rule):
             expected=f"rises that add up to less than {self.max_rises:.0%} of the drop",
             message=f"From {first:.4g} the loss fell to {lowest:.4g} at best, and rose significantly after {times} "
             f"of {len(epochs)} epochs, by {sum(rises):.3g} together.",
-            remedy=(*(("data.batch_size=64",) if signals["batch_size"] < 16 else ()), *lr_remedy(signals, 0.1)),
+            remedy=(*(("data.batch_size=64",) if signals.get("batch_size", 16) < 16 else ()), *lr_remedy(signals, 0.1)),
         )

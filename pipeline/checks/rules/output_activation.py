@@ -42,6 +42,8 @@ class OutputActivation(Rule):
         "the gradient cannot pass. Return the last layer's output; dropout and normalization belong before that layer."
     )
     source = "Stack Overflow 68101077, 47352366, 44755431; torch.nn.CrossEntropyLoss expects unnormalized logits"
+    advice = "Return the output of the last linear layer, with nothing behind it."
+    code = "logits = self.output(x)"
     explains = (
         "loss_disagrees",
         "saturated_units",

@@ -5,6 +5,7 @@ from statistics import median
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import TRAINING_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import (
     GAP_KEYS,
@@ -44,6 +45,7 @@ class OverRegularized(Rule):
         "optimizer",
         "augmentation",
     )
+    needs = (*TRAINING_NEEDS, "not running")
     severities = ("failure", "warning")
     why = (
         "Regularization should decide between answers that fit the data about equally well; here it decides instead of "
@@ -54,6 +56,8 @@ class OverRegularized(Rule):
         "CS231n: the regularization loss must not overwhelm the data loss; Goodfellow et al. 2016, Deep Learning, 7"
     )
     remedies = ("regularization.dropout=...", "regularization.l2=...", "augmentation=none")
+    advice = "Lower dropout, weight decay or augmentation until the training examples are learned."
+    code = 'for group in optimizer.param_groups: group["weight_decay"] /= 10'
     explains = (
         "loss_exploding",
         "rate_too_high",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.log_curves import LogCurves
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training, standard_error
 from pipeline.signals.schema import Signals
@@ -17,7 +18,9 @@ class Overfitting(Rule):
     than by a guess (a failure); (2) training accuracy exceeds validation accuracy by more than `max_gap` and two
     standard errors of the difference, or `max_gap_few` with fewer than `few_per_class` training examples a class; or
     (3) there is a gap and the validation loss ends above `max_val_loss_rise` times its minimum (a hint; Prechelt's
-    generalization loss).
+    generalization loss). Where training examples were not measured in evaluation mode, their accuracy as trained counts
+    in (2), which is hardly ever too high, and (3) is a warning if the accuracies are unknown or further apart than
+    `max_gap`, as long as the training loss went on falling.
 
     Memorizing is no fault in itself: an unregularized network that is 100 % right on 5,000 training images and 86 % on
     others does what such a network can. So the gap has to be large, beyond what the sample could show by chance.
@@ -25,6 +28,10 @@ class Overfitting(Rule):
 
     check = "overfitting"
     reads = (*FINISHED_KEYS, *GAP_KEYS, "l2", "dropout")
+    needs = (
+        *("not exploded", "not nonfinite", "not running", "epochs.loss"),
+        "epochs.probe_accuracy|epochs.val_loss|epochs.val_accuracy",
+    )
     severities = ("failure", "warning", "info")
     why = (
         "The network has more freedom than the examples can constrain, and fits their accidents. If no validation "
@@ -36,6 +43,8 @@ class Overfitting(Rule):
         "Early Stopping - But When?"
     )
     remedies = ("regularization=l2_dropout", "regularization.dropout=...", "regularization.l2=...")
+    advice = "Prepare both splits in the same way; then more examples, augmentation or weight decay close the gap."
+    code = 'for group in optimizer.param_groups: group["weight_decay"] = 5e-4'
     explains = ("overtrained",)
 
     max_gap: float
@@ -51,8 +60,8 @@ class Overfitting(Rule):
 
     def __call__(self, signals: Signals) -> Finding | None:
         training = Training.if_finished(signals)
-        if training is None:
-            return None
+        if training is None or not training.column("probe_accuracy"):
+            return self._as_trained(signals)
         difference, probe, val = training.gap(), training.last("probe_accuracy"), training.last("val_accuracy")
         if difference is None or probe is None or val is None or not training.beats_chance():
             return None
@@ -103,6 +112,39 @@ class Overfitting(Rule):
             "the end: the network becomes more certain of its wrong answers. Accuracy does not suffer from it, the "
             "probabilities do.",
             remedy=_more_regularization(training.signals),
+        )
+
+    def _as_trained(self, signals: Signals) -> Finding | None:
+        """Judge a training whose training examples were not measured in evaluation mode, by what was logged."""
+        curves = LogCurves.if_finished(signals)
+        if curves is None:
+            return None
+        gap, error = curves.gap()
+        counts = signals.get("train_examples"), signals.get("classes")
+        has_few = bool(all(counts)) and counts[0] < self.few_per_class * counts[1]  # type: ignore[operator]
+        allowed = self.max_gap_few if has_few else self.max_gap
+        if gap > allowed + 2 * error:
+            train, val = curves.accuracy[-1], curves.val_accuracy[-1]
+            return self.finding(
+                "warning",
+                measured={"accuracy": train, "val_accuracy": val, "gap": gap, "standard_error": error},
+                expected=f"a gap of at most {allowed:g} and two standard errors ({2 * error:.3f})",
+                message=f"{train:.1%} of the training examples are right, as trained, and {val:.1%} of the validation "
+                "examples.",
+                remedy=_more_regularization(signals),
+            )
+        rise = curves.val_loss_rise()
+        if rise is None or rise.ratio <= self.max_val_loss_rise:
+            return None
+        is_harmless = bool(curves.val_accuracy) and not gap > self.max_gap
+        return self.finding(
+            "info" if is_harmless else "warning",
+            measured={"least_val_loss": rise.lowest, "val_loss": rise.last, "loss": curves.loss[-1]},
+            expected=f"a validation loss that ends below {self.max_val_loss_rise:g} x its minimum",
+            message=f"The validation loss was {rise.lowest:.4g} at evaluation {rise.lowest_at + 1} of "
+            f"{len(curves.val_loss)} and is {rise.last:.4g} at the end, while the training loss fell on, to "
+            f"{curves.loss[-1]:.4g}.",
+            remedy=_more_regularization(signals),
         )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import GAP_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training, standard_error
 from pipeline.signals.schema import Signals
@@ -20,10 +21,13 @@ class Overtrained(Rule):
 
     check = "overtrained"
     reads = (*FINISHED_KEYS, *GAP_KEYS)
+    needs = GAP_NEEDS
     severities = ("warning", "info")
     why = "The rest of the run costs time and can only learn accidents of the training examples."
     source = "Prechelt 1998, Early Stopping - But When?"
     remedies = ("stages.train.epochs=...", "stages.train.patience=...")
+    advice = "Stop when the validation score no longer improves."
+    code = "should_stop = epoch - best_epoch >= patience"
 
     max_wasted_epochs: int
     max_wasted_fraction: float

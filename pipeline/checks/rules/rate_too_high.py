@@ -20,6 +20,9 @@ from pipeline.checks.training_curves import (
 from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
+MIN_EXAMPLES = 16
+"""Examples over which the loss of a step is averaged, as for the early end of a training."""
+
 
 @dataclass(frozen=True)
 class RateTooHigh(Rule):
@@ -27,10 +30,11 @@ class RateTooHigh(Rule):
 
     Fires in training when (1) accuracy on training examples ends more than `max_accuracy_drop` and three standard
     errors below its best, or (2) less than half was learned, and the smoothed loss rose above
-    `max_smoothed_loss_ratio` times the first one, or it ended more than `max_loss_regression` of its drop above the
-    minimum, or a typical update is above `max_ratio` of the weights. Fires on a few examples that are not learned when
-    (3) a lower learning rate learns them, or (4) a loss exceeds `max_overfit_loss_ratio` times the first one. In
-    training it is a failure where less than a tenth was learned.
+    `max_smoothed_loss_ratio` times the first one, or that of a step above `max_peak_ratio` times, or it ended more than
+    `max_loss_regression` of its drop above the minimum, or a typical update is above `max_ratio` of the weights. Fires
+    on a few examples that are not learned when (3) a lower learning rate learns them, or (4) a loss exceeds
+    `max_overfit_loss_ratio` times the first one. In training it is a failure where less than a tenth was learned.
+    Silent where almost all examples have one class and the loss fell all the same: accuracy says little there.
     """
 
     check = "rate_too_high"
@@ -43,8 +47,10 @@ class RateTooHigh(Rule):
         "steps_per_entry",
         "samples",
         "chance_loss",
+        "batch_size",
         "lr",
     )
+    needs = ("not exploded", "not nonfinite", "not running", "overfit_reached|epochs.loss")
     severities = ("failure", "warning")
     why = (
         "A step that is longer than the valley is wide ends higher on the other side. The weights grow or the units "
@@ -52,6 +58,8 @@ class RateTooHigh(Rule):
     )
     source = "lecture notes: loss exploding, or going down quickly and reaching a plateau => high learning rate"
     remedies = ("optimizer.lr=...",)
+    advice = "Lower the learning rate to a tenth."
+    code = 'for group in optimizer.param_groups: group["lr"] /= 10'
     explains = (
         "dead_units",
         "vanishing_activations",
@@ -71,6 +79,7 @@ class RateTooHigh(Rule):
     max_accuracy_drop: float
     max_loss_regression: float
     max_smoothed_loss_ratio: float
+    max_peak_ratio: float
     max_ratio: float
     max_overfit_loss_ratio: float
 
@@ -78,6 +87,7 @@ class RateTooHigh(Rule):
         number("max_accuracy_drop", self.max_accuracy_drop, above=0, below=1)
         number("max_loss_regression", self.max_loss_regression, above=0, below=1)
         number("max_smoothed_loss_ratio", self.max_smoothed_loss_ratio, above=1)
+        number("max_peak_ratio", self.max_peak_ratio, above=1)
         number("max_ratio", self.max_ratio, above=0)
         number("max_overfit_loss_ratio", self.max_overfit_loss_ratio, above=1)
 
@@ -85,7 +95,9 @@ class RateTooHigh(Rule):
         if "overfit_reached" in signals:
             return self._overfit(signals)
         training = Training.if_finished(signals)
-        return None if training is None else self._forgotten(training) or self._never_learned(training)
+        if training is None or training.learns_rare_classes():
+            return None
+        return self._forgotten(training) or self._never_learned(training)
 
     def _overfit(self, signals: Signals) -> Finding | None:
         losses = to_floats(signals.get("losses", ()))
@@ -143,15 +155,18 @@ class RateTooHigh(Rule):
         first, highest = abs(training.losses[0]), max(medians(training.losses, 20))
         ratios = training.median_update_ratios()
         ratio = median(ratios.values()) if ratios else 0.0
+        peak, start = max(steps := training.losses_of_examples(MIN_EXAMPLES)), abs(steps[0])
         is_calm = ratio <= self.max_ratio and highest <= self.max_smoothed_loss_ratio * first
+        is_calm = is_calm and peak <= self.max_peak_ratio * start
         if is_calm and not self._loss_regressed(training):
             return None
         return self.finding(
             _severity(training, last),
-            measured={"highest_loss": highest, "first_loss": first, "update_ratio": ratio, "accuracy": last},
+            measured={"highest_loss": highest, "peak_loss": peak, "first_loss": first}
+            | {"update_ratio": ratio, "accuracy": last},
             expected=f"updates below {self.max_ratio:g} of the weights and a loss below "
             f"{self.max_smoothed_loss_ratio:g} x the first",
-            message=f"From {first:.4g} the loss went up to {highest:.4g} (smoothed) and ended at "
+            message=f"From {first:.4g} the loss went up to {highest:.4g} (smoothed; {peak:.4g} in a step) and ended at "
             f"{training.smoothed_loss(1.0):.4g}; a typical update is {ratio:.2g} of the weights; {last:.1%} of the "
             "training examples are right at the end.",
             remedy=lr_remedy(training.signals, nearest_power_of_ten(3e-3, max(ratio, 1e-2))),

@@ -17,6 +17,9 @@ from pipeline.checks.training_curves import (
 from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
+MIN_SAMPLES = 3
+"""Sampled steps, below which the largest update is not known."""
+
 
 @dataclass(frozen=True)
 class RateTooLow(Rule):
@@ -26,8 +29,11 @@ class RateTooLow(Rule):
     steadily: the second half of the schedule (by summed learning rates, so that a schedule's end does not count) brings
     between `linearity` and its inverse times what the first half brings. A network that is stuck falls fast to chance
     and then no more; one that escapes from a bad initialization gets faster. In training, a typical update also has to
-    be below `min_ratio` of the weights. On a few examples that are not learned it also fires when a higher learning
-    rate learns them; ten times the rate is only `info`, since schedules go as far.
+    be below `min_ratio` of the weights. It fires as well when the largest of the sampled updates is below `min_ratio`
+    and, made at every step, would have changed no layer by `min_moved` of its weights, and little was learned: the
+    curve of such a run shows noise alone. On a few examples that are not learned it also fires when a higher learning
+    rate learns them: a failure where less than `min_memorized` of them (chance is 0) is right at the configured rate,
+    else for ten times the rate only `info`, since schedules go as far.
     """
 
     check = "rate_too_low"
@@ -36,11 +42,16 @@ class RateTooLow(Rule):
         "overfit_other_rate",
         "overfit_other_steps",
         "overfit_steps",
+        "overfit_wrong",
+        "overfit_examples",
         *FINISHED_KEYS,
+        "chance_loss",
         "steps_per_entry",
         "samples",
+        "optimizer",
         "lr",
     )
+    needs = ("not exploded", "not nonfinite", "not running", "overfit_reached|epochs.loss")
     severities = ("failure", "warning", "info")
     why = (
         "Each step goes in the right direction and is far too short: at this rate the run would take many times its "
@@ -48,6 +59,8 @@ class RateTooLow(Rule):
     )
     source = "lecture notes: loss barely changes => learning rate is too low"
     remedies = ("optimizer.lr=...",)
+    advice = "Raise the learning rate tenfold."
+    code = 'for group in optimizer.param_groups: group["lr"] *= 10'
     explains = (
         "cannot_overfit",
         "late_start",
@@ -62,12 +75,16 @@ class RateTooLow(Rule):
     min_drop: float
     linearity: float
     min_ratio: float
+    min_moved: float
+    min_memorized: float
 
     def __post_init__(self) -> None:
         integer("min_steps", self.min_steps, at_least=10)
         number("min_drop", self.min_drop, above=0, below=1)
         number("linearity", self.linearity, above=0, below=1)
         number("min_ratio", self.min_ratio, above=0)
+        number("min_moved", self.min_moved, above=0, below=1)
+        number("min_memorized", self.min_memorized, above=0, at_most=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
         return self._overfit(signals) if "overfit_reached" in signals else self._train(signals)
@@ -85,30 +102,65 @@ class RateTooLow(Rule):
 
     def _train(self, signals: Signals) -> Finding | None:
         training = Training.if_finished(signals)
-        if training is None or training.steps < self.min_steps:
+        if training is None:
+            return None
+        if stands_still := self._stands_still(training):
+            return stands_still
+        if training.steps < self.min_steps:
             return None
         ratios = training.median_update_ratios()
         ratio = median(ratios.values()) if ratios else None
+        if ratio is None and not self._is_near_chance(training):
+            return None
         if ratio is not None and ratio >= self.min_ratio:
             return None
-        accuracy = training.final_train_accuracy()
-        has_learned = accuracy is not None and not training.normalized_accuracy(accuracy) < 0.2
         return self._slow_descent(
             signals,
             (training.smoothed_loss(0.0), training.smoothed_loss(0.5), training.smoothed_loss(1.0)),
             factor=nearest_power_of_ten(1e-3, ratio) if ratio else 10.0,
-            severity="warning" if has_learned else "failure",
+            severity="warning" if _has_learned(training) else "failure",
             ratio=ratio,
         )
 
+    def _stands_still(self, training: Training) -> Finding | None:
+        """Judge how far the weights can have come: the largest sampled update of the layer that moves most, each step.
+
+        With fewer samples than that a warm-up may hide the updates that follow.
+        """
+        ratios = [max(values) for values in training.update_ratios().values() if len(values) >= MIN_SAMPLES]
+        largest, rate = max(ratios, default=0.0), to_float(training.signals.get("lr"))
+        if not 0 < largest < self.min_ratio or largest * training.steps >= self.min_moved or _has_learned(training):
+            return None  # updates of exactly zero are a matter of frozen_weights
+        usual = 1e-2 if str(training.signals.get("optimizer", "")).startswith("SGD") else 1e-3
+        wanted = usual / rate if 0 < rate < usual / 10 else nearest_power_of_ten(1e-3, largest)
+        return self.finding(
+            "failure",
+            measured={"largest_update": largest, "steps": float(training.steps), "moved": largest * training.steps},
+            expected=f"weights that can change by {self.min_moved:.0%} or more",
+            message=f"The largest update is {largest:.1e} of its layer's weights: in {training.steps} steps no layer "
+            f"can have changed by more than {largest * training.steps:.1e} of what it was at the start.",
+            remedy=lr_remedy(training.signals, wanted),
+        )
+
+    def _is_near_chance(self, training: Training) -> bool:
+        """Return whether almost all of the drop is still ahead, as seen from the loss of a guess.
+
+        A log of another program may begin late, so a drop since its first loss says little without the updates' size.
+        """
+        chance_loss = training.signals.get("chance_loss")
+        return chance_loss is not None and training.smoothed_loss(1.0) >= (1 - self.min_drop) * abs(chance_loss)
+
     def _higher_rate_learns(self, signals: Signals, rate: float, other: float) -> Finding:
         times, steps = other / rate, signals["overfit_other_steps"]
+        wrong, examples = signals["overfit_wrong"], signals["overfit_examples"]
+        chance = 1 / signals["classes"]
+        is_stuck = (1 - wrong / examples - chance) / (1 - chance) < self.min_memorized
         return self.finding(
-            "info" if times < 50 else "warning" if times < 500 else "failure",
-            measured={"lr": rate, "other_lr": other, "steps": float(steps)},
+            "failure" if is_stuck or times >= 500 else "warning" if times >= 50 else "info",
+            measured={"lr": rate, "other_lr": other, "steps": float(steps), "wrong": float(wrong)},
             expected="a few examples that can be memorized at a learning rate no lower than a tenth of one that works",
-            message=f"At the learning rate {rate:.3g} a few examples are not memorized within "
-            f"{signals['overfit_steps']} steps; at {other:.3g} they are, in {steps}.",
+            message=f"At the learning rate {rate:.3g} {wrong} of {examples} examples are still wrong and the rest not "
+            f"certain after {signals['overfit_steps']} steps; at {other:.3g} all are memorized in {steps}.",
             remedy=lr_remedy(signals, times),
         )
 
@@ -136,3 +188,8 @@ class RateTooLow(Rule):
             message=f"The loss fell from {first:.4g} over {middle:.4g} to {last:.4g}, steadily and slowly.{update}",
             remedy=lr_remedy(signals, factor),
         )
+
+
+def _has_learned(training: Training) -> bool:
+    accuracy = training.final_train_accuracy()
+    return accuracy is not None and not training.normalized_accuracy(accuracy) < 0.2

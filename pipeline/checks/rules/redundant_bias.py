@@ -20,6 +20,8 @@ class RedundantBias(Rule):
     severities = ("info",)
     why = "The mean that batchnorm subtracts contains the bias, so it gets no gradient; batchnorm's beta replaces it."
     source = "Ioffe & Szegedy 2015, Batch Normalization, section 3.2"
+    advice = "Leave out the bias of a layer that batchnorm follows."
+    code = "layer = nn.Conv2d(channels_in, channels_out, 3, bias=False)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         layers = signals.get("bias_before_batchnorm")

@@ -22,6 +22,8 @@ class RegularizationRaisesLoss(Rule):
     severities = ("failure",)
     why = "The penalty does not reach the weights, so regularization.l2 has no effect on training."
     source = "lecture notes, step 3: crank up regularization, want to see the loss go up"
+    advice = "Give the penalty to the optimizer, together with all weights."
+    code = "optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=5e-4)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         totals = signals.get("penalized_losses")

@@ -23,10 +23,13 @@ class SaturatedUnits(Rule):
 
     check = "saturated_units"
     reads = ("activations",)
+    needs = ("activations.name",)
     severities = ("failure", "warning")
     why = "There the slope is almost zero, so no gradient passes, and the weights before it hardly change."
     source = "lecture notes, sigmoid and large random numbers; Glorot & Bengio 2010, section 3"
     remedies = ("init=xavier", "batchnorm=before_activation")
+    advice = "Begin with smaller weights, or normalize what goes into the activation."
+    code = "nn.init.xavier_normal_(layer.weight)"
     explains = (
         "vanishing_activations",
         "exploding_activations",

@@ -22,6 +22,8 @@ class SharedWeights(Rule):
         "its distinct layers."
     )
     source = "Python: [layer] * n repeats the reference, not the layer"
+    advice = "Build a new layer for each place."
+    code = "layers = nn.ModuleList(nn.Linear(units, units) for _ in range(3))"
     explains = ("underfitting",)
 
     def __call__(self, signals: Signals) -> Finding | None:

@@ -25,6 +25,8 @@ class SlowPrecision(Rule):
     )
     source = "measured: on an AVX2 processor torch falls back to a convolution without oneDNN"
     remedies = ("trainer.precision=32-true",)
+    advice = "Compute in float32, without autocast."
+    code = "autocast = torch.autocast(device.type, enabled=False)"
 
     max_slowdown: float
 

@@ -20,10 +20,13 @@ class SmallBatchBatchnorm(Rule):
 
     check = "small_batch_batchnorm"
     reads = ("batch_size", "batchnorm_layers")
+    needs = ("batch_size", "batchnorm_layers")
     severities = ("failure", "warning")
     why = "The mean and variance of so few examples are noise, and not those that the network gets in evaluation."
     source = "Wu & He 2018, Group Normalization, figure 1: the error rises steeply below 8 examples a batch"
     remedies = ("data.batch_size=32",)
+    advice = "Take larger batches, or group normalization, which does not depend on the batch."
+    code = "norm = nn.GroupNorm(8, channels)"
     explains = (*LEARNING_RATE, *FAILS_TO_GENERALIZE)
 
     min_examples: int

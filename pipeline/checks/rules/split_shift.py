@@ -3,11 +3,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.checks.finding import Finding
 from pipeline.checks.rule import Rule
 from pipeline.signals.schema import InputMoments, Signals
 from pipeline.validation import number
+
+_CHANNEL_KEYS = ("channel_mean", "channel_std", "channel_mean_error", "channel_std_error")
+
+
+class _Shift(NamedTuple):
+    """Mean and standard deviation of some values in training and in another split, with standard errors."""
+
+    mean: float
+    std: float
+    mean_error: float
+    std_error: float
+    other_mean: float
+    other_std: float
+    other_mean_error: float
+    other_std_error: float
+
+    @property
+    def distance(self) -> float:
+        return abs(self.other_mean - self.mean) / self.std
+
+    @property
+    def ratio(self) -> float:
+        return self.other_std / self.std
 
 
 @dataclass(frozen=True)
@@ -16,10 +40,10 @@ class SplitShift(Rule):
 
     Fires when, after preprocessing, the validation or test images differ from the training images (1) in their mean by
     more than `mean_warning` training standard deviations, (2) in their standard deviation by more than a factor of
-    `spread_warning`, both beyond `sigmas` standard errors, or (3) in the shares of their classes, by a total variation
-    distance of more than `max_class_distance` above that of chance. Beyond `mean_failure` or `spread_failure` it is a
-    failure. A balanced split (largest class at most twice the smallest) beside unequal training classes is made so on
-    purpose, and a matter of class_imbalance.
+    `spread_warning`, both beyond `sigmas` standard errors, as a whole or in one channel, or (3) in the shares of their
+    classes, by a total variation distance of more than `max_class_distance` above that of chance. Beyond `mean_failure`
+    or `spread_failure` it is a failure. A balanced split (largest class at most twice the smallest) beside unequal
+    training classes is made so on purpose, and a matter of class_imbalance.
     """
 
     check = "split_shift"
@@ -31,6 +55,8 @@ class SplitShift(Rule):
         "the splits come from different sources."
     )
     source = "Quionero-Candela et al. 2009, Dataset Shift in Machine Learning (covariate and prior probability shift)"
+    advice = "Load and preprocess every split in the same way, and shuffle the examples before they are split."
+    code = "train_data, val_data = torch.utils.data.random_split(data, [0.9, 0.1])"
     explains = (
         "label_noise",
         "missing_class",
@@ -38,6 +64,7 @@ class SplitShift(Rule):
         "overfitting",
         "undertrained",
         "underfitting",
+        "test_below_validation",
     )
 
     mean_warning: float
@@ -61,7 +88,7 @@ class SplitShift(Rule):
             return None
         train = data["inputs"]["train"]
         for split, other in data["inputs"].items():
-            if split != "train" and train["std"] > 0 and (finding := self._pixels(split, train, other)):
+            if split != "train" and (finding := self._pixels(split, train, other)):
                 return finding
         counts = data["class_counts"]
         for split in counts:
@@ -70,26 +97,44 @@ class SplitShift(Rule):
         return None
 
     def _pixels(self, split: str, train: InputMoments, other: InputMoments) -> Finding | None:
-        shift = abs(other["mean"] - train["mean"])
-        ratio = other["std"] / train["std"]
-        is_beyond_error = shift - self.sigmas * math.hypot(train["mean_error"], other["mean_error"]) > 0
-        std_error = math.hypot(train["std_error"], other["std_error"])
-        is_shifted = shift > self.mean_warning * train["std"] and is_beyond_error
-        is_rescaled = (
-            abs(other["std"] - train["std"]) > self.sigmas * std_error
-            and not 1 / self.spread_warning <= ratio <= self.spread_warning
-        )
-        if not is_shifted and not is_rescaled:
+        """Return a finding about all values, or else about the channel that is furthest off."""
+        whole = _Shift(train["mean"], train["std"], train["mean_error"], train["std_error"],
+                       other["mean"], other["std"], other["mean_error"], other["std_error"])  # fmt: skip
+        channels = [
+            _Shift(*moments)
+            for moments in zip(*(part.get(key, ()) for part in (train, other) for key in _CHANNEL_KEYS), strict=True)
+        ]
+        if self._is_far(whole) or self._is_rescaled(whole):
+            return self._shifted(split, whole, None)
+        off = [shift for shift in channels if self._is_far(shift) or self._is_rescaled(shift)]
+        if not off:
             return None
-        is_far = is_shifted and shift > self.mean_failure * train["std"]
-        is_other_unit = is_rescaled and not 1 / self.spread_failure <= ratio <= self.spread_failure
+        worst = max(off, key=lambda shift: max(shift.distance, abs(math.log(max(shift.ratio, 1e-9)))))
+        return self._shifted(split, worst, channels.index(worst))
+
+    def _is_far(self, shift: _Shift) -> bool:
+        error = math.hypot(shift.mean_error, shift.other_mean_error)
+        difference = abs(shift.other_mean - shift.mean)
+        return shift.std > 0 and difference > self.mean_warning * shift.std and difference > self.sigmas * error
+
+    def _is_rescaled(self, shift: _Shift) -> bool:
+        error = math.hypot(shift.std_error, shift.other_std_error)
+        is_beyond_error = abs(shift.other_std - shift.std) > self.sigmas * error
+        return shift.std > 0 and is_beyond_error and not 1 / self.spread_warning <= shift.ratio <= self.spread_warning
+
+    def _shifted(self, split: str, shift: _Shift, channel: int | None) -> Finding:
+        is_distant = self._is_far(shift) and shift.distance > self.mean_failure
+        ratio_limit = self.spread_failure
+        is_other_unit = self._is_rescaled(shift) and not 1 / ratio_limit <= shift.ratio <= ratio_limit
+        place = "" if channel is None else f"in channel {channel} "
         return self.finding(
-            "failure" if is_far or is_other_unit else "warning",
-            measured={"mean_shift": shift / train["std"], "std_ratio": ratio},
+            "failure" if is_distant or is_other_unit else "warning",
+            measured={"mean_shift": shift.distance, "std_ratio": shift.ratio}
+            | ({} if channel is None else {"channel": float(channel)}),
             expected=f"a mean within {self.mean_warning:g} training standard deviations, and a standard deviation "
             f"within a factor of {self.spread_warning:g}",
-            message=f"After the same preprocessing the {split} images have mean {other['mean']:.3g} and standard "
-            f"deviation {other['std']:.3g}, those of training {train['mean']:.3g} and {train['std']:.3g}.",
+            message=f"After the same preprocessing the {split} images have {place}mean {shift.other_mean:.3g} and "
+            f"standard deviation {shift.other_std:.3g}, those of training {shift.mean:.3g} and {shift.std:.3g}.",
             where=split,
             step=0,
         )

@@ -17,10 +17,13 @@ class StreamedImages(Rule):
 
     check = "streamed_images"
     reads = ("streamed_bytes",)
+    needs = ("streamed_bytes|epochs_planned",)
     severities = ("info",)
     why = "Where a step takes less time than the copy of its images, the device waits for them."
     source = "PCI Express 4.0 specification: 16 lanes carry 32 GB a second, 200 thousand images of 3 x 224 x 224 bytes"
     remedies = ("trainer.images_on=device",)
+    advice = "Copy each batch ahead of its step, from pinned memory."
+    code = "batch = batch.pin_memory().to(device, non_blocking=True)"
 
     def __call__(self, signals: Signals) -> Finding | None:
         size = signals.get("streamed_bytes")

@@ -24,6 +24,8 @@ class SymmetricUnits(Rule):
     )
     source = "lecture notes, weight initialization: what if W=0"
     remedies = ("init=he",)
+    advice = "Draw the weights at random."
+    code = "nn.init.kaiming_normal_(layer.weight)"
     explains = ("regularization_raises_loss", *AT_INIT, *LEARNING_RATE, *FAILS_TO_GENERALIZE)
 
     def __call__(self, signals: Signals) -> Finding | None:

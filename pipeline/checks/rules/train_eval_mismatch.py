@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import hypot, log
 
 from pipeline.checks.finding import Finding, Severity
+from pipeline.checks.not_checked import FINISHED_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, Training, standard_error, to_float
 from pipeline.signals.schema import Signals
@@ -34,6 +35,7 @@ class TrainEvalMismatch(Rule):
         "chance_loss",
         "batchnorm_layers",
     )
+    needs = (*FINISHED_NEEDS, "eval_loss|epochs.probe_accuracy")
     severities = ("failure", "warning", "info")
     why = (
         "Evaluation should be easier, without dropout and augmentation. Batchnorm's running statistics average over "
@@ -45,6 +47,11 @@ class TrainEvalMismatch(Rule):
         "torch.nn.Module.train and eval: what may differ is dropout and batchnorm's statistics"
     )
     remedies = ("batchnorm.recompute=true", "batchnorm.momentum=0.1")
+    advice = (
+        "Compute batchnorm's statistics anew after training, and prepare the inputs of training and evaluation in "
+        "the same way."
+    )
+    code = "torch.optim.swa_utils.update_bn(train_loader, model)"
     explains = ("overfitting", "undertrained", "underfitting")
 
     info: float

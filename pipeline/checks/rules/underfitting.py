@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import GAP_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training, is_augmented
 from pipeline.signals.schema import Signals
@@ -20,6 +21,7 @@ class Underfitting(Rule):
 
     check = "underfitting"
     reads = (*FINISHED_KEYS, *GAP_KEYS, "augmentation", "dropout", "l2", "width")
+    needs = GAP_NEEDS
     severities = ("warning",)
     why = (
         "The network cannot express what separates the classes, or its regularization and augmentation leave too "
@@ -27,6 +29,8 @@ class Underfitting(Rule):
     )
     source = "lecture notes: no gap between training and validation accuracy => increase model capacity"
     remedies = ("augmentation=none", "regularization=none", "model.width=...", "stages.train.epochs=...")
+    advice = "Take a larger network, or less regularization and augmentation."
+    code = "hidden = nn.Linear(inputs, 2 * units)"
 
     min_learned: float
     max_gap: float

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import FINISHED_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training
 from pipeline.signals.schema import Signals
@@ -25,10 +26,13 @@ class Undertrained(Rule):
 
     check = "undertrained"
     reads = (*FINISHED_KEYS, *GAP_KEYS, "steps_per_entry")
+    needs = (*FINISHED_NEEDS, "accuracies")
     severities = ("warning",)
     why = "The network has not yet learned all that it can learn from these examples."
     source = "Godbole et al. 2023, Deep Learning Tuning Playbook: still improving at the end => train longer"
     remedies = ("stages.train.epochs=...",)
+    advice = "Train longer."
+    code = "epochs = 2 * epochs"
     explains = ("underfitting",)
 
     min_epochs: int

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import FINISHED_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, Training, lr_remedy, nearest_power_of_ten
 from pipeline.signals.schema import Signals
@@ -29,6 +30,7 @@ class UpdateRatioHigh(Rule):
 
     check = "update_ratio_high"
     reads = READS
+    needs = (*FINISHED_NEEDS, "samples.weights")
     severities = ("warning", "info")
     why = (
         "Weights that are rewritten within a few steps keep nothing of what earlier batches taught them, and nothing "
@@ -36,6 +38,8 @@ class UpdateRatioHigh(Rule):
     )
     source = "lecture notes: the ratio of updates to values should be around 0.001, 0.01 is about okay"
     remedies = ("optimizer.lr=...",)
+    advice = "Lower the learning rate to a tenth."
+    code = 'for group in optimizer.param_groups: group["lr"] /= 10'
     explains = ("underfitting",)
 
     max_ratio: float
@@ -78,6 +82,7 @@ class UpdateRatioLow(Rule):
 
     check = "update_ratio_low"
     reads = READS
+    needs = (*FINISHED_NEEDS, "samples.weights")
     severities = ("warning", "info")
     why = (
         "At this pace the weights hardly change within the run: the learning rate is too low, or gradients vanish on "
@@ -85,6 +90,8 @@ class UpdateRatioLow(Rule):
     )
     source = "lecture notes: the ratio of updates to values should be around 0.001"
     remedies = ("optimizer.lr=...",)
+    advice = "Raise the learning rate tenfold."
+    code = 'for group in optimizer.param_groups: group["lr"] *= 10'
     explains = ("undertrained", "underfitting")
 
     min_ratio: float

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.not_checked import GAP_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import FINISHED_KEYS, GAP_KEYS, Training
 from pipeline.signals.schema import Signals
@@ -20,12 +21,15 @@ class ValidationAboveTraining(Rule):
 
     check = "validation_above_training"
     reads = (*FINISHED_KEYS, *GAP_KEYS)
+    needs = GAP_NEEDS
     severities = ("warning",)
     why = (
         "New examples cannot be easier than those that were trained on, unless the split is another kind of data, or "
         "training labels are wrong where validation labels are right."
     )
     source = "Karpathy, A Recipe for Training Neural Networks (compare the splits)"
+    advice = "Draw both splits at random from the same examples, and look at the training labels."
+    code = "train_data, val_data = torch.utils.data.random_split(data, [0.9, 0.1])"
     explains = ("undertrained", "underfitting")
 
     max_gap: float

@@ -24,6 +24,7 @@ class VanishingActivations(Rule):
 
     check = "vanishing_activations"
     reads = (*ACTIVATION_KEYS, "input_std", "chance_loss", *TRAINING_KEYS)
+    needs = ("activations.name|samples.activations", "input_std")
     severities = ("failure", "warning", "info")
     why = (
         "Layers that see almost the same for every image learn almost nothing from it, and pass gradients that are as "
@@ -31,6 +32,11 @@ class VanishingActivations(Rule):
     )
     source = "lecture notes, small random numbers; He et al. 2015, Delving Deep into Rectifiers, section 2.2"
     remedies = ("activation=relu", "init=he", "batchnorm=before_activation")
+    advice = (
+        "Keep the spread of the signal from layer to layer: weights of variance 2 / inputs, or a normalization "
+        "before each activation."
+    )
+    code = "nn.init.kaiming_normal_(layer.weight)"
     explains = (
         "vanishing_gradients",
         "exploding_gradients",

@@ -21,10 +21,13 @@ class VanishingGradients(Rule):
 
     check = "vanishing_gradients"
     reads = ("gradients", "activations")
+    needs = ("gradients.name",)
     severities = ("failure", "warning")
     why = "With one learning rate for all layers the first ones stand still while the last ones learn."
     source = "lecture notes, sigmoid kills gradients; Hochreiter 1991; Glorot & Bengio 2010"
     remedies = ("activation=relu", "init=he", "batchnorm=before_activation")
+    advice = "Give the gradient a path around each block."
+    code = "x = x + self.block(x)"
     explains = (
         "input_ignored",
         "unreachable_parameters",

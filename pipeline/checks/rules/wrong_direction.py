@@ -21,6 +21,8 @@ class WrongDirection(Rule):
     severities = ("failure",)
     why = "Every step makes the network worse: the sign of the update is flipped, or maximize is on."
     source = "gradient descent: w -= lr g"
+    advice = "Let the optimizer descend: no minus before the loss, and maximize off."
+    code = "optimizer = torch.optim.SGD(model.parameters(), lr=lr, maximize=False)"
     explains = (
         "loss_disagrees",
         "nonfinite",

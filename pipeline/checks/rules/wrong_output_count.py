@@ -20,6 +20,8 @@ class WrongOutputCount(Rule):
     severities = ("failure",)
     why = "Without exactly one logit per class the loss either cannot be computed or compares the wrong numbers."
     source = "Stack Overflow 62068109, 58844149"
+    advice = "Let the last layer return one number for each class."
+    code = "model.output = nn.Linear(features, classes)"
     explains = (
         "batch_leak",
         "output_activation",

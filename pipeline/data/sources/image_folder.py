@@ -3,52 +3,88 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
+from torch import Tensor
 
 from pipeline.data.dataset import Images, Source
+from pipeline.data.groups import name_groups, number_groups, parse_pattern
+from pipeline.data.sources.image_files import FITS, ImageReader, ReadImage
 from pipeline.errors import UserError, did_you_mean
-from pipeline.validation import boolean, integer
+from pipeline.signals.data.crop import crop_signals
+from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.schema import Crop, Data, Transparency
+from pipeline.validation import boolean, integer, one_of
 
 _SPLITS = ("train", "val", "test")
 _SHOWN = 10  # offending files that an error names
+_CROPS_COMPARED = 500  # training images that are read again as a whole
+_MIN_ASPECT = 1.1  # longer side / shorter side, from which a crop cuts away more than 9 %
 
 
-def image_folder(*, path: str, size: int | None, grayscale: bool) -> Source:
+class _File(NamedTuple):
+    path: Path
+    split: str
+    class_folder: Path
+
+    @property
+    def below_class(self) -> str:
+        return self.path.relative_to(self.class_folder).as_posix()
+
+
+def image_folder(
+    *, path: str, size: int | None, grayscale: bool, fit: str, background: Any, groups: str | None
+) -> Source:
     """Return the images of `path/train/<class>/*`, `path/val/...` and `path/test/...`, or of `path/<class>/*`.
 
-    The folders `val` and `test` are optional. Classes are the names of the folders, sorted, over all splits. Images
-    become RGB, or grey with `grayscale`. Each is turned upright by its EXIF data. With `size`, the centre square is
-    resized to size x size (bilinear, antialiased); without, all images must have one size. 16-bit grey files are kept
-    as int32 with scale 1/65535, and 8-bit files in the same folders are multiplied by 257. Hidden files and files with
-    endings that Pillow does not know are skipped.
+    The folders `val` and `test` are optional. Classes are the names of the folders, sorted, over all splits; images in
+    folders of a class folder belong to that class. Images become RGB, or grey with `grayscale`. Each is turned upright
+    by its EXIF data, and composed onto `background` where it is not opaque. With `size`, images become size x size
+    (bilinear, antialiased): of what is not square, `fit` takes the centre (crop), adds `background` (pad) or squeezes
+    it (stretch); without, all images must have one size. 16-bit grey files are kept as int32 with scale 1/65535, and
+    8-bit files in the same folders are multiplied by 257. Hidden files and files with endings that Pillow does not know
+    are skipped.
+
+    `groups` says what an image shows, from its path below the class folder: `parent` stands for the folder it is in,
+    otherwise a regular expression whose first group is the name. Images of one name are never in two splits, also not
+    those of different classes.
 
     Raises `UserError` (`path`) when there are no images, when files cannot be read (all are counted, ten are named),
-    when sizes differ, or when a folder beside `train` is no split.
+    when sizes differ, or when a folder beside `train` is no split; and naming the field for other values.
     """
     if size is not None:
         size = integer("size", size, at_least=1)
-    boolean("grayscale", grayscale)
+    reader = ImageReader(size, boolean("grayscale", grayscale), one_of("fit", fit, FITS), background)
+    pattern = None if groups is None else parse_pattern(groups)
     root = Path(path).expanduser()
     folders = _find_split_folders(root)
     classes = sorted({entry.name for folder in folders.values() for entry in _subfolders(folder)})
-    files = {split: _image_files(folder) for split, folder in folders.items()}
-    if not any(files.values()):
+    files = [file for split, folder in folders.items() for file in _image_files(split, folder)]
+    if not files:
         raise UserError(
             f"{root} holds no images in folders: expected {root}/<class>/* or {root}/train/<class>/*.", field="path"
         )
-    all_files = [file for split_files in files.values() for file in split_files]
-    arrays = _read_all(all_files, root, size, grayscale)
-    _check_same_size(all_files, arrays, root)
+    group_ids = None if pattern is None else number_groups(name_groups([file.below_class for file in files], pattern))
+    images = _read_all([file.path for file in files], root, reader)
+    arrays = [image.pixels for image in images]
+    _check_same_size(files, arrays, root)
     is_16_bit = any(array.dtype == np.int32 for array in arrays)
     if is_16_bit:
         arrays = [array if array.dtype == np.int32 else array.astype(np.int32) * 257 for array in arrays]
-    splits = _to_splits(files, arrays, classes)
+    labels = torch.tensor([classes.index(file.class_folder.name) for file in files], dtype=torch.long)
+    splits = {split: _select(split, files, arrays, labels, group_ids) for split in folders}
+    loading: Data = {}
+    if transparency := _transparency(images, str(background)):
+        loading["transparency"] = transparency
+    if size is not None and fit == "crop" and (crop := _crop(files, images, labels, reader)):
+        loading["crop"] = crop
     return Source(
         name=root.resolve().name,
         train=splits["train"],
@@ -57,6 +93,7 @@ def image_folder(*, path: str, size: int | None, grayscale: bool) -> Source:
         classes=tuple(classes),
         scale=1 / 65535 if is_16_bit else 1 / 255,
         path=str(root),
+        loading=loading,
     )
 
 
@@ -79,35 +116,32 @@ def _subfolders(root: Path) -> list[Path]:
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _image_files(split: str, folder: Path) -> Iterable[_File]:
     known = Image.registered_extensions()
-    return [
-        file
-        for class_folder in _subfolders(folder)
-        for file in sorted(class_folder.iterdir())
-        if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
-    ]
+    for class_folder in _subfolders(folder):
+        for directory, subfolders, names in os.walk(class_folder):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))  # in place: what comes next
+            for name in sorted(names):
+                file = Path(directory, name)
+                if file.suffix.lower() in known and not name.startswith(".") and file.is_file():
+                    yield _File(file, split, class_folder)
 
 
-def _to_splits(files: dict[str, list[Path]], arrays: list[np.ndarray], classes: list[str]) -> dict[str, Images]:
-    """Return the images of each split; `arrays` are those of all `files`, in order."""
-    label_of = {name: label for label, name in enumerate(classes)}
-    remaining = iter(arrays)
-    splits = {}
-    for split, split_files in files.items():
-        stacked = [next(remaining) for _ in split_files]
-        pixels = torch.from_numpy(np.stack(stacked)) if stacked else torch.empty((0, *arrays[0].shape))
-        labels = torch.tensor([label_of[file.parent.name] for file in split_files], dtype=torch.long)
-        splits[split] = Images(pixels, labels)
-    return splits
+def _select(
+    split: str, files: Sequence[_File], arrays: Sequence[np.ndarray], labels: Tensor, groups: Tensor | None
+) -> Images:
+    """Return the images of one split."""
+    chosen = [i for i, file in enumerate(files) if file.split == split]
+    pixels = np.stack([arrays[i] for i in chosen]) if chosen else np.empty((0, *arrays[0].shape), np.float32)
+    return Images(torch.from_numpy(pixels), labels[chosen], None if groups is None else groups[chosen])
 
 
-def _read_all(files: list[Path], root: Path, size: int | None, grayscale: bool) -> list[np.ndarray]:
-    """Return the images (C, H, W) of `files`; raise one `UserError` for all that cannot be read."""
+def _read_all(files: Sequence[Path], root: Path, reader: ImageReader) -> list[ReadImage]:
+    """Return what `reader` gets from `files`; raise one `UserError` for all that cannot be read."""
 
-    def read(file: Path) -> np.ndarray | str:
+    def read(file: Path) -> ReadImage | str:
         try:
-            return _read(file, size, grayscale)
+            return reader(file)
         except Exception as error:  # noqa: BLE001 - Pillow raises OSError, SyntaxError, struct.error and others
             return f"{type(error).__name__}: {error}"
 
@@ -125,42 +159,46 @@ def _read_all(files: list[Path], root: Path, size: int | None, grayscale: bool) 
     return [result for result in results if not isinstance(result, str)]
 
 
-def _check_same_size(files: list[Path], arrays: list[np.ndarray], root: Path) -> None:
+def _check_same_size(files: Sequence[_File], arrays: Sequence[np.ndarray], root: Path) -> None:
     shape = arrays[0].shape
     mismatched = [
-        f"{file.relative_to(root)} ({array.shape[2]} x {array.shape[1]})"
+        f"{file.path.relative_to(root)} ({array.shape[2]} x {array.shape[1]})"
         for file, array in zip(files, arrays, strict=True)
         if array.shape != shape
     ]
     if mismatched:
         raise UserError(
             f"images must have one size, but {len(mismatched)} in {root} are not {shape[2]} x {shape[1]} (width x "
-            f"height) like {files[0].relative_to(root)}: {_listed(mismatched)}. Set data.size to resize all.",
+            f"height) like {files[0].path.relative_to(root)}: {_listed(mismatched)}. Set data.size to resize all.",
             field="path",
         )
 
 
-def _read(file: Path, size: int | None, grayscale: bool) -> np.ndarray:
-    """Return the image (C, H, W): uint8, or int32 for a file with 16 bits."""
-    with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels; save them in a .npz file")
-    is_integer = image.mode.startswith("I")  # 16 or 32 bits
-    if is_integer:
-        image = Image.fromarray(np.asarray(image).astype(np.float32))  # which Pillow can resize
-    else:
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        image = image.convert("L" if grayscale else "RGB")
-    if size is not None:
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    array = np.asarray(image)
-    if not is_integer:
-        return array[None] if grayscale else np.ascontiguousarray(array.transpose(2, 0, 1))
-    if array.min() < 0 or array.max() > 65535:
-        raise ValueError("integers beyond 16 bits; save them in a .npz file")
-    return np.repeat(array.round().astype(np.int32)[None], 1 if grayscale else 3, axis=0)
+def _transparency(images: Sequence[ReadImage], background: str) -> Transparency | None:
+    """Return the signal `data.transparency`; None where all images are opaque."""
+    lost = [image.lost for image in images if image.lost is not None]
+    if not lost:
+        return None
+    counts = {ground: sum(one[ground] for one in lost) for ground in lost[0]}
+    return {"images": len(images), "transparent": len(lost), "background": background, "lost": counts}
+
+
+def _crop(files: Sequence[_File], images: Sequence[ReadImage], labels: Tensor, reader: ImageReader) -> Crop | None:
+    """Return the signal `data.crop`, for which a sample of training images is read again as a whole."""
+    elongated = [
+        i
+        for i, image in enumerate(images)
+        if files[i].split == "train" and max(image.aspect, 1 / image.aspect) > _MIN_ASPECT
+    ]
+    chosen = [elongated[i] for i in subsample_indices(len(elongated), _CROPS_COMPARED).tolist()]
+    if not chosen:
+        return None
+    crops = [images[i] for i in chosen]
+    squeezed = replace(reader, fit="stretch")
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        whole = list(pool.map(squeezed, [files[i].path for i in chosen]))
+    wholes, centres = (torch.from_numpy(np.stack([one.pixels for one in part])).float() for part in (whole, crops))
+    return crop_signals(wholes, centres, labels[chosen], torch.tensor([crop.aspect for crop in crops]))
 
 
 def _listed(entries: Iterable[str]) -> str:

@@ -6,19 +6,22 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pipeline.data.dataset import Images, Source
+from pipeline.data.groups import number_groups
 from pipeline.errors import UserError, did_you_mean
 from pipeline.validation import number
 
+_GROUPS = "groups"  # the usual name, which a file need not have
 _KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "classes")
 
 
-def npz(*, path: str, scale: float | None) -> Source:
+def npz(*, path: str, scale: float | None, groups: str | None) -> Source:
     """Return the arrays `x_train` and `y_train` of a .npz file.
 
     The file may also hold the splits `x_val`, `y_val` and `x_test`, `y_test`, and `classes`.
@@ -28,12 +31,15 @@ def npz(*, path: str, scale: float | None) -> Source:
     for other integers, or float32 for floats. y holds integers 0 .. C-1, (N,) or (N, 1). `classes` are the names of the
     classes; by default they are the numbers.
 
+    `groups` names arrays (`groups_train` or `groups`, `groups_val`, `groups_test`) with an integer or a word for each
+    example that says what it shows: examples of one group are never cut into two splits. None passes them over.
+
     `scale` multiplies the stored values. None stands for 1/255 for integers up to 255, 1/65535 for larger ones, and 1
     for floats.
 
     Raises `UserError` (`path`) when the file does not exist, is no .npz file, or lacks a key; when an array holds
     objects or has a wrong shape; when floats look like 0 .. 255 pixels while `scale` is None. Raises `UserError`
-    (`scale`) when `scale` is not above 0.
+    (`scale`) when `scale` is not above 0, and (`groups`) when groups have a wrong type or number.
     """
     if scale is not None:
         scale = number("scale", scale, above=0)
@@ -46,6 +52,8 @@ def npz(*, path: str, scale: float | None) -> Source:
     if unpaired := [f"x_{split}" for split in ("val", "test") if (f"x_{split}" in arrays) != (f"y_{split}" in arrays)]:
         raise _error(file, f"has only one of {unpaired[0]} and y{unpaired[0][1:]}; both are needed, or neither.")
     splits = {split: _images(arrays, split, file) for split in ("train", "val", "test") if f"x_{split}" in arrays}
+    if groups is not None:
+        splits = _with_groups(splits, arrays, groups, file)
     return Source(
         name=file.stem,
         train=splits["train"],
@@ -87,6 +95,32 @@ def _images(arrays: Mapping[str, np.ndarray], split: str, file: Path) -> Images:
         raise _error(file, f"must have labels of shape (N,) or (N, 1), but y_{split} is {labels.shape}.{one_hot}")
     stored = _to_storage_dtype(_to_nchw(pixels, split, file), split, file)
     return Images(torch.from_numpy(stored), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _with_groups(
+    splits: Mapping[str, Images], arrays: Mapping[str, np.ndarray], name: str, file: Path
+) -> dict[str, Images]:
+    """Return the splits with the groups that the file has for them; those of training must be among them."""
+    keys = {split: f"{name}_{split}" for split in splits}
+    if name in arrays and keys["train"] not in arrays:
+        keys["train"] = name
+    found = {split: arrays[key] for split, key in keys.items() if key in arrays}
+    if not found and name == _GROUPS:
+        return dict(splits)
+    if "train" not in found:
+        meant = did_you_mean(keys["train"], [key for key in arrays if key not in _KEYS])
+        raise UserError(f"{file} has no {keys['train']}; it has {', '.join(arrays)}.{meant}", field="groups")
+    for split, values in found.items():
+        if values.dtype.kind not in "iuUS" or values.shape not in ((len(splits[split]),), (len(splits[split]), 1)):
+            raise UserError(
+                f"{file}: {keys[split]} must hold an integer or a word for each of the {len(splits[split])} examples, "
+                f"but it is {values.dtype} of shape {values.shape}.",
+                field="groups",
+            )
+    flat = {split: values.reshape(-1).astype(str) for split, values in found.items()}
+    numbers = number_groups(np.concatenate([*flat.values()])).split([len(values) for values in flat.values()])
+    by_split = dict(zip(flat, numbers, strict=True))
+    return {split: replace(images, groups=by_split.get(split)) for split, images in splits.items()}
 
 
 def _to_nchw(pixels: np.ndarray, split: str, file: Path) -> np.ndarray:

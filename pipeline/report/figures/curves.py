@@ -87,14 +87,13 @@ def accuracy(train: Signals, *, test: float | None = None) -> Chart | None:
     if not epochs.get("val_accuracy"):
         return None
     steps, val = epochs["step"], list(epochs["val_accuracy"])
-    training = list(epochs.get("probe_accuracy") or epochs["accuracy"])
-    gap = training[-1] - val[-1]
-    shade = "rgba(217,134,0,.18)" if gap > 0 else "rgba(0,0,0,0)"
-    data = [
-        line(steps, val, "validation", ORANGE),
-        line(steps, training, "training", BLUE) | {"fill": "tonexty", "fillcolor": shade},
-    ]
-    if epochs.get("probe_accuracy"):
+    training = list(epochs.get("probe_accuracy") or epochs.get("accuracy") or ())
+    has_gap = bool(training) and training[-1] is not None and val[-1] is not None  # a watched loop may leave some out
+    data = [line(steps, val, "validation", ORANGE)]
+    if training:
+        shade = "rgba(217,134,0,.18)" if has_gap and training[-1] > val[-1] else "rgba(0,0,0,0)"
+        data.append(line(steps, training, "training", BLUE) | {"fill": "tonexty", "fillcolor": shade})
+    if epochs.get("probe_accuracy") and epochs.get("accuracy"):
         data.append(line(steps, epochs["accuracy"], "training, during the epoch", BLUE, width=1, dash="dot"))
     if test is not None:
         diamond = {"symbol": "diamond", "size": 11, "color": GREEN}
@@ -104,7 +103,7 @@ def accuracy(train: Signals, *, test: float | None = None) -> Chart | None:
     if "chance_accuracy" in train:
         data.append(reference_line(train["chance_accuracy"], "chance", steps))
     layout: dict[str, Any] = HOVER_BY_STEP | {"xaxis": axis("step"), "yaxis": axis("accuracy", tickformat=".0%")}
-    layout["annotations"] = [_gap_label(steps[-1], training[-1], val[-1])]
+    layout["annotations"] = [_gap_label(steps[-1], training[-1], val[-1])] if has_gap else []
     layout["yaxis"]["range"] = [0, 1.03]
     return Chart("accuracy", "Accuracy and generalization gap", {"data": data, "layout": layout}, height=360)
 

@@ -66,8 +66,10 @@ def _accuracies(s: Signals) -> list[ExpectedValue]:
     epochs = s.get("epochs") or {}
     if not epochs.get("val_accuracy") or "chance_accuracy" not in s:
         return []
-    training, chance = (epochs.get("probe_accuracy") or epochs["accuracy"])[-1], s["chance_accuracy"]
+    training, chance = (epochs.get("probe_accuracy") or epochs.get("accuracy") or [None])[-1], s["chance_accuracy"]
     val, expected = epochs["val_accuracy"][-1], f"far above chance, {chance:.3g}"
+    if training is None or val is None:
+        return []
     checks = ("underfitting", "over_regularized")
     return [
         ExpectedValue("training accuracy, last epoch", f"{training:.4f}", expected, training > 2 * chance, checks),

@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.signals.data.channels import channel_orders
 from pipeline.signals.data.duplicates import count_duplicates, value_bits
 from pipeline.signals.data.inputs import constant_share, input_moments
+from pipeline.signals.data.layout import layouts
+from pipeline.signals.data.near_copies import near_copies
 from pipeline.signals.data.neighbours import label_agreement
 from pipeline.signals.schema import Data
 
@@ -42,5 +45,8 @@ def data_signals(
             for name, (_, split_labels) in splits.items()
         },
         "duplicates": {name: count_duplicates(train, pixels) for name, (pixels, _) in others.items()},
+        "near_copies": near_copies(train, {name: pixels for name, (pixels, _) in others.items()}),
+        "channel_orders": channel_orders(train, labels, others, len(classes)),
+        "layouts": layouts({name: pixels for name, (pixels, _) in splits.items()}),
         "neighbours": label_agreement(train, labels, others, len(classes)),
     }

@@ -24,27 +24,39 @@ def input_moments(pixels: Tensor, prepare: Callable[[Tensor], Tensor]) -> InputM
     are std(m_i) / sqrt(n) and, as d std = d q / (2 std), std(q_i) / sqrt(n) / (2 std).
     """
     n_sampled = min(_MAX_EXAMPLES, max(50, _MAX_VALUES // pixels[0].numel()))
+    n_sampled = min(_MAX_EXAMPLES, max(50, _MAX_VALUES // pixels[0].numel()))
     index = subsample_indices(len(pixels), n_sampled).to(pixels.device)
     inputs = prepare(pixels[index]).double()
-    means = inputs.flatten(1).mean(1)
-    mean = means.mean()
-    squares = (inputs - mean).square().flatten(1).mean(1)
-    std = float(squares.mean().sqrt())
-    n = len(inputs)
+    mean, std, mean_error, std_error = _moments(inputs[:, None])
     result: InputMoments = {
-        "examples": n,
-        "mean": float(mean),
-        "std": std,
-        "mean_error": float(means.std(correction=0)) / math.sqrt(n),
-        "std_error": float(squares.std(correction=0)) / math.sqrt(n) / (2 * std) if std > 0 else 0.0,
+        "examples": len(inputs),
+        "mean": mean[0],
+        "std": std[0],
+        "mean_error": mean_error[0],
+        "std_error": std_error[0],
     }
     if inputs.shape[1] > _MAX_CHANNELS:
         return result
-    by_channel = inputs.transpose(0, 1).flatten(1)
+    mean, std, mean_error, std_error = _moments(inputs)
     return result | {
-        "channel_mean": by_channel.mean(1).tolist(),
-        "channel_std": by_channel.std(1, correction=0).tolist(),
+        "channel_mean": mean,
+        "channel_std": std,
+        "channel_mean_error": mean_error,
+        "channel_std_error": std_error,
     }
+
+
+def _moments(values: Tensor) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Return mean and standard deviation of each group of (N, groups, ...), and their standard errors."""
+    values = values.flatten(2)
+    means = values.mean(2)
+    mean = means.mean(0)
+    squares = (values - mean[:, None]).square().mean(2)
+    std = squares.mean(0).sqrt()
+    root = math.sqrt(len(values))
+    mean_error, square_error = means.std(0, correction=0) / root, squares.std(0, correction=0) / root
+    std_error = torch.where(std > 0, square_error / (2 * std), 0.0)
+    return mean.tolist(), std.tolist(), mean_error.tolist(), std_error.tolist()
 
 
 def constant_share(pixels: Tensor) -> float:

@@ -23,7 +23,7 @@ def saved(folder: Path, **arrays: Any) -> str:
 
 
 def loaded(folder: Path, pixels: np.ndarray, *, scale: float | None = None, **arrays: Any) -> Source:
-    return npz(path=saved(folder, x_train=pixels, **arrays), scale=scale)
+    return npz(path=saved(folder, x_train=pixels, **arrays), scale=scale, groups="groups")
 
 
 def counting(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
@@ -167,7 +167,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("arrays", "facts"), BAD.values(), ids=BAD.keys())
 def test_broken_files(arrays: dict[str, Any], facts: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=facts) as error:
-        npz(path=saved(tmp_path, **arrays), scale=None)
+        npz(path=saved(tmp_path, **arrays), scale=None, groups="groups")
     assert error.value.field == "path"
     assert str(tmp_path / "mine.npz") in error.value.message
 
@@ -197,7 +197,7 @@ def test_empty_splits_are_loaded(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     saved(tmp_path)
     with pytest.raises(UserError, match=r"mine2\.npz.*'mine\.npz'"):
-        npz(path=str(tmp_path / "mine2.npz"), scale=None)
+        npz(path=str(tmp_path / "mine2.npz"), scale=None, groups="groups")
 
 
 def test_torn_files(tmp_path: Path) -> None:
@@ -218,14 +218,60 @@ def test_torn_files(tmp_path: Path) -> None:
     ):
         (tmp_path / "torn.npz").write_bytes(content)
         with pytest.raises(UserError) as error:
-            npz(path=str(tmp_path / "torn.npz"), scale=None)
+            npz(path=str(tmp_path / "torn.npz"), scale=None, groups="groups")
         assert error.value.field == "path"
     with pytest.raises(UserError):
-        npz(path=str(tmp_path), scale=None)
+        npz(path=str(tmp_path), scale=None, groups="groups")
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), "1/255"])
 def test_invalid_scale(scale: float, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        loaded(tmp_path, counting(6, 4, 4), scale=scale)
+        loaded(tmp_path, counting(6, 4, 4), scale=scale, groups="groups")
     assert error.value.field == "scale"
+
+
+@pytest.mark.parametrize("key", ["groups", "groups_train"])
+@pytest.mark.parametrize("values", [[7, 7, 3, 3, 5, 5], ["b", "b", "B", "B", "a", "a"]])
+def test_groups(key: str, values: list[object], tmp_path: Path) -> None:
+    pixels = counting(6, 5, 4)
+    path = saved(
+        tmp_path, x_train=pixels, x_test=pixels[:3], y_test=LABELS[:3], x_val=pixels[:3], y_val=LABELS[:3],
+        **{key: np.array(values), "groups_test": np.array([[values[2]], [values[0]], [values[0]]])},
+    )  # fmt: skip
+    source = npz(path=path, scale=None, groups="groups")
+    assert source.train.groups is not None
+    numbers = source.train.groups.tolist()
+    assert len(set(numbers)) == 3
+    assert [numbers[i] == numbers[i + 1] for i in range(5)] == [True, False, True, False, True]
+    assert source.test is not None
+    assert source.test.groups is not None
+    assert source.test.groups.tolist() == [numbers[2], numbers[0], numbers[0]]
+    assert source.val is not None
+    assert source.val.groups is None
+    assert npz(path=path, scale=None, groups=None).train.groups is None
+
+
+def test_groups_of_another_name(tmp_path: Path) -> None:
+    path = saved(tmp_path, x_train=counting(6, 5, 4), patient=np.array([1, 1, 2, 2, 3, 3]))
+    assert npz(path=path, scale=None, groups="groups").train.groups is None
+    assert npz(path=path, scale=None, groups="patient").train.groups is not None
+    with pytest.raises(UserError, match="'patient'") as error:
+        npz(path=path, scale=None, groups="patien")
+    assert error.value.field == "groups"
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"groups": np.zeros(6)},
+        {"groups": np.arange(5)},
+        {"groups": np.zeros((6, 2), int)},
+        {"groups": np.zeros(6, int)},
+        {"groups_test": np.arange(6), "x_test": np.zeros((6, 5, 4), np.uint8), "y_test": LABELS},
+    ],
+)
+def test_invalid_groups(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        npz(path=saved(tmp_path, x_train=counting(6, 5, 4), **arrays), scale=None, groups="groups")
+    assert error.value.field == "groups"

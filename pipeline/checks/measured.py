@@ -1,0 +1,24 @@
+"""Signals that say when a rule asks for one that was not measured, as in the logs and loops of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pipeline.checks.finding import Finding
+from pipeline.checks.rule import Rule
+from pipeline.signals.schema import Signals
+
+
+class NotMeasured(KeyError):
+    """A rule asked for a signal that no one measured."""
+
+
+class _MeasuredSignals(dict[str, Any]):
+    def __missing__(self, key: str) -> Any:
+        raise NotMeasured(key)
+
+
+def apply_rule(rule: Rule, signals: Mapping[str, Any]) -> Finding | None:
+    """Return the finding of `rule`, or None. Raises `NotMeasured` where it cannot judge for want of a signal."""
+    return rule(cast(Signals, _MeasuredSignals(signals)))
