@@ -11,13 +11,14 @@ Face. Importing this package imports no torch and changes nothing in the process
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     from pipeline.predictor import Predictor
     from pipeline.watching.errors import CheckFailed, PreflightError
@@ -82,6 +83,7 @@ def preflight(
     data: Any = None,
     *,
     fit: bool = True,
+    ignore: Collection[str] = (),
     quiet: bool = False,
 ) -> Findings:
     """Check a model, a batch, a loss and an optimizer before training; the model stays as it was.
@@ -95,12 +97,13 @@ def preflight(
     - `optimizer`: an optimizer, or a function of parameters that makes one.
     - `data`: the training set as a pair (inputs, labels) or a `Dataset`, or a dictionary of such by train, val, test.
     - `fit`: whether the model is fitted to the batch for some steps, the slowest measurement.
+    - `ignore`: names of checks to leave out.
 
     Raises `PreflightError` where the arguments do not fit together.
     """
     from pipeline.watching.preflight import preflight as check
 
-    return check(model, batch, loss, optimizer, data, fit=fit, quiet=quiet)
+    return check(model, batch, loss, optimizer, data, fit=fit, ignore=ignore, quiet=quiet)
 
 
 def watch(
@@ -111,7 +114,9 @@ def watch(
     every: int = 50,
     out: str | Path | None = None,
     policy: str = "warn",
+    ignore: Collection[str] = (),
     epochs: int | None = None,
+    scheduler: LRScheduler | None = None,
     name: str = "watch",
 ) -> Watch:
     """Watch a training loop of your own.
@@ -135,13 +140,26 @@ def watch(
     - `out`: a folder for signals.json, outcome.json and report.html.
     - `policy`: "warn" prints findings as they come, "stop" also sets `should_stop` at a failure, "silent" prints
       nothing.
+    - `ignore`: names of checks to leave out.
     - `epochs`: how many are planned, if it is known.
+    - `scheduler`: the learning-rate scheduler; its length is compared with the moves that the loop makes.
 
     `w.findings` are the findings so far; after the loop they are those of the whole training.
     """
     from pipeline.watching.watch import Watch
 
-    return Watch(model, optimizer, classes=classes, every=every, out=out, policy=policy, epochs=epochs, name=name)
+    return Watch(
+        model,
+        optimizer,
+        classes=classes,
+        every=every,
+        out=out,
+        policy=policy,
+        ignore=ignore,
+        epochs=epochs,
+        scheduler=scheduler,
+        name=name,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable
 
 PASSED, CRASHED, USER_ERROR, FAILED, NOT_JUDGED = 0, 1, 2, 3, 4
-"""Exit codes of the program. `NOT_JUDGED` is that of `diagnose` where nothing that a verdict needs was logged. A program
-that signal n ended exits with `SIGNALLED` + n."""
+"""Exit codes of the program. `NOT_JUDGED` is that of `diagnose` where nothing that a verdict needs was logged. A
+program that signal n ended exits with `SIGNALLED` + n."""
 SIGNALLED = 128
 
 

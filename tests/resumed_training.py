@@ -29,14 +29,17 @@ def read(small: SmallRun, name: str = "last") -> dict[str, Any]:
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
-    """Return where two checkpoints differ in a bit, apart from seconds and configuration."""
+    """Return where two checkpoints differ in a bit, apart from seconds and what was configured."""
     if isinstance(a, Tensor):
         return [] if a.dtype == b.dtype and torch.equal(a, b) else [path]
     if isinstance(a, dict):
         if a.keys() != b.keys():
             return [f"{path}: {a.keys() ^ b.keys()}"]
         return [
-            d for key in a if key not in ("seconds", "config") for d in differences(a[key], b[key], f"{path}/{key}")
+            d
+            for key in a
+            if key not in ("seconds", "config", "options")
+            for d in differences(a[key], b[key], f"{path}/{key}")
         ]
     if isinstance(a, (list, tuple)):
         if len(a) != len(b):

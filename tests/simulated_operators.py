@@ -62,6 +62,7 @@ class _Operator:
         self.arguments = [argument.name for argument in op._schema.arguments]
         self.written = [a.name for a in op._schema.arguments if a.alias_info and a.alias_info.is_write]
         self.returns_written = [result.alias_info is not None for result in op._schema.returns]
+        self.takes_tensors = {a.name for a in op._schema.arguments if str(a.type) == "Tensor"}
         self.takes_numbers = torch.Tag.pointwise in op.tags
         self.draws = torch.Tag.nondeterministic_seeded in op.tags
         self.takes_host_index = self.name in ("index", "_index_put_impl_")
@@ -106,7 +107,8 @@ def _to_host(known: _Operator, name: str, value: Any) -> Any:
     if isinstance(value, torch.device):
         return torch.device("cpu")
     if not isinstance(value, Tensor):
-        return value
+        # a kernel that writes into `out` takes no number for a tensor; a float would be rounded in another way
+        return torch.tensor(value) if type(value) is int and name in known.takes_tensors else value
     if is_simulated(value):  # memory that has another owner cannot grow
         return on_host(value) if value.numel() else torch.empty_like(on_host(value))
     if (known.takes_numbers and value.ndim == 0) or (known.takes_host_index and name == "indices"):

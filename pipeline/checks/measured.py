@@ -15,8 +15,14 @@ class NotMeasured(KeyError):
 
 
 class _MeasuredSignals(dict[str, Any]):
+    def __init__(self, signals: Mapping[str, Any], prefix: str = ""):
+        super().__init__(signals)
+        self.prefix = prefix
+        if isinstance(signals.get("data"), Mapping):  # the one table of which a part alone may be measured
+            self["data"] = _MeasuredSignals(signals["data"], "data.")
+
     def __missing__(self, key: str) -> Any:
-        raise NotMeasured(key)
+        raise NotMeasured(self.prefix + key)
 
 
 def apply_rule(rule: Rule, signals: Mapping[str, Any]) -> Finding | None:

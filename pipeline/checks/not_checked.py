@@ -43,6 +43,7 @@ REASONS = {
     "data.near_copies": "there are fewer than 200 training images, or they are smaller than 12 pixels",
     "data.shared_groups": "no groups of examples are given",
     "data.transparency": "no image has transparency",
+    "data.turns": "rows of a table cannot be turned",
     "samples": "nothing was recorded inside the network",
     "samples.weights": "nothing was recorded inside the network",
     "units.dead": "nothing was recorded inside the network",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.text import Text
 
 from pipeline.checks.not_checked import group_by_reason
+from pipeline.checks.remedies import in_code
 from pipeline.cli.baseline import Compared, compare, of_run
 from pipeline.cli.diagnosis import Diagnosis
 from pipeline.cli.judge_log import UNKNOWN, diagnose_log
@@ -106,6 +108,8 @@ def _diagnose_run(directory: Path, overrides: Sequence[str]) -> tuple[Diagnosis,
     has_config = (directory / ".hydra").exists()  # `pipeline.watch` writes a run without a configuration
     checks = checks_for_run(directory, overrides) if has_config else checks_for_log(overrides)
     stages = rejudge(record, signals, checks)
+    if not has_config:  # overrides mean nothing to the loop
+        stages = tuple(replace(stage, findings=tuple(map(in_code, stage.findings))) for stage in stages)
     not_checked = checks.not_checked(signals)
     unmet = {entry.check for entry in not_checked}
     diagnosis = Diagnosis(

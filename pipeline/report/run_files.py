@@ -32,6 +32,11 @@ class Run:
     """A sentence for each file that exists and cannot be read."""
 
     @property
+    def is_configured(self) -> bool:
+        """Whether the pipeline itself made this run; a watched loop has neither configuration nor seed."""
+        return bool(self.record["config_hash"])
+
+    @property
     def stages(self) -> dict[str, Mapping[str, Any]]:
         """The stages that have ended, by name."""
         return {stage["name"]: stage for stage in self.record["stages"]}

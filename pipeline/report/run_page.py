@@ -44,7 +44,8 @@ def write_report(directory: Path) -> Path:
 def run_page(run: Run, *, home: str = "") -> str:
     """Return the page of a run. `home` is a relative link to the page of all runs."""
     record = run.record
-    subtitle = f"{record['data']['name']}, seed {record['seed']}, {record['seconds']:.1f} s"
+    seed = f", seed {record['seed']}" if run.is_configured else ""
+    subtitle = f"{record['data']['name']}{seed}, {record['seconds']:.1f} s"
     subtitle += f"; {', '.join(map(str, record['tags']))}" if record["tags"] else ""
     charts = _top_charts(run)
     ids = {chart.id for chart in charts}
@@ -72,7 +73,8 @@ def verdict(run: Run) -> str:
         last = run.record["stages"][-1]["name"].capitalize()
         return f"{last} failed: {_finding_name(findings[0])}." if findings else f"{last} failed."
     during = f" during {run.current_stage}" if run.current_stage else ""
-    sentences = {"interrupted": f"Interrupted{during}. Continue with resume=auto.", "error": f"Crashed{during}."}
+    more = " Continue with resume=auto." if run.is_configured else ""
+    sentences = {"interrupted": f"Interrupted{during}.{more}", "error": f"Crashed{during}."}
     return sentences.get(status, f"Still running{during}, or killed.") + score
 
 

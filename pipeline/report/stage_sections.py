@@ -21,11 +21,11 @@ def data_section(run: Run) -> Section:
     blocks: list[Block | None] = [
         data.examples(images, classes),
         *data.pca_scatter(images, classes),
-        data.class_counts(classes, about["class_counts"]),
+        data.class_counts(classes, about["class_counts"]) if classes else None,
         data.mean(images),
     ]
     sizes = ", ".join(f"{size:,} {split}" for split, size in about["sizes"].items())
-    summary = f"{about['name']}: {len(classes)} classes; {sizes}"
+    summary = f"{about['name']}: {f'{len(classes)} classes; ' if classes else ''}{sizes}"
     return Section("data", [block for block in blocks if block is not None], summary=summary)
 
 
@@ -70,8 +70,10 @@ def callout(finding: Mapping[str, Any], command: str, *, has_command: bool = Tru
 def about_section(run: Run) -> Section:
     """Return the section on the run: command, configuration, versions, and the remedies that were tried."""
     record = run.record
-    rows: list[list[Any]] = [["command", record["command"]], ["configuration", record["config_hash"]]]
-    rows += [["data", f"{record['data']['name']}, fingerprint {record['data']['fingerprint']}"]]
+    rows: list[list[Any]] = [["command", record["command"]]]
+    if run.is_configured:
+        rows += [["configuration", record["config_hash"]]]
+        rows += [["data", f"{record['data']['name']}, fingerprint {record['data']['fingerprint']}"]]
     rows += [["resumed from", record["resumed_from"]]] if record["resumed_from"] else []
     rows += [[package, version] for package, version in record["versions"].items()]
     blocks: list[Block] = [Table(["what", "this run"], rows, sortable=False)]

@@ -61,6 +61,7 @@ class Terminal(Reporter):
         self._printer = FindingPrinter(self.console)
         self._bar: StageProgress | None = None
         self._reported: dict[str, str] = {}  # findings printed while the stage runs: check -> severity
+        self._explained: set[tuple[str, str, str | None]] = set()  # findings of earlier stages
 
     def on_run_start(self, components: Components) -> None:
         """Print name, classes, shape and sizes of the data."""
@@ -83,6 +84,8 @@ class Terminal(Reporter):
 
     def on_finding(self, finding: Finding) -> None:
         """Print a finding above the bar, once for each severity that it takes."""
+        if _key(finding) in self._explained:
+            return  # an earlier stage has said it
         if self.verbose > 0 and self._reported.get(finding.check) != finding.severity:
             self._reported[finding.check] = finding.severity
             self._printer.print_finding(finding)
@@ -95,10 +98,11 @@ class Terminal(Reporter):
         head = Text.assemble((f"{outcome.name:<9} ", "bold"), status, f"  {outcome.seconds:5.1f} s  ")
         self._printer.print_columns(head, Text(outcome.headline + note))
         for finding in outcome.findings:
-            if self._reported.pop(finding.check, None) == finding.severity:
+            if self._reported.pop(finding.check, None) == finding.severity or _key(finding) in self._explained:
                 self._printer.print_indented(self._printer.title(finding) + Text(": see above", "dim"))
             else:
                 self._printer.print_finding(finding)
+            self._explained.add(_key(finding))
         for check in self._reported:
             self._printer.print_indented(Text(f"{check}: reported above; resolved by the end", "dim"))
         if self.verbose >= 2:
@@ -171,3 +175,8 @@ class Terminal(Reporter):
             if value is not None and name != "device_total_mb":
                 share = f" of {total}" if total is not None and name.startswith("device_") else ""
                 self.console.print(Text(f"          peak memory: {name} = {value}{share}", "dim"))
+
+
+def _key(finding: Finding) -> tuple[str, str, str | None]:
+    """Return what two stages' findings share if they say the same."""
+    return finding.check, finding.severity, finding.where

@@ -82,10 +82,13 @@ class Activations(OperationTracer):
         """
         if self._hooked_modules is not None:
             return self._hooked_modules
-        return None if self._is_outside_modules else self._found_modules
+        if self._is_outside_modules or self._latest is not None:  # of the network itself, whose end was not seen
+            return None
+        return self._found_modules
 
     def _hook(self, name: str, kind: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        self._measure(name, kind, output.detach())
+        if output.numel():
+            self._measure(name, kind, output.detach())
 
     def on_module_exit(self, module: nn.Module, name: str, output: Any) -> None:
         """Decide whether the output of `module` is the latest activation."""
@@ -107,7 +110,7 @@ class Activations(OperationTracer):
         # an activation that is processed further before its module ends is not the output of that module
         self._is_outside_modules |= self._latest is not None and operation != "detach"
         kind = activation_kind(operation, args, output)
-        if kind is None:
+        if kind is None or not output.numel():  # an expert of a mixture may get no example
             return
         names = self.module or operation, kind
         self._latest = self.module, names, output.data_ptr()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.signals.activations import Activations
+from pipeline.signals.loss_on_cpu import loss_on_cpu
 from pipeline.signals.schema import SanitySignals
 from pipeline.signals.weights import Weights, gradient_columns
 
@@ -48,27 +49,38 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
         with tracer.trace(network):
             logits = network(inputs).detach()
         value = loss(logits, labels)
-        doubled, tripled = (loss(logits.repeat(copies, 1), labels.repeat(copies)) for copies in (2, 3))
-        n_classes = logits.shape[1]
-        one_hot = nn.functional.one_hot(labels, n_classes).to(logits)
-        perfect, certain = loss(one_hot, labels), loss(CONFIDENT_LOGIT * one_hot, labels)
-        shifts = range(1, min(n_classes, MAX_WRONG_CLASSES + 1))
-        wrong = [float(loss(one_hot.roll(k, 1), labels)) for k in shifts]
         logit_std = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
     first = float(value)
     return {
         "first_loss": first,
         "logit_mean": float(logits.mean()),
         "logit_std": float(logit_std),
-        "doubled_loss_ratio": float(doubled) / first if first else 1.0,
-        "tripled_loss_ratio": float(tripled) / first if first else 1.0,
-        "perfect_probability_loss": float(perfect),
-        "certain_loss": float(certain),
+        **_loss_alone(loss, logits, labels, first),
         "output_log_probabilities": bool((logits.float().logsumexp(1).abs() < 1e-3).all()),
-        "wrong_probability_loss": sum(wrong) / len(wrong),
         "input_std": float(inputs.float().std(correction=0)),
         "nonfinite": [] if math.isfinite(first) else ["the first loss"],
         "activations": tracer.columns(),
+    }
+
+
+@torch.no_grad()
+def _loss_alone(loss: LossFunction, logits: Tensor, labels: Tensor, first: float) -> dict[str, Any]:
+    """Return what `first_loss` says of the loss function; {} where a loss on a GPU cannot be asked on the CPU."""
+    asked = loss_on_cpu(loss, logits, labels)
+    if asked is None:
+        return {}
+    logits, labels = logits.cpu(), labels.cpu()
+    doubled, tripled = (asked(logits.repeat(copies, 1), labels.repeat(copies)) for copies in (2, 3))
+    n_classes = logits.shape[1]
+    one_hot = nn.functional.one_hot(labels, n_classes).to(logits)
+    shifts = range(1, min(n_classes, MAX_WRONG_CLASSES + 1))
+    wrong = [float(asked(one_hot.roll(k, 1), labels)) for k in shifts]
+    return {
+        "doubled_loss_ratio": float(doubled) / first if first else 1.0,
+        "tripled_loss_ratio": float(tripled) / first if first else 1.0,
+        "perfect_probability_loss": float(asked(one_hot, labels)),
+        "certain_loss": float(asked(CONFIDENT_LOGIT * one_hot, labels)),
+        "wrong_probability_loss": sum(wrong) / len(wrong),
     }
 
 

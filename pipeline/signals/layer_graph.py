@@ -35,7 +35,7 @@ def layer_graph_signals(network: nn.Module, inputs: Tensor) -> SanitySignals:
     return {
         "output_operations": tracer.operations_after_last_weights(output),
         "output_sums_to_one": _sums_to_one(output),
-        "linear_pairs": [list(pair) for pair in tracer.linear_pairs],
+        "linear_pairs": tracer.linear_pairs(),
         "weight_pairs": tracer.n_weight_pairs,
         "weight_operations": len(tracer.layers),
         "batchnorm_layers": tracer.n_norms,
@@ -58,10 +58,12 @@ class _Layer:
 class _State:
     """The history of a value that depends on the input.
 
-    `linear_in` is the index of the layer of whose output the value is a linear function, or None. `last` is the index
-    of the last layer that it passed. `operations` are the names of the operations since `last`.
+    `source` is the number of the input or of the last non-linear result, of which the value is a linear function.
+    `linear_in` is the index of the newest layer that it passed since then, or None; `last` that of the last layer at
+    all. `operations` are the names of the operations since `last`.
     """
 
+    source: int
     linear_in: int | None
     last: int | None
     operations: tuple[str, ...] = ()
@@ -73,7 +75,9 @@ class _LayerTracer(OperationTracer):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.layers: list[_Layer] = []
-        self.linear_pairs: list[tuple[str, str]] = []
+        self._pairs: list[tuple[int, int]] = []
+        self._used_otherwise: set[int] = set()
+        self._n_sources = 0
         self.n_weight_pairs = 0
         self.n_norms = 0
         self.redundant_biases: list[str] = []
@@ -84,7 +88,19 @@ class _LayerTracer(OperationTracer):
 
     def set_inputs(self, inputs: Tensor) -> None:
         """Begin to follow `inputs`."""
-        self._follow(inputs, _State(None, None))
+        self._follow(inputs, _State(self._new_source(), None, None))
+
+    def _new_source(self) -> int:
+        self._n_sources += 1
+        return self._n_sources
+
+    def linear_pairs(self) -> list[list[str]]:
+        """Return the names of the pairs of layers that are worth one.
+
+        A first layer whose output also goes elsewhere, past the second one into a shortcut or a non-linear function, is
+        needed there.
+        """
+        return [[self.layers[i].name, self.layers[j].name] for i, j in self._pairs if i not in self._used_otherwise]
 
     def operations_after_last_weights(self, output: Tensor) -> list[str]:
         """Return the names of the operations between the last weights and `output`."""
@@ -135,10 +151,10 @@ class _LayerTracer(OperationTracer):
         before = states[0]
         if before.last is not None:
             self.n_weight_pairs += 1
-        if before.linear_in is not None and _is_redundant(self.layers[before.linear_in], layer):
-            self.linear_pairs.append((self.layers[before.linear_in].name, layer.name))
         index = len(self.layers) - 1
-        return _State(index, index)
+        if before.linear_in is not None and _is_redundant(self.layers[before.linear_in], layer):
+            self._pairs.append((before.linear_in, index))
+        return _State(before.source, index, index)
 
     def _combine(self, operation: str, inputs: list[Tensor], states: list[_State]) -> _State:
         last = max((s.last for s in states if s.last is not None), default=None)
@@ -156,10 +172,12 @@ class _LayerTracer(OperationTracer):
         elif operation in AVERAGES:
             operations = (*operations, "average")
         is_product = operation in ("mul", "mul_", "bmm", "matmul", "div", "div_") and len(states) > 1
-        # the sum of a layer's values and of others is no map of that layer alone
-        is_mixed = len({s.linear_in for s in states}) > 1
-        is_linear = operation in LINEAR and not is_product and not is_mixed
-        return _State(newest.linear_in if is_linear else None, last, operations)
+        # a sum with what passed a non-linear function is no linear map; one of linear maps of the same values is
+        is_mixed = len({s.source for s in states}) > 1
+        if operation in LINEAR and not is_product and not is_mixed:
+            return _State(newest.source, newest.linear_in, last, operations)
+        self._used_otherwise.update(s.linear_in for s in states if s.linear_in is not None)
+        return _State(self._new_source(), None, last, operations)
 
 
 def _is_redundant(first: _Layer, second: _Layer) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.signals.broadcasts import broadcasts
+from pipeline.signals.loss_on_cpu import loss_on_cpu
 from pipeline.signals.rewarded_labels import rewarded_labels
 from pipeline.signals.schema import SanitySignals
 from pipeline.signals.synthetic_outputs import FAILURES, ROUNDING, LossFunction, SyntheticOutputs
@@ -27,8 +28,11 @@ def pairing_signals(loss: LossFunction, outputs: Tensor, labels: Tensor) -> Sani
         return {}
     if len(outputs) != len(labels) or labels.is_complex():
         return {}
+    asked = loss_on_cpu(loss, outputs, labels)
+    if asked is None:
+        return {}
     try:
-        synthetic = SyntheticOutputs(loss, outputs, labels)
+        synthetic = SyntheticOutputs(asked, outputs.cpu(), labels.cpu())
     except FAILURES:
         return {}
     signals: SanitySignals = {"synthetic_loss": synthetic.value(synthetic.raw)}

@@ -68,6 +68,7 @@ class Recorder:
             "logit_std": [],
             "gradient_noise": [],
             "gradient_ratio": [],
+            "applied_gradient": [],
         }
         self.samples |= {"weights": {key: [] for key in ("name", *_WEIGHT_KEYS)}}
         self.samples |= {"activations": {key: [] for key in ("name", "kind", *STATISTICS)}}
@@ -142,14 +143,29 @@ class Recorder:
         row["gradient_ratio"] = gradients[0] / gradients[-1] if gradients and gradients[-1] else None
         for key, value in row.items():
             self.samples[key].append(value)
-        self.samples["weights"]["name"] = names
+        weights_table = self.samples["weights"]
+        known = weights_table["name"]
+        weights_table["name"] = [*known, *(name for name in names if name not in known)]  # a loop may unfreeze layers
         for key, values in zip(_WEIGHT_KEYS, table, strict=True):
-            self.samples["weights"][key].append(values)
-        columns = activations.columns()
-        for key in ("name", "kind"):
-            self.samples["activations"][key] = columns[key]
+            by_name = dict(zip(names, values, strict=True))
+            weights_table[key].append([by_name.get(name) for name in weights_table["name"]])
+            for row_of_step in weights_table[key]:
+                row_of_step += [None] * (len(weights_table["name"]) - len(row_of_step))
+        self._add_activations(activations.columns())
+
+    def _add_activations(self, columns: dict[str, list[Any]]) -> None:
+        """Add a row of the layers that the first measured pass had; a layer that this pass left out has None.
+
+        Passes differ where a network leaves out blocks at random, or is measured in training mode alone.
+        """
+        table = self.samples["activations"]
+        if not table["name"]:
+            table |= {"name": columns["name"], "kind": columns["kind"]}
+            for key in STATISTICS:
+                table[key] = [[None] * len(columns["name"]) for _ in table[key]]
         for key in STATISTICS:
-            self.samples["activations"][key].append(columns[key])
+            values = dict(zip(columns["name"], columns[key], strict=True))
+            table[key].append([values.get(name) for name in table["name"]])
 
 
 class StepSampler:
@@ -172,6 +188,7 @@ class StepSampler:
 
     def before_update(self, logits: Tensor) -> None:
         """Measure `logits` (N, C), gradients and weights, after the backward pass."""
+        self.applied_gradient: Tensor | None = None
         logits = logits.detach().float()
         self.logit_std = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
         gradients, values = self.weights.gradients(), self.weights.values()
@@ -180,19 +197,33 @@ class StepSampler:
         self.values_before = [value.clone() for value in values]
         self.recorder._previous_gradients = [gradient.clone() for gradient in gradients]
 
+    def at_update(self) -> None:
+        """Measure what is left of the gradients when the optimizer gets them, in loops that may clip or scale them."""
+        self.applied_gradient = norms(self.weights.gradients()).norm() / self.gradient_norms.norm()
+
+    def update_direction(self) -> float:
+        """Return the cosine between the gradient after the backward pass and the update; NaN where one is zero."""
+        gradients = self.recorder._previous_gradients
+        if not gradients:
+            return math.nan
+        updates = torch._foreach_sub(self.weights.values(), self.values_before)
+        dot = torch.stack([product.sum() for product in torch._foreach_mul(gradients, updates)]).sum()
+        return float(dot / (norms(gradients).norm() * norms(updates).norm()))
+
     def _add_noise(self, gradients: list[Tensor]) -> None:
         """Complete the sample of the step before, if that was measured."""
         previous, self.recorder._previous_gradients = self.recorder._previous_gradients, None
-        if previous and gradients:
+        if previous and gradients and [g.shape for g in previous] == [g.shape for g in gradients]:
             previous = [before.to(gradients[0].device) for before in previous]  # a checkpoint has them on the CPU
             self.recorder.samples["gradient_noise"][-1] = float(gradient_noise(previous, gradients))
 
     def after_update(self, lr: float) -> None:
         """Measure the updates, and add the sample to the recorder; `lr` is the learning rate of the step."""
         before = self.values_before
-        updates = norms(torch._foreach_sub(self.weights.values(), before)) if before else torch.zeros(0)
+        self.update_norms = norms(torch._foreach_sub(self.weights.values(), before)) if before else torch.zeros(0)
         row = {"step": self.step, "lr": lr, "logit_std": float(self.logit_std), "gradient_noise": None}
-        table = torch.stack([self.gradient_norms, self.weight_norms, updates])
+        row["applied_gradient"] = None if self.applied_gradient is None else float(self.applied_gradient)
+        table = torch.stack([self.gradient_norms, self.weight_norms, self.update_norms])
         self.recorder._add(row, table, self.activations, self.weights.names)
 
 

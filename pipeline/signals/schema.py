@@ -128,8 +128,8 @@ class Layout(TypedDict, total=False):
     reading: Annotated[
         Sequence[str],
         "(2,)",
-        "the other reading with the least roughness: values are listed in the order of the first axes and taken for the "
-        "second, as in [CHW, HWC]",
+        "the other reading with the least roughness: values are listed in the order of the first axes and taken for "
+        "the second, as in [CHW, HWC]",
     ]
     reread_roughness: Annotated[float, "variance", "`roughness` in that reading"]
     smoother: Annotated[float, "share", "images whose neighbours are more alike in that reading"]
@@ -161,6 +161,25 @@ class NearCopies(TypedDict, total=False):
     ]
 
 
+class Turn(TypedDict, total=False):
+    examples: Annotated[int, "number", "sampled images of the split"]
+    turn: Annotated[str, "words", "of turns by quarters and mirrorings, the one that makes labels agree most"]
+    agreement: Annotated[float, "share", "images with the label of the nearest training image, as they are"]
+    turned_agreement: Annotated[float, "share", "the same after that turn"]
+    turned_only: Annotated[int, "number", "images whose label agrees only after it"]
+    unturned_only: Annotated[int, "number", "images whose label agrees only as they are"]
+    nearer: Annotated[float, "share", "images that are nearer to a training image after it"]
+
+
+class Repeats(TypedDict, total=False):
+    """Images that are equal to the byte."""
+
+    train: Annotated[Sequence[int], "(classes,), number", "training examples that equal another training example"]
+    images: Annotated[Sequence[int], "(classes,), number", "examples of all splits"]
+    pairs: Annotated[Sequence[int], "(classes,), number", "pairs of equal ones among these"]
+    triples: Annotated[Sequence[int], "(classes,), number", "triples of equal ones among these"]
+
+
 class Data(TypedDict, total=False):
     features: Annotated[int, "number", "values of an image: channels x height x width"]
     value_bits: Annotated[
@@ -173,11 +192,12 @@ class Data(TypedDict, total=False):
     duplicates: Annotated[
         Mapping[str, int], "by split `val`, `test`", "examples whose pixels equal those of a training example"
     ]
+    repeats: Annotated[Repeats, "table", "how often images of a class equal each other"]
     near_copies: Annotated[
         Mapping[str, NearCopies],
         "by split `val`, `test`",
-        "a sample of images beside the most similar training images, shifted, mirrored or turned; empty for tables, "
-        "images below 12 pixels and fewer than 200 training images",
+        "a sample of images that are not in `duplicates` beside the most similar training images, shifted, mirrored or "
+        "turned; empty for tables, images below 12 pixels and fewer than 200 training images",
     ]
     channel_orders: Annotated[
         Mapping[str, ChannelOrder],
@@ -196,6 +216,12 @@ class Data(TypedDict, total=False):
         "by split",
         "labels of a sample beside those of its nearest training examples: Euclidean distance of stored pixels, images "
         "averaged down to at most 256 values, table columns standardized, no example its own neighbour",
+    ]
+    turns: Annotated[
+        Mapping[str, Turn],
+        "by split `val`, `test`",
+        "labels of a sample beside those of the nearest training images, as images are and turned by quarters or "
+        "mirrored; empty for tables",
     ]
     transparency: Annotated[Transparency, "table", "image files that are not opaque; absent where all are"]
     crop: Annotated[Crop, "table", "what `data.size` cuts away; absent where the images are square"]
@@ -282,6 +308,12 @@ class Samples(TypedDict, total=False):
     ]
     gradient_ratio: Annotated[Numbers, "(samples,)", "gradient norm of the first weights / of the last"]
     gradient_norm: Annotated[Numbers, "(samples,)", "L2 norm of the whole gradient, in a log of another program"]
+    applied_gradient: Annotated[
+        Numbers,
+        "(samples,)",
+        "in a watched loop, norm of the weights' gradients as the optimizer gets them / after the backward pass: 1 "
+        "where nothing clips or scales them; null where not measured",
+    ]
     weights: Annotated[SampledWeights, "table", "norms of each layer"]
     activations: Annotated[SampledActivations, "table", "statistics of each layer"]
 
@@ -394,6 +426,12 @@ class WiringSignals(TypedDict, total=False):
     gradients_lost: Annotated[
         Sequence[str], "names", "parameters that the optimizer updates as if their gradient were zero"
     ]
+    update_direction: Annotated[
+        float,
+        "cosine",
+        "of the gradient and the optimizer's first update without decay; -1 for gradient descent; in a watched loop of "
+        "the first measured update, absent where decay or noise has a part in it",
+    ]
 
 
 class SanityOnly(TypedDict, total=False):
@@ -447,11 +485,12 @@ class SanityOnly(TypedDict, total=False):
     perfect_probability_loss: Annotated[
         float, "nats", "loss of outputs that are 1 for the right class and 0 for the others"
     ]
+    labels_are_best_outputs: Annotated[
+        bool, "", "labels that are real numbers: the loss has its minimum where the outputs equal the labels"
+    ]
+    label_range: Annotated[list[float], "2", "the smallest and the largest of labels that are real numbers"]
     wrong_probability_loss: Annotated[float, "nats", "mean loss of outputs that are 1 for one of the wrong classes"]
     certain_loss: Annotated[float, "nats", "loss of outputs that are 1000 for the right class and 0 for the others"]
-    update_direction: Annotated[
-        float, "cosine", "of the gradient and the optimizer's first update without decay; -1 for gradient descent"
-    ]
     doubled_loss_ratio: Annotated[
         float, "ratio", "loss of a batch given twice over / loss of the batch: 1 for a mean, 2 for a sum"
     ]
@@ -560,6 +599,12 @@ class TrainOnly(TypedDict, total=False):
     augmentation: Annotated[str, "class", "augmentation"]
     mode_modules: Annotated[Sequence[str], "names", "dropout and batchnorm of a watched loop's network"]
     steps_in_evaluation_mode: Annotated[float, "share", "passes of a watched loop's steps made in evaluation mode"]
+    loss_direction: Annotated[
+        float,
+        "cosine",
+        "of the gradients that the loss and the cross-entropy have at the outputs of a watched loop's classifier; -1 "
+        "for a loss that is turned around",
+    ]
     evaluations_in_training_mode: Annotated[
         float, "share", "passes of a watched loop without gradients, outside of its steps, made in training mode"
     ]

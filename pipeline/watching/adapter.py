@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from pipeline.watching.errors import PreflightError
 
@@ -25,23 +26,25 @@ class AdaptedModel(nn.Module):
     batch: a tensor, or a tuple or dictionary of arguments. Of several outputs, `logits` or else the first is used.
     """
 
+    model: nn.Module
+    """The model itself."""
+
     def __init__(self, model: nn.Module):
         super().__init__()
         self._parameters, self._buffers, self._modules = model._parameters, model._buffers, model._modules
-        self.__dict__["wrapped"] = (model,)  # not as a submodule, which would change the names of the parameters
+        self.__dict__["model"] = model  # not as a submodule, which would change the names of the parameters
         self.training = model.training
+        # a model that comes in training mode is trained in the modes it has: parts of it may be meant to stay in
+        # evaluation mode
+        self.__dict__["given_modes"] = [(m, m.training) for m in model.modules()] if model.training else []
         self.last_loss: Tensor | None = None
         """The loss that the model itself returned with the latest outputs, if it does."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The model itself."""
-        (model,) = self.__dict__["wrapped"]
-        return model
 
     def train(self, mode: bool = True) -> AdaptedModel:
         """Set the mode of the model."""
         self.model.train(mode)
+        for module, is_training in self.__dict__["given_modes"] if mode else ():
+            module.training = is_training
         self.training = mode
         return self
 
@@ -119,8 +122,10 @@ def split_batch(batch: Any) -> Batch:
         inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
         result = Batch(inputs, batch[-1])
     else:
+        hint = " Give one batch of it: next(iter(loader))." if isinstance(batch, DataLoader) else ""
         raise PreflightError(
-            f"expected a pair (inputs, labels) or a dictionary of arguments, got {describe(batch)}.", field="batch"
+            f"expected a pair (inputs, labels) or a dictionary of arguments, got {describe(batch)}.{hint}",
+            field="batch",
         )
     if not result.tensors or any(one.ndim == 0 or len(one) == 0 for one in result.tensors):
         raise PreflightError(

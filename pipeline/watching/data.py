@@ -15,6 +15,9 @@ from pipeline.watching.errors import PreflightError
 
 OF_CLASSES = ("class_names", "class_counts", "neighbours")
 """Signals that labels without classes do not have."""
+TOKENS = (torch.int32, torch.int64)
+OF_AMOUNTS = ("inputs", "constant_features", "neighbours", "channel_orders", "layouts", "near_copies", "turns")
+"""Signals that inputs which are no amounts, such as tokens, do not have."""
 MAX_EXAMPLES = 10_000
 """Examples that are read of a dataset which is not in memory."""
 
@@ -35,12 +38,15 @@ def data_signals_of(data: Any) -> Data:
     shapes = {pixels.shape[1:] for pixels, _ in splits.values()}
     if len(shapes) > 1:
         raise PreflightError(f"the splits have inputs of different shapes: {sorted(map(tuple, shapes))}.", field="data")
-    if any(labels.is_floating_point() for _, labels in splits.values()):
-        without = {name: (pixels, torch.zeros(len(pixels), dtype=torch.long)) for name, (pixels, _) in splits.items()}
-        measured = data_signals(without, lambda pixels: pixels.float(), ["0"])
-        return {key: value for key, value in measured.items() if key not in OF_CLASSES}  # type: ignore[return-value]
-    classes = max(int(labels.max()) for _, labels in splits.values()) + 1
-    return data_signals(splits, lambda pixels: pixels.float(), [str(label) for label in range(classes)])
+    left_out = OF_AMOUNTS if all(pixels.dtype in TOKENS for pixels, _ in splits.values()) else ()
+    names = ["0"]
+    if all(labels.ndim == 1 and not labels.is_floating_point() for _, labels in splits.values()):
+        names = [str(label) for label in range(max(int(labels.max()) for _, labels in splits.values()) + 1)]
+    else:
+        splits = {name: (pixels, torch.zeros(len(pixels), dtype=torch.long)) for name, (pixels, _) in splits.items()}
+        left_out = (*left_out, *OF_CLASSES)
+    measured = data_signals(splits, lambda pixels: pixels.float(), names)
+    return {key: value for key, value in measured.items() if key not in left_out}  # type: ignore[return-value]
 
 
 def _read_split(name: str, split: Any) -> tuple[Tensor, Tensor]:
@@ -60,14 +66,16 @@ def _read_split(name: str, split: Any) -> tuple[Tensor, Tensor]:
             f"{name} is no pair (inputs, labels) and no dataset: {type(split).__name__}.", field="data"
         )
     is_real = labels.is_floating_point()
-    if not labels.ndim or len(labels) != len(inputs) or not len(labels) or (labels.ndim > 1 and not is_real):
+    if not labels.ndim or len(labels) != len(inputs) or not len(labels):
         raise PreflightError(
             f"{name} needs a label for each of its {len(inputs)} inputs, a class or real numbers; got labels of shape "
             f"{tuple(labels.shape)} and type {str(labels.dtype).removeprefix('torch.')}.",
             field="data",
         )
-    if not is_real and int(labels.min()) < 0:
+    if labels.ndim == 1 and not is_real and int(labels.min()) < 0:
         raise PreflightError(f"{name} has the label {int(labels.min())}; classes are numbered from 0.", field="data")
+    if inputs.dtype in (torch.bfloat16, torch.float16):  # which NumPy does not have
+        inputs = inputs.float()
     return _as_images(inputs), labels if is_real else labels.long()
 
 

@@ -44,17 +44,14 @@ class Findings(Sequence[Finding]):
         return iter(self._findings)
 
     def at_least(self, severity: Severity) -> tuple[Finding, ...]:
-        """Return the findings that are as severe as `severity`, or worse."""
+        """Return the findings that are as severe as `severity`, or worse. Raises `ValueError` for another word."""
+        if severity not in SEVERITIES:
+            raise ValueError(f"severity is one of {', '.join(SEVERITIES)}, got {severity!r}.")
         limit = SEVERITIES.index(severity)
         return tuple(finding for finding in self._findings if SEVERITIES.index(finding.severity) <= limit)
 
     def raise_on(self, severity: Severity = "failure") -> Findings:
-        """Raise `CheckFailed` with all findings in its message if one is as severe as `severity`; return the findings.
-
-        Raises `ValueError` for a word that is no severity.
-        """
-        if severity not in SEVERITIES:
-            raise ValueError(f"severity is one of {', '.join(SEVERITIES)}, got {severity!r}.")
+        """Raise `CheckFailed` with all findings in its message if one is as severe as `severity`; else return them."""
         if self.at_least(severity):
             raise CheckFailed(f"\n{self}")
         return self
@@ -71,9 +68,9 @@ class Findings(Sequence[Finding]):
         """One line: how many findings of which severity, and how many checks judged."""
         return summarize(self, judged=self.judged, not_judged=len(self.not_checked))
 
-    def print(self) -> None:
-        """Print the findings to the terminal."""
-        print_findings(self, make_console(), not_checked=self.not_checked, summary=self.summary)
+    def print(self, *, shown: Collection[tuple[str, str]] = ()) -> None:
+        """Print the findings to the terminal; of those that were `shown`, by check and severity, the title alone."""
+        print_findings(self, make_console(), not_checked=self.not_checked, summary=self.summary, shown=shown)
 
     def __str__(self) -> str:
         text = io.StringIO()

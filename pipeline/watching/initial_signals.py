@@ -23,9 +23,10 @@ from pipeline.signals.frozen import frozen_signals
 from pipeline.signals.layer_graph import layer_graph_signals
 from pipeline.signals.loss_function import pairing_signals
 from pipeline.signals.optimizer import clearing_signals, optimizer_signals
+from pipeline.signals.token_leak import token_leak
 from pipeline.signals.trained_parameters import trained_parameter_signals
 from pipeline.watching.adapter import AdaptedModel, Batch, Task
-from pipeline.watching.losses import GivenLoss
+from pipeline.watching.losses import GivenLoss, best_outputs
 from pipeline.watching.optimizers import GivenOptimizer
 from pipeline.watching.short_fit import fit_signals
 
@@ -112,11 +113,20 @@ def _loss_signals(network: AdaptedModel, batch: Batch, loss: GivenLoss, task: Ta
         value = float(loss(network(inputs), labels))
     return {
         **pairing,
+        **best_outputs(loss, outputs, labels, task),
+        **_leak_of_tokens(network, batch, outputs),
         "first_loss": value,
         "nonfinite": [] if math.isfinite(value) else ["the first loss"],
         "activations": tracer.columns(),
         **({"input_std": float(inputs.float().std(correction=0))} if batch.is_plain else {}),
     }
+
+
+def _leak_of_tokens(network: AdaptedModel, batch: Batch, outputs: Tensor) -> dict[str, Any]:
+    tokens = [one for one in batch.tensors if not one.is_floating_point() and one.ndim >= 2]
+    if not tokens or outputs.ndim < 2 or any(len(one) != len(outputs) for one in tokens):
+        return {}
+    return dict(token_leak(network, batch.inputs, tokens))
 
 
 def guess_loss(loss: GivenLoss, outputs: Tensor, labels: Tensor) -> float | None:

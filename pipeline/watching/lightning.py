@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline.watching.findings import Findings
 from pipeline.watching.watch import Watch
@@ -50,7 +51,16 @@ class LightningWatch(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        self.watch = Watch(module, trainer.optimizers, epochs=epochs, name="lightning", **self.arguments)
+        schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
+        is_planned = len(schedules) == 1 and trainer.max_steps < 0 and isinstance(schedules[0], LRScheduler)
+        self.watch = Watch(
+            module,
+            trainer.optimizers,
+            epochs=epochs,
+            scheduler=schedules[0] if is_planned else None,
+            name="lightning",
+            **self.arguments,
+        )
         self.watch.__enter__()
         if self._state is not None:
             self.watch.load_state_dict(self._state)

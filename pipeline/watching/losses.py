@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.signals.schema import SanitySignals
+from pipeline.signals.synthetic_outputs import FAILURES, find_class_axis
 from pipeline.watching.adapter import AdaptedModel, Task, describe
 from pipeline.watching.errors import PreflightError
 
 LossFunction = Callable[[Tensor, Any], Tensor]
+
+AT_REST = 1e-3
+"""Gradient at the labels, relative to that at other outputs, below which the loss has its minimum there."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,13 @@ class GivenLoss:
     is_of_model: bool = False
     module: nn.Module | None = None
     """The loss itself where it is a module, which may have parameters of its own."""
+
+    def on_cpu(self) -> GivenLoss:
+        """Return the loss for tensors of the CPU; a module is copied."""
+        if self.module is None:
+            return self
+        module = copy.deepcopy(self.module).cpu()
+        return GivenLoss(_checked(module), self.name, module=module)
 
     def __call__(self, outputs: Tensor, labels: Any) -> Tensor:
         return self.function(outputs, labels)
@@ -69,8 +84,53 @@ def first_value(loss: GivenLoss, outputs: Tensor, labels: Any) -> Tensor:
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         received = f"outputs: {describe(outputs)}; labels: {describe(labels)}"
         raise PreflightError(
-            f"loss(outputs, labels) cannot be computed ({_first_line(error)}). It received {received}.", field="loss"
+            f"loss(outputs, labels) cannot be computed ({_first_line(error)}). It received {received}."
+            f"{_likely_fix(outputs, labels)}",
+            field="loss",
         ) from error
+
+
+def _likely_fix(outputs: Tensor, labels: Any) -> str:
+    """Return what to change in labels that look like classes in another form, else nothing."""
+    if not isinstance(labels, Tensor):
+        return " Labels are a tensor: torch.as_tensor(labels)."
+    if outputs.ndim == 2 and outputs.shape[1] > 1 and labels.numel() == len(outputs) and labels.ndim in (1, 2):
+        return " Classes are whole numbers (N,): labels.reshape(-1).long()."
+    return ""
+
+
+def best_outputs(loss: GivenLoss, outputs: Tensor, labels: Any, task: Task) -> SanitySignals:
+    """Return signals that say which outputs of a network the loss asks for; empty where it does not take the labels.
+
+    No output outside of the range of the labels is tried, which would end the process of a GPU where a loss of
+    probabilities asserts their range.
+    """
+    if loss.is_of_model or not isinstance(labels, Tensor):
+        return {}
+    try:
+        if task == "dense classification" and (axis := find_class_axis(outputs, labels)) is not None:
+            perfect = F.one_hot(labels.clamp(min=0).long(), outputs.shape[axis]).movedim(-1, axis).to(outputs.dtype)
+            value = float(loss(perfect, labels))
+            return {"perfect_probability_loss": value} if math.isfinite(value) else {}
+        if task == "regression":
+            targets = labels.detach().reshape(outputs.shape).to(outputs.dtype)
+            gradients = [_gradient_size(loss, one, labels) for one in (targets, targets.roll(1, 0))]
+            # the gradient says nothing at the kink of a quantile loss, and is NaN at the minimum of a root
+            is_zero = abs(float(loss(targets, labels))) <= AT_REST**2
+            return {
+                "labels_are_best_outputs": is_zero or gradients[0] <= AT_REST * gradients[1],
+                "label_range": [float(labels.min()), float(labels.max())],
+            }
+    except FAILURES:
+        pass
+    return {}
+
+
+def _gradient_size(loss: GivenLoss, outputs: Tensor, labels: Tensor) -> float:
+    outputs = outputs.clone().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(loss(outputs, labels), outputs)
+    return float(gradient.abs().max())
 
 
 def _first_line(error: Exception) -> str:

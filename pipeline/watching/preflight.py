@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ def preflight(
     data: Any = None,
     *,
     fit: bool = True,
+    ignore: Collection[str] = (),
     quiet: bool = False,
 ) -> Findings:
     """Check a model before it is trained, and return the findings, ranked.
@@ -44,7 +45,8 @@ def preflight(
     (N, C, H, W) or rows (N, features), classes as whole numbers.
 
     With `fit` the model is trained on the batch for some steps on real inputs and on zeros, the slowest part. The model
-    stays as it was: weights, buffers, gradients, modes, random states. The findings are printed unless `quiet`.
+    stays as it was: weights, buffers, gradients, modes, random states. A model in training mode is measured in the
+    modes that its modules have. Checks in `ignore` are left out. The findings are printed unless `quiet`.
 
     Raises `PreflightError` where the arguments do not fit together.
     """
@@ -65,7 +67,7 @@ def preflight(
             signals |= initial_signals(adapted, parts, used_loss, used_optimizer, task=task, outputs=outputs, fit=fit)
     if data is not None:
         signals["data"] = data_signals_of(data)
-    findings = judge(signals, stage=STAGE)
+    findings = judge(signals, stage=STAGE, ignore=ignore)
     if not quiet:
         findings.print()
     return findings
@@ -74,6 +76,8 @@ def preflight(
 def _check_arguments(model: Any, loss: Any) -> None:
     if not isinstance(model, nn.Module):
         raise PreflightError(f"expected an nn.Module, got a {type(model).__name__}.", field="model")
+    if isinstance(loss, type):
+        raise PreflightError(f"expected a loss, got its class. Make one: {loss.__name__}().", field="loss")
     if loss is not None and not callable(loss):
         raise PreflightError(f"expected a function of outputs and labels, got a {type(loss).__name__}.", field="loss")
 
@@ -84,7 +88,8 @@ def _check_devices(network: nn.Module, batch: Batch) -> None:
         raise PreflightError(
             "the model is on the device meta and has no values. Move it to the CPU or a GPU.", field="model"
         )
-    strangers = {one.device for one in batch.tensors} - devices
+    labels = [batch.labels] if isinstance(batch.labels, Tensor) else []
+    strangers = {one.device for one in (*batch.tensors, *labels)} - devices
     if len(devices) == 1 and strangers:
         raise PreflightError(
             f"the batch is on {strangers.pop()} and the model on {devices.pop()}. Move both to one device: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -16,12 +16,23 @@ MAX_REASONS = 3
 
 
 def print_findings(
-    findings: Sequence[Finding], console: Console, *, not_checked: Sequence[NotChecked], summary: str
+    findings: Sequence[Finding],
+    console: Console,
+    *,
+    not_checked: Sequence[NotChecked],
+    summary: str,
+    shown: Collection[tuple[str, str]] = (),
 ) -> None:
-    """Print the findings in the order to fix them, the `summary`, and which checks could not judge and why."""
+    """Print the findings in the order to fix them, the `summary`, and which checks could not judge and why.
+
+    Of those that were `shown` before, by check and severity, only the title is printed.
+    """
     printer = FindingPrinter(console)
     for finding in findings:
-        printer.print_finding(finding)
+        if (finding.check, finding.severity) in shown:
+            printer.print_indented(printer.title(finding) + Text(" (above)", "dim"))
+        else:
+            printer.print_finding(finding)
     console.print(Text(summary, "bold" if findings else ""))
     reasons = group_by_reason(not_checked)
     if reasons:

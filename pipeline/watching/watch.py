@@ -7,7 +7,8 @@ microseconds and never waits for the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline.checks import Finding
 from pipeline.report.console import console as make_console
@@ -23,14 +25,18 @@ from pipeline.signals.recorder import Recorder, RecorderConfig, StepSampler
 from pipeline.validation import integer, one_of
 from pipeline.watching.adapter import output_tensor, unwrap
 from pipeline.watching.curves import LABELLED_STEPS, Curves
+from pipeline.watching.default_checks import default_checks
 from pipeline.watching.errors import PreflightError
 from pipeline.watching.findings import Findings
-from pipeline.watching.judge import judge
+from pipeline.watching.first_update import FirstUpdate
+from pipeline.watching.judge import judge, without
 from pipeline.watching.loop_faults import LoopFaults
 from pipeline.watching.optimizers import as_list
+from pipeline.watching.output_gradient import OutputGradient
 from pipeline.watching.processes import is_first_process, share_flag
 from pipeline.watching.run_files import WatchedRun
 from pipeline.watching.training_signals import training_signals
+from pipeline.watching.watched_schedule import WatchedSchedule
 
 STAGE = "train"
 """The stage of the pipeline that measures the same."""
@@ -51,20 +57,29 @@ class Watch:
         every: int = 50,
         out: str | Path | None = None,
         policy: str = "warn",
+        ignore: Collection[str] = (),
         epochs: int | None = None,
+        scheduler: LRScheduler | None = None,
         name: str = "watch",
     ):
         if not isinstance(model, nn.Module):
             raise PreflightError(f"expected an nn.Module, got a {type(model).__name__}.", field="model")
         integer("every", every, at_least=1)
         one_of("policy", policy, POLICIES)
+        if classes is not None:
+            integer("classes", classes, at_least=2)
+        without(default_checks(), ignore)  # raises for a check that does not exist
+        self.ignore = tuple(ignore)
         self.network, self.policy, self.epochs = unwrap(model), policy, epochs
         self.is_compiled = any(hasattr(module, "_orig_mod") for module in (model, *model.modules()))
         self.optimizers = as_list(optimizer)
+        self.schedule = None if scheduler is None else WatchedSchedule(scheduler)
+        self.first_update, self.output_gradient = FirstUpdate(), OutputGradient()
         self.curves = Curves(classes)
         self.recorder = Recorder(RecorderConfig(every, MAX_SAMPLES, 1.0), total_steps=0)
         self.structure: dict[str, Any] = {}
         """Signals of network, loss and optimizer that were measured once, at the first step."""
+        self._has_begun = self.is_active = False
         self.findings = Findings([])
         self.should_stop = False
         """Whether the loop should end: a failure was found under `policy="stop"`."""
@@ -73,20 +88,23 @@ class Watch:
         self._sampler: StepSampler | None = None
         self._is_sampled = False
         self._tracing, self._is_tracing, self._has_traced = ExitStack(), False, False
+        self._is_updated = False
         self._losses: list[Tensor] = []
         self._hits: Tensor | None = None
         self._examples = 0
         self._faults: LoopFaults | None = None
         self._handles: list[Any] = []
+        self._forward_handles: list[Any] = []
 
     # ------------------------------------------------------------------ begin and end
 
     def __enter__(self) -> Watch:
-        self.is_active = is_first_process()
+        self._has_begun, self.is_active = True, is_first_process()
         if self.is_active:
             self._faults = LoopFaults(self.network, self.optimizers)
             for optimizer in self.optimizers:
                 self._handles.append(optimizer.register_step_post_hook(self._after_update))
+            self._handles += [one.register_step_pre_hook(self._before_update) for one in self.optimizers]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
@@ -98,18 +116,24 @@ class Watch:
             return
         self.is_active = False
         self._tracing.close()
-        for handle in self._handles:
+        for handle in (*self._handles, *self._forward_handles):
             handle.remove()
         assert self._faults is not None
         self._faults.close()
         self.curves.read()
+        with _not_in_the_way():
+            self._conclude(error)
+
+    def _conclude(self, error: BaseException | None) -> None:
         signals = self.signals(running=error is not None)
-        self.findings = judge(signals, stage=STAGE)
+        self.findings = judge(signals, stage=STAGE, ignore=self.ignore)
         status = "failed" if self.findings.at_least("failure") else "passed"
         if error is not None:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
         if self.policy != "silent":
-            self.findings.print()
+            self.findings.print(shown=self._reported)
+            if not self.curves.losses:
+                make_console(ignore_broken_pipe=True).print(f"watch: {self._headline()}")
         if self._run is not None:
             self._run.write(STAGE, signals, self.findings, status=status, headline=self._headline())
 
@@ -126,6 +150,8 @@ class Watch:
 
     def begin_step(self) -> None:
         """Begin a step, for loops that cannot use `with`."""
+        if not self._has_begun:
+            raise PreflightError("begin with `with pipeline.watch(...) as w:` around the loop.", field="watch")
         if not self.is_active:
             return
         assert self._faults is not None
@@ -139,7 +165,7 @@ class Watch:
             self._sampler.step = step
             self._sampler.activations.next_batch()  # an earlier pass of the same update may have been measured
             self._faults.begin_measuring()
-            self._handles += self._hook_forward()
+            self._forward_handles += self._hook_forward()
 
     def before_backward(self, loss: Tensor) -> None:
         """Look at the graph of a loss, once; `begin_step` does so with the outputs where the model itself is called."""
@@ -154,11 +180,17 @@ class Watch:
         """
         if not self.is_active:
             return
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise PreflightError("give the loss as a tensor of one number, not as loss.item().", field="loss")
         assert self._faults is not None
         self._tracing.close()
         self._faults.after_backward()
-        self._losses.append(loss.detach())
-        tensor = None if outputs is None else output_tensor(outputs).detach()
+        self._losses.append(loss.detach().reshape(()))
+        tensor = None if outputs is None else output_tensor(outputs)
+        if self._faults.is_measuring and "loss_direction" not in self.structure:
+            self.structure |= self.output_gradient.signals(tensor, labels)
+            self.output_gradient.forget()
+        tensor = None if tensor is None else tensor.detach()
         self.count_examples(len(labels) if isinstance(labels, Tensor) and labels.ndim else 0)
         self.add_answers(tensor, labels)
         if self._sampler is not None:
@@ -193,28 +225,36 @@ class Watch:
         assert self._faults is not None
         self._tracing.close()
         self._faults.is_in_step = False
+        if self._is_updated:
+            self._is_updated = False
+            self._finish_sample(None)
         if self._losses:
             self.curves.add(self._losses, self._hits, self._examples)
         self._losses, self._hits, self._examples = [], None, 0
+        if self.schedule is not None:
+            self.schedule.look()
         if self._faults.is_measuring:
             self._faults.end_measuring()
-            for handle in self._handles[len(self.optimizers) :]:
+            for handle in self._forward_handles:
                 handle.remove()
-            del self._handles[len(self.optimizers) :]
+            self._forward_handles = []
             self._look(self.curves.read())
 
     # ------------------------------------------------------------------ an epoch
 
-    def epoch(self, **metrics: float) -> Findings:
+    def epoch(self, **metrics: float | None) -> Findings:
         """End an epoch with its metrics: `val_loss`, `val_accuracy`, also `loss` and `accuracy` if the loop has them.
 
         `val_examples`, a whole number, lets differences be compared with their standard errors. Returns the findings so
-        far, of which new ones were printed.
+        far, of which new ones were printed. Raises `PreflightError` for an accuracy that is no share.
         """
         if self.is_active:
-            if "val_examples" in metrics:
-                self.structure["val_examples"] = int(metrics.pop("val_examples"))
-            self.curves.end_epoch(lr=self._rate(), metrics={k: float(v) for k, v in metrics.items()})
+            numbers = _checked_metrics(metrics)
+            if "val_examples" in numbers:
+                self.structure["val_examples"] = int(numbers.pop("val_examples"))
+            self.curves.end_epoch(lr=self._rate(), metrics=numbers)
+            if self.schedule is not None:
+                self.schedule.end_epoch(steps=len(self.curves.losses), epochs=len(self.curves.rows))
             self._judge_so_far()
         self.should_stop = share_flag(self.should_stop)
         return self.findings
@@ -237,6 +277,8 @@ class Watch:
         """Return everything that was measured: the signals of `train` in docs/signals.md."""
         assert self._faults is not None
         own = self.structure | self._faults.signals()
+        if self.schedule is not None:
+            own |= self.schedule.signals(self.epochs or (None if running else len(self.curves.rows)))
         return training_signals(
             self.curves, self.recorder, self.optimizers, own, network=self.network, epochs=self.epochs, running=running
         )
@@ -267,8 +309,12 @@ class Watch:
 
     def _end_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._tracing.close()
-        if output is not None and "unregistered_parameters" not in self.structure and torch.is_grad_enabled():
+        if output is None or not torch.is_grad_enabled():
+            return
+        if "unregistered_parameters" not in self.structure:
             self._measure_structure(output_tensor(output))
+        if "loss_direction" not in self.structure and self.curves.classes is not None:
+            self.output_gradient.watch(output_tensor(output))
 
     def _measure_structure(self, value: Tensor) -> None:
         """Compare the parameters that `value` depends on with those of the network and of the optimizers."""
@@ -276,18 +322,37 @@ class Watch:
 
         self.structure |= structure_signals(self.network, self.optimizers, value)
 
+    def _before_update(self, optimizer: Optimizer, *_: Any) -> None:
+        sampler = self._sampler
+        if sampler is None or sampler.needs_gradients_only or len(self.optimizers) > 1:
+            return
+        self.first_update.before(optimizer, len(self._losses))
+        if self._losses:  # else a closure is going to make the backward pass
+            sampler.at_update()
+
     def _after_update(self, optimizer: Optimizer | None, *_: Any) -> None:
         assert self._faults is not None
         self._faults.after_update()
+        if len(self.optimizers) > 1:  # each moves a part: the step is measured when all have
+            self._is_updated = True
+        else:
+            self._finish_sample(optimizer)
+
+    def _finish_sample(self, optimizer: Optimizer | None) -> None:
         if self._sampler is not None and self._losses:
             self._sampler.after_update(self._rate() or 0.0)
+            if optimizer is not None and not self._sampler.needs_gradients_only:
+                self.first_update.after(optimizer, self._sampler, len(self._losses))
+                self.structure |= self.first_update.signals
             self._sampler, self._is_sampled = None, False
             if len(self.recorder.samples["step"]) > MAX_SAMPLES:
                 self.recorder.thin_out()
 
     def _rate(self) -> float | None:
-        rates = [group.get("lr") for optimizer in self.optimizers[:1] for group in optimizer.param_groups[:1]]
-        return None if not rates or rates[0] is None else float(rates[0])
+        """Return the rate of the first group that has one above zero: the first layers may rest on purpose."""
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        rates = [float(group["lr"]) for group in groups if group.get("lr") is not None]
+        return next((rate for rate in rates if rate > 0), rates[0] if rates else None)
 
     def _look(self, losses: list[float]) -> None:
         """Judge at once where a loss is not finite or far too high; all else waits for the end of the epoch."""
@@ -295,8 +360,12 @@ class Watch:
             self._judge_so_far()
 
     def _judge_so_far(self) -> None:
+        with _not_in_the_way():
+            self._judge_running()
+
+    def _judge_running(self) -> None:
         signals = self.signals(running=True)
-        self.findings = judge(signals, stage=STAGE)
+        self.findings = judge(signals, stage=STAGE, ignore=self.ignore)
         new = [f for f in self.findings.at_least("warning") if (f.check, f.severity) not in self._reported]
         self._reported |= {(f.check, f.severity) for f in new}
         if self.policy != "silent":
@@ -315,5 +384,25 @@ class Watch:
     def _headline(self) -> str:
         losses = self.curves.losses
         if not losses:
-            return "no step was made"
+            return "no step was recorded: call backward_done(loss) in each step()"
         return f"{len(losses)} steps, {len(self.curves.rows)} epochs; loss {losses[0]:.4g} -> {losses[-1]:.4g}"
+
+
+@contextmanager
+def _not_in_the_way() -> Iterator[None]:
+    """Turn an error of the watch itself into a warning: it must not end the training that it watches."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the training is not at fault
+        warnings.warn(f"watch cannot judge the training ({type(error).__name__}: {error}).", stacklevel=4)
+
+
+def _checked_metrics(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the metrics as numbers, without those that are None."""
+    numbers = {key: float(value) for key, value in metrics.items() if value is not None}
+    for key, value in numbers.items():
+        if key.endswith("accuracy") and not 0 <= value <= 1 and math.isfinite(value):
+            raise PreflightError(
+                f"an accuracy is a share from 0 to 1, got {value:g}. Divide percent by 100.", field=key
+            )
+    return numbers

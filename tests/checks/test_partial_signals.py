@@ -14,7 +14,7 @@ from tests.checks.rule_cases import MENU, rule_of, signals_of
 def with_one_missing(signals: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, value in signals.items():
         yield key, {name: other for name, other in signals.items() if name != key}
-        if key in ("epochs", "samples") and isinstance(value, dict):
+        if key in ("data", "epochs", "samples") and isinstance(value, dict):
             for column in value:
                 rest = {name: other for name, other in value.items() if name != column}
                 yield f"{key}.{column}", signals | {key: rest}

@@ -149,7 +149,10 @@ def test_remedies_can_be_appended_to_the_command() -> None:
     remedies = dict.fromkeys(
         override for file in CASES.values() for case in file["fires"].values() for override in case.get("remedy", ())
     )
-    config = compose_config([*command, *remedies])  # raises for keys and options that do not exist
+    of_schedules = [remedy for remedy in remedies if remedy.lstrip("+").startswith("schedule.scheduler.")]
+    for remedy in of_schedules:  # each is a key of one schedule
+        compose_config(["schedule=exponential" if ".gamma=" in remedy else "schedule=plateau", remedy])
+    config = compose_config([*command, *(remedy for remedy in remedies if remedy not in of_schedules)])
     assert config.init.weight["_target_"].endswith((".he", ".xavier"))
     assert config.activation["_target_"] in ("torch.nn.ReLU", "torch.nn.LeakyReLU")
     assert config.batchnorm.position == "before_activation"

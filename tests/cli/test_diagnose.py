@@ -119,6 +119,20 @@ def test_stage_without_signals() -> None:
     assert (train.passed, train.findings) == (True, ())  # the finding of sanity explains it
 
 
+def test_a_run_without_a_configuration_gets_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pipeline.watch` writes such runs; an override means nothing to their loops."""
+    signals = {"losses": [2.3] * 60, "samples": {"step": [1], "lr": [1e-9]}}
+    curves = {"epoch": [0], "step": [60], "lr": [1e-9], "loss": [2.3], "accuracy": [0.1]}
+    facts = {"classes": 10, "batch_size": 64, "epochs_planned": 1, "train_examples": 3840, "chance_loss": 2.3026}
+    facts |= {"exploded": None, "nonfinite": None, "steps_per_epoch": 60, "lr": 1e-9}
+    write_outcome(tmp_path, {"schema": 1, "stages": [stage("train")]})
+    write_signals(tmp_path, {"train": signals | facts | {"epochs": curves}})
+    diagnose([str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "  change " in shown
+    assert "  try " not in shown
+
+
 @pytest.mark.parametrize("lost", ["outcome.json", "signals.json", ".hydra/config.yaml"])
 def test_missing_file(lost: str, run: Path) -> None:
     (run / lost).unlink()

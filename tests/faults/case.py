@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 PACKAGE = "tests.faults"
 CONFIGURATION_ERROR = "configuration_error"
 """Listed in `expect` where the pipeline rightly refuses the command itself (exit code 2)."""
-SETS = ("old", "world", "new")
+SETS = ("old", "world", "new", "second")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Case:
     """`always`, or `if_shown`: a run without findings that scores as its twin does is not counted."""
     twin: str | None = None
     set: str = "old"
-    """`old`; `world`: public reports that have been looked at; `new`: written without a look at the rules."""
+    """`old`; `world`: public reports that have been looked at; `new`, `second`: written without a look at the rules."""
     seen: bool = True
     """Whether rules were written or changed with the case in sight."""
     harmless: bool = False

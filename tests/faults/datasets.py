@@ -1,7 +1,7 @@
 """The data sets of the cases written as files, and the builders of those made from the embedded data or of tables.
 
-More builders: [copies.py](copies.py) has leaks between splits, [pictures.py](pictures.py) drawn colour images, and
-[folders.py](folders.py) folders of image files.
+More builders: [copies.py](copies.py) has leaks between splits, [pictures.py](pictures.py) drawn colour images,
+[folders.py](folders.py) folders of image files, and [second_data.py](second_data.py) those of the second unseen set.
 """
 
 from __future__ import annotations
@@ -273,4 +273,4 @@ def _normalise(x: Array) -> Array:
     return (x.astype(np.float32) / 255 - 0.286) / 0.353  # Fashion-MNIST's mean and standard deviation
 
 
-from tests.faults import copies, folders, pictures  # noqa: E402, F401 - they add their builders, and use those above
+from tests.faults import copies, folders, pictures, second_data  # noqa: E402, F401 - they add their builders, and use those above

@@ -149,7 +149,7 @@ def totals_by_group(rows: Sequence[Row]) -> dict[str, Totals]:
     groups["unseen"] = [row for row in rows if not row.case.seen]
     return {
         name: totals_of(
-            group, sum(row.seconds for row in group), UNSEEN_TARGETS if name in ("new", "unseen") else TARGETS
+            group, sum(row.seconds for row in group), UNSEEN_TARGETS if name in ("new", "second", "unseen") else TARGETS
         )
         for name, group in groups.items()
         if group

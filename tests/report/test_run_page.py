@@ -49,6 +49,16 @@ def test_headline_without_an_end(runs: Runs, status: str, word: str) -> None:
     assert page.links["#train"] == status
 
 
+def test_a_watched_loop_has_no_configuration(runs: Runs) -> None:
+    run = read_run(runs["zeros"].directory)
+    data = {**run.record["data"], "classes": [], "class_counts": {}, "fingerprint": ""}
+    changes = {"config_hash": "", "data": data, "status": "interrupted"}
+    page = run_page(dataclasses.replace(with_record(run, **changes), images={}))
+    assert PageParser(page).headline.startswith("Interrupted")
+    for word in ("resume=auto", "seed 0", "fingerprint", "0 classes", "Examples per class"):
+        assert word not in page
+
+
 def test_remedy_is_a_command(runs: Runs) -> None:
     command = (read_outcome(runs["zeros"].directory) or {})["command"]
     assert f"{command} init=he" in page_of(runs["zeros"]).by_tag["code"]

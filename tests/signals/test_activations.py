@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -222,4 +223,16 @@ def test_no_hooks_for_inner_functions(network: nn.Module) -> None:
     with activations.trace(network):
         network(torch.randn(4, 3))
     assert activations.columns()["name"]
+    assert activations.activation_modules() is None
+
+
+def test_a_trace_that_begins_inside_the_network() -> None:
+    """The end of the network itself is not seen, so its own activation has to be traced in every pass."""
+    activations = Activations()
+    network = Functional(lambda x: network.inner(x).softmax(1))
+    network.inner = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+    with ExitStack() as trace:
+        network.register_forward_pre_hook(lambda *_: trace.enter_context(activations.trace(network)) and None)
+        network(torch.randn(4, 3))
+    assert activations.columns()["kind"] == ["tanh", "softmax"]
     assert activations.activation_modules() is None

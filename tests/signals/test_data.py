@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from pipeline.data import split
 from pipeline.data.sources.embedded import digits
 from pipeline.signals.data import data_signals
-from pipeline.signals.data.duplicates import count_duplicates, value_bits
+from pipeline.signals.data.duplicates import count_repeats, find_duplicates, is_in_train, value_bits
 from pipeline.signals.data.inputs import constant_share, input_moments
 from pipeline.signals.data.neighbours import label_agreement
 from pipeline.signals.data.subsample import subsample_indices
@@ -87,7 +88,10 @@ def test_duplicates(shape: tuple[int, ...]) -> None:
     train, other = random_pixels(300, *shape, high=3, seed=1), random_pixels(100, *shape, high=3, seed=2)
     other[:7], other[50:53] = train[100:107], train[100]
     known = {image.numpy().tobytes() for image in train}
-    assert count_duplicates(train, other) == sum(image.numpy().tobytes() in known for image in other) >= 10
+    found = is_in_train(find_duplicates({"train": train, "val": other}))
+    assert found.keys() == {"val"}
+    assert found["val"].tolist() == [image.numpy().tobytes() in known for image in other]
+    assert found["val"].sum() >= 10
 
 
 def test_duplicates_agree_in_every_value() -> None:
@@ -97,8 +101,25 @@ def test_duplicates_agree_in_every_value() -> None:
     compared = torch.linspace(0, 399, 64).long()
     free = next(i for i in range(400) if i not in compared)
     other.view(50, -1)[10:, free] ^= 1
-    assert count_duplicates(train, other) == 10
-    assert count_duplicates(train.float(), other.float()) == 10
+    for kind in (torch.uint8, torch.float32):
+        numbers = find_duplicates({"train": train.to(kind), "test": other.to(kind)})
+        assert is_in_train(numbers)["test"].tolist() == [True] * 10 + [False] * 40
+        assert len(numbers["train"].unique()) == 50
+
+
+def test_repeats_against_a_slow_count() -> None:
+    """Equal images of one class, in all splits together; those of another class are another kind."""
+    pixels, labels = random_pixels(90, 1, 1, 4, high=2, seed=3), torch.arange(90) % 3
+    parts = {"train": slice(0, 60), "val": slice(60, 75), "test": slice(75, 90)}
+    numbers = find_duplicates({name: pixels[part] for name, part in parts.items()})
+    measured = count_repeats(numbers, {name: labels[part] for name, part in parts.items()}, 4)
+    rows = [tuple(row) for row in pixels.flatten(1).tolist()]
+    repeated = [sum(rows[i] in rows[:i] + rows[i + 1 : 60] for i in range(60) if i % 3 == c) for c in range(3)]
+    assert measured["train"] == [*repeated, 0]
+    assert measured["images"] == [30, 30, 30, 0]
+    for size, key in ((2, "pairs"), (3, "triples")):
+        expected = [sum(len(set(group)) == 1 for group in combinations(rows[c::3], size)) for c in range(3)]
+        assert measured[key] == [*expected, 0]  # type: ignore[literal-required]
 
 
 def test_value_bits() -> None:

@@ -102,6 +102,44 @@ def test_sum_with_a_nonlinear_part_is_no_pair() -> None:
     assert measure(Mixed(), 12)["linear_pairs"] == []
 
 
+class Blocks(nn.Module):
+    """A stem and two residual blocks, each x + b(g(a(x))), with `between` in each block and `after` each sum."""
+
+    def __init__(self, between: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(12, 12), nn.Linear(12, 10)
+        self.a, self.b = (nn.ModuleList(nn.Linear(12, 12) for _ in range(2)) for _ in range(2))
+        self.between, self.after = between, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for a, b in zip(self.a, self.b, strict=True):
+            x = self.after(x + b(self.between(a(x))))
+        return self.head(x)
+
+
+def test_stem_that_is_also_a_shortcut_is_no_pair() -> None:
+    """The shortcut needs the stem, so that it cannot be merged with the first layer of the block."""
+    measured = measure(Blocks(nn.ReLU(), nn.ReLU()), 12)
+    assert measured["linear_pairs"] == []
+    assert measured["weight_pairs"] == 5
+
+
+def test_linear_residual_network_is_all_pairs() -> None:
+    """Sums of linear maps of the same values are linear: the whole network is worth one layer."""
+    measured = measure(Blocks(nn.Identity(), nn.BatchNorm1d(12)), 12)
+    assert len(measured["linear_pairs"]) == measured["weight_pairs"] == 5
+
+
+def test_linear_block_before_a_nonlinear_function_is_a_pair() -> None:
+    """Within relu(x + b(a(x))) a and b are worth one; the head behind the function is not."""
+    assert measure(Blocks(nn.Identity(), nn.ReLU()), 12)["linear_pairs"] == [
+        ["stem.weight", "a.0.weight"],
+        ["a.0.weight", "b.0.weight"],
+        ["a.1.weight", "b.1.weight"],
+    ]
+
+
 # ------------------------------------------------------------------------------------------ the output, batch norm
 
 

@@ -62,6 +62,8 @@ COPIES: dict[str, Callable[[Tensor], Tensor]] = {
     "mirrored": lambda images: images.flip(3),
     "upside down": lambda images: images.flip(2),
     "turned": lambda images: images.rot90(1, (2, 3)),
+    "shifted by one pixel": lambda images: images.roll((1, 1), (2, 3)),
+    "shifted sideways": lambda images: images.roll(-1, 3),
 }
 
 
@@ -133,6 +135,16 @@ def test_too_small_to_tell() -> None:
     assert near_copies(digits().train.pixels[:1500], {"test": digits().train.pixels[1500:]}) == {}
     assert near_copies(torch.randn(900, 5, 1, 1), {"test": torch.randn(90, 5, 1, 1)}) == {}
     assert near_copies(windows(28)[:199], {"test": windows(28)[199:]}) == {}
+
+
+def test_images_that_are_left_out() -> None:
+    """The pairs number the images of the whole split."""
+    images = windows(22)[:300]
+    left_out = torch.arange(60) < 40
+    near = near_copies(images, {"test": images[:60].flip(3)}, {"test": left_out})["test"]
+    assert near["examples"] == 20
+    assert near["pairs"] == [[i, i] for i in range(40, 60)]
+    assert near_copies(images, {"test": images[:60]}, {"test": left_out | True}) == {}
 
 
 def test_large_and_long_images() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.signals.recorder import Recorder, RecorderConfig
@@ -80,6 +82,37 @@ def test_activation_modules() -> None:
     assert list(recorder.activation_modules.values()) == list(
         zip(recorder.samples["activations"]["name"], recorder.samples["activations"]["kind"], strict=True)
     )
+
+
+class LeavesOut(nn.Module):
+    """Leaves out its second block in some passes, as stochastic depth does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(5, 5), nn.Tanh()) for _ in range(2))
+        self.depth = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks[: self.depth]:
+            x = block(x) + 1
+        return x
+
+
+@pytest.mark.parametrize(("depths", "measured"), [((2, 1, 2), [2, 1, 2]), ((1, 2), [1, 1]), ((0, 2, 1), [0, 2, 1])])
+def test_passes_of_different_layers(depths: tuple[int, ...], measured: list[int]) -> None:
+    """Every row has an entry for each layer of the first pass that had any."""
+    recorder, network = Recorder(config(every_n_steps=1), total_steps=9), LeavesOut()
+    for step, network.depth in enumerate(depths, start=1):
+        probe = recorder.sample(step, network)
+        assert probe is not None
+        with probe.forward() if network.depth else nullcontext():  # a pass in evaluation mode is not measured
+            outputs = network(torch.randn(8, 5, requires_grad=True))
+        outputs.sum().backward()
+        probe.before_update(outputs)
+        probe.after_update(0.1)
+    table = recorder.samples["activations"]
+    assert [sum(value is not None for value in row) for row in table["std"]] == measured
+    assert {len(row) for row in table["std"]} == {len(table["name"])}
 
 
 def test_max_samples() -> None:

@@ -75,7 +75,7 @@ def swapped(small: SmallRun, **nodes: Any) -> SmallRun:
         classes=10,
         init_batch=None,
     )
-    return small.replace(make_network=network)
+    return small.replace(make_network=network, config=config)
 
 
 @functools.cache

@@ -131,6 +131,7 @@ def test_an_exception_leaves_the_files(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ transformers
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRANSFORMERS, reason="transformers is an extra")
 def test_hf_accumulation_and_stop(tmp_path: Path) -> None:
     path = Path(__file__).resolve().parents[2] / "docs" / "examples" / "transformers_trainer.py"

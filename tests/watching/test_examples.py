@@ -30,6 +30,7 @@ def test_an_example_runs_without_a_finding(path: Path, tmp_path: Path) -> None:
     assert {"outcome.json", "signals.json", "report.html"} <= {file.name for file in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore")
 def test_an_example_names_a_fault(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

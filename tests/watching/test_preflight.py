@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,6 +57,52 @@ def test_an_optimizer_from_before_the_head_was_replaced() -> None:
     model, optimizer = replaced_head()
     findings = quiet_preflight(model, batch(), F.cross_entropy, optimizer)
     assert (findings[0].check, findings[0].where) == ("optimizer_parameters", "2.weight")
+
+
+def test_the_path_of_a_layer_in_a_list_is_that_of_the_model() -> None:
+    findings = quiet_preflight(ListedLayers(), batch(), F.cross_entropy, sgd)
+    assert findings[0].where == "layers[0].bias"
+
+
+def pinball(outputs: Tensor, labels: Tensor) -> Tensor:
+    return torch.max(0.9 * (labels - outputs), 0.1 * (outputs - labels)).mean()
+
+
+def dice(outputs: Tensor, labels: Tensor) -> Tensor:
+    share = F.one_hot(labels, 3).movedim(-1, 1).float()
+    return (1 - (2 * (outputs * share).sum((2, 3)) + 1) / ((outputs + share).sum((2, 3)) + 1)).mean()
+
+
+@pytest.mark.parametrize(
+    ("last", "labels", "loss", "is_wrong"),
+    [
+        (nn.Sigmoid(), torch.arange(48) % 2, nn.BCELoss(), False),
+        (nn.Sigmoid(), torch.arange(48) / 48, nn.BCELoss(), False),
+        (nn.Sigmoid(), torch.arange(48) % 2, nn.BCEWithLogitsLoss(), True),
+        (nn.Sigmoid(), torch.arange(48) / 48, nn.BCEWithLogitsLoss(), True),
+        (nn.Sigmoid(), torch.arange(48) / 48, nn.MSELoss(), False),
+        (nn.Sigmoid(), torch.arange(48) / 4, nn.MSELoss(), True),
+        (nn.Tanh(), torch.arange(48) / 24 - 1, nn.L1Loss(), False),
+        (nn.ReLU(), torch.arange(48) % 7, nn.HuberLoss(), False),
+        (nn.ReLU(), torch.arange(48) % 7, pinball, False),
+        (nn.ReLU(), torch.arange(48) % 7 - 3, nn.MSELoss(), True),
+        (nn.Softplus(), torch.arange(48) % 7, lambda a, b: F.mse_loss(a, b).sqrt(), False),
+    ],
+)
+def test_activations_of_outputs_that_are_quantities(
+    last: nn.Module, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor], is_wrong: bool
+) -> None:
+    x, _ = batch()
+    findings = quiet_preflight(mlp(last, outputs=1), (x, labels[:, None].float()), loss, sgd)
+    assert ("output_activation" in checks(findings)) == is_wrong
+
+
+@pytest.mark.parametrize(("loss", "is_wrong"), [(dice, False), (F.cross_entropy, True)])
+def test_a_softmax_over_the_classes_of_each_pixel(loss: Callable[..., Tensor], is_wrong: bool) -> None:
+    pictures, _ = images()
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1), nn.Softmax(1))
+    findings = quiet_preflight(model, (pictures, (pictures[:, 0] * 3).long().clamp(0, 2)), loss, sgd)
+    assert ("output_activation" in checks(findings)) == is_wrong
 
 
 def test_an_optimizer_that_climbs() -> None:
@@ -145,6 +192,21 @@ def test_data_of_real_labels() -> None:
     assert "class_imbalance" not in found
 
 
+def test_data_of_tokens_is_not_judged_as_amounts() -> None:
+    tokens = torch.randint(0, 30, (400, 6), generator=torch.Generator().manual_seed(0))
+    labels = tokens[:, 0] // 10
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(30, 8), nn.Flatten(), nn.Linear(48, 3))
+    assert checks(quiet_preflight(model, (tokens[:48], labels[:48]), F.cross_entropy, data=(tokens, labels))) == []
+    next_token = quiet_preflight(model, (tokens[:48], labels[:48]), F.cross_entropy, data=(tokens, tokens))
+    assert checks(next_token) == []
+
+
+def test_data_in_half_precision() -> None:
+    x, y = batch(400)
+    assert checks(quiet_preflight(mlp(), (x[:48], y[:48]), F.cross_entropy, data=(x.bfloat16(), y))) == []
+
+
 def test_what_was_not_checked_is_listed() -> None:
     findings = quiet_preflight(mlp(), batch(), F.cross_entropy)
     names = {one.check for one in findings.not_checked}
@@ -231,11 +293,11 @@ def raises_here(*_: Tensor) -> Tensor:
         (lambda a: a | {"loss": raises_here}, "loss"),
         (lambda a: a | {"loss": F.mse_loss, "batch": (a["batch"][0], torch.zeros(48, 7))}, "loss"),
         (lambda a: a | {"loss": 3}, "loss"),
+        (lambda a: a | {"batch": (a["batch"][0], a["batch"][1].to("meta"))}, "batch"),
         (lambda a: a | {"optimizer": "adam"}, "optimizer"),
         (lambda a: a | {"optimizer": lambda parameters: parameters}, "optimizer"),
         (lambda a: a | {"data": {"training": a["batch"]}}, "data"),
         (lambda a: a | {"data": (a["batch"][0], torch.zeros(47))}, "data"),
-        (lambda a: a | {"data": (a["batch"][0], torch.zeros(48, 2, dtype=torch.long))}, "data"),
         (lambda a: a | {"data": 5}, "data"),
     ],
 )
@@ -279,10 +341,38 @@ def test_raise_on() -> None:
     assert sound.raise_on("warning") is sound
 
 
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda y: y.float(), "labels.reshape(-1).long()"),
+        (lambda y: y[:, None], "labels.reshape(-1).long()"),
+        (lambda y: y.int(), "labels.reshape(-1).long()"),
+        (lambda y: y.numpy(), "torch.as_tensor(labels)"),
+    ],
+)
+def test_labels_of_another_form_come_with_a_cure(change: Callable[[Tensor], Any], hint: str) -> None:
+    x, y = batch()
+    with pytest.raises(pipeline.PreflightError, match=re.escape(hint)):
+        quiet_preflight(mlp(), (x, change(y)), F.cross_entropy)
+
+
+def test_the_class_of_a_loss_is_no_loss() -> None:
+    with pytest.raises(pipeline.PreflightError, match=re.escape("CrossEntropyLoss()")):
+        quiet_preflight(mlp(), batch(), nn.CrossEntropyLoss)
+
+
+def test_a_loader_is_no_batch() -> None:
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*batch()))
+    with pytest.raises(pipeline.PreflightError, match=re.escape("next(iter(loader))")):
+        quiet_preflight(mlp(), loader, F.cross_entropy)
+
+
 def test_ok_allows_by_name() -> None:
     findings = quiet_preflight(ListedLayers(), batch(), F.cross_entropy, sgd)
     with pytest.raises(AssertionError, match="unregistered_parameters"):
         findings.ok()
+    with pytest.raises(ValueError, match="severity"):
+        findings.ok("warn")  # type: ignore[arg-type]
     assert findings.ok(allow=["unregistered_parameters"]) is findings
 
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import json, os, sys
 import torch
@@ -67,6 +69,7 @@ def run(folder: Path, rate: float, clears: str) -> list[dict]:
     return [json.loads(text.strip().splitlines()[-1]) for text in shown]
 
 
+@pytest.mark.slow
 def test_sound_and_faulty(tmp_path: Path) -> None:
     first, second = run(tmp_path, 0.1, "clears")
     assert (first["epochs"], second["epochs"]) == (4, 4)

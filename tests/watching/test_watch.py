@@ -308,6 +308,8 @@ def test_a_finding_is_printed_when_it_comes_and_once(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert shown.index("watch: step") < shown.index("gradients_not_cleared")
     assert shown.count("watch: step") == 1
+    assert shown.count("  code     optimizer.zero_grad()") == 1
+    assert shown.rindex("failure: gradients_not_cleared") > shown.index("optimizer.zero_grad()")  # the title at the end
 
 
 def test_files(tmp_path: Path) -> None:
@@ -364,7 +366,14 @@ def test_a_loop_that_continues_from_a_checkpoint() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "field"),
-    [({"every": 0}, "every"), ({"policy": "shout"}, "policy"), ({"optimizer": "adam"}, "optimizer")],
+    [
+        ({"every": 0}, "every"),
+        ({"policy": "shout"}, "policy"),
+        ({"optimizer": "adam"}, "optimizer"),
+        ({"classes": "10"}, "classes"),
+        ({"classes": 1}, "classes"),
+        ({"ignore": ["overfiting"]}, "ignore"),
+    ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(Exception, match=field) as caught:
@@ -390,3 +399,75 @@ def test_images_with_a_compiled_model() -> None:
     assert w.recorder.samples["weights"]["name"] == ["0.weight", "5.weight"]
     assert w.recorder.samples["step"] == [1, 5, 10, 15, 20]
     assert "activations" in w.recorder.samples
+
+
+def test_wrong_calls() -> None:
+    loop = Loop()
+    w = pipeline.watch(loop.model, loop.optimizer, policy="silent")
+    with pytest.raises(pipeline.PreflightError, match="with pipeline.watch"):
+        w.begin_step()
+    with w, pytest.raises(pipeline.PreflightError) as caught, w.step():
+        loss = loop.forward(loop.x, loop.y)
+        loss.backward()
+        w.backward_done(loss.item())  # type: ignore[arg-type]
+    assert caught.value.field == "loss"
+    with w, pytest.raises(pipeline.PreflightError) as caught:
+        w.epoch(val_accuracy=93.0)
+    assert caught.value.field == "val_accuracy"
+
+
+def test_checks_that_are_left_out() -> None:
+    assert "gradients_not_cleared" not in [
+        f.check for f in NeverClears(lr=0.02, ignore=["gradients_not_cleared"]).run().findings
+    ]
+
+
+def test_a_step_without_backward_done_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    loop = Loop()
+    with pipeline.watch(loop.model, loop.optimizer) as w, w.step():
+        loop.forward(loop.x, loop.y).backward()
+    assert "backward_done" in capsys.readouterr().out
+
+
+def test_an_error_of_the_watch_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("pipeline.watching.watch.judge", broken)
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        w = Loop(epochs=2).run()
+    assert len(w.curves.rows) == 2
+
+
+class Experts(nn.Module):
+    """Each example goes to one of three layers; one of them may get none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(20, 16), nn.ReLU()) for _ in range(3))
+        self.output = nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = (x[:, 0] > 0).long()  # never the third
+        hidden = torch.zeros(len(x), 16)
+        for i, expert in enumerate(self.experts):
+            hidden = hidden.index_put((torch.nonzero(chosen == i)[:, 0],), expert(x[chosen == i]))
+        return self.output(hidden)
+
+
+def test_a_layer_that_gets_no_example() -> None:
+    w = Loop(Experts()).run()
+    assert len(w.curves.losses) == 96
+
+
+def test_a_frozen_part_in_evaluation_mode_stays_there() -> None:
+    model, (x, y) = convnet_of_rows(), batch(48)
+    model[:3].requires_grad_(False)
+    model.train()
+    model[2].eval()
+    found = pipeline.preflight(model, (x, y), F.cross_entropy, quiet=True)
+    assert "frozen_batchnorm" not in [f.check for f in found]
+    model[2].train()
+    found = pipeline.preflight(model, (x, y), F.cross_entropy, quiet=True)
+    assert "frozen_batchnorm" in [f.check for f in found]

@@ -51,13 +51,25 @@ class FakeComponents:
     device_config: Any = field(default_factory=lambda: SimpleNamespace(device=torch.device("cpu"), deterministic=False))
 
 
+class FakeRule:
+    """A rule that finds nothing: the findings are those of the fake stages."""
+
+    needs = reads = ()
+
+    def __init__(self, explains: tuple[str, ...]):
+        self.explains = explains
+
+    def __call__(self, signals: Any) -> None:
+        return None
+
+
 class World:
     """A run of fake stages. `stages[name](config)` returns check -> (severity, remedy), and maybe an accuracy."""
 
     def __init__(self, folder: Path, *, fail_on: str = "failure", **stages: Callable[[dict[str, Any]], Findings]):
         self.folder, self.findings_of, self.log = folder, stages, list[str]()
         explains = {"cause": ("effect",)}
-        rules = {check: SimpleNamespace(explains=explains.get(check, ()), needs=(), reads=()) for check in ORDER}
+        rules = {check: FakeRule(explains.get(check, ())) for check in ORDER}
         self.checks = CheckSuite(fail_on, rules)  # type: ignore[arg-type]
         self.refused: set[str] = set()
 

@@ -113,5 +113,5 @@ class AugmentationChangesClass(Rule):
 
 def _error(share: float, n: int) -> float:
     """Return the binomial standard error of a share of n, with one right and one wrong example added."""
-    p = (share * n + 1) / (n + 2)
+    p = (min(max(share, 0.0), 1.0) * n + 1) / (n + 2)
     return math.sqrt(p * (1 - p) / n)

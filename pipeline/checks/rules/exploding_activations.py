@@ -10,6 +10,9 @@ from pipeline.checks.training_curves import to_float
 from pipeline.signals.schema import Signals
 from pipeline.validation import number
 
+NORMALIZED = 1.0
+"""Standard deviation of a normalized unit."""
+
 
 @dataclass(frozen=True)
 class ExplodingActivations(Rule):
@@ -17,11 +20,13 @@ class ExplodingActivations(Rule):
 
     Fires when, before training, the standard deviation over examples of a hidden activation exceeds `warning` times
     that of the input; above `failure` times it is a failure. He's initialization preserves it, and a residual network
-    without normalization grows by sqrt(2) in each block.
+    without normalization grows by sqrt(2) in each block. Batch normalization gives every unit a standard deviation of
+    1 however little the input varies, so that the comparison is with 1 where the input has less; and what stays below
+    1 has not exploded.
     """
 
     check = "exploding_activations"
-    reads = ("activations", "input_std")
+    reads = ("activations", "input_std", "batchnorm_layers")
     needs = ("activations.name", "input_std")
     severities = ("failure", "warning")
     why = (
@@ -58,15 +63,17 @@ class ExplodingActivations(Rule):
             return None
         worst = max(layers, key=lambda layer: to_float(layer["unit_std"]))
         largest = to_float(worst["unit_std"])
-        times = largest / input_std
-        if not times > self.warning:
+        usual = max(input_std, NORMALIZED) if signals.get("batchnorm_layers") else input_std
+        times = largest / usual
+        if not times > self.warning or largest <= NORMALIZED:
             return None
         return self.finding(
             "failure" if times > self.failure else "warning",
             measured={"input_std": input_std, "largest_std": largest, "times": times},
-            expected=f"a standard deviation of at most {self.warning:g} times the input's {input_std:.2g}",
-            message=f"Activations have a standard deviation of {largest:.3g} in {worst['name']}, {times:.3g} times "
-            "that of the input.",
+            expected=f"a standard deviation of at most {self.warning:g} times "
+            + (f"the input's {input_std:.2g}" if usual == input_std else "that of a normalized unit"),
+            message=f"Activations have a standard deviation of {largest:.3g} in {worst['name']}, "
+            f"{largest / input_std:.3g} times that of the input.",
             remedy=self.remedies,
             where=worst["name"],
             step=0,

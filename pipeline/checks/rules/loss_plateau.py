@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from statistics import median
 
 from pipeline.checks.finding import Finding
+from pipeline.checks.layer_stats import NEAR_CHANCE
 from pipeline.checks.not_checked import FINISHED_NEEDS
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import BEATS_CHANCE_KEYS, FINISHED_KEYS, Training, is_augmented, lr_remedy
 from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
+
+CLEARLY_ABOVE = 0.1
+"""Accuracy above chance that no guess has on a hundred validation examples or more."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +20,15 @@ class LossPlateau(Rule):
     """Anti-pattern: a run that continues although nothing improves, at chance or at a level that was reached at once.
 
     Fires when, after `min_steps` steps or more, (1) training accuracy does not exceed that of the most frequent class
-    by five standard errors (a failure; silent where almost all examples have one class and the loss fell all the same),
-    or (2) the loss made all but `max_late_drop` of its drop in the first quarter of the schedule, while normalized
-    training accuracy is below `min_learned`, a typical update is at least `min_ratio` of the weights, and the learning
-    rate was not lowered.
+    by five standard errors (a failure; silent where almost all examples have one class and the loss fell all the same;
+    without an accuracy, the loss is not below chance), or (2) the loss made all but `max_late_drop` of its drop in the
+    first quarter of the schedule, while normalized training accuracy is below `min_learned`, a typical update is at
+    least `min_ratio` of the weights, and the learning rate was not lowered.
     """
 
     check = "loss_plateau"
     reads = (*FINISHED_KEYS, *BEATS_CHANCE_KEYS, "steps_per_entry", "samples", "chance_loss", "augmentation", "lr")
-    needs = (*FINISHED_NEEDS, "losses>=min_steps", "epochs.probe_accuracy|epochs.accuracy")
+    needs = (*FINISHED_NEEDS, "losses>=min_steps", "epochs.probe_accuracy|epochs.accuracy|chance_loss")
     severities = ("failure", "warning")
     why = (
         "At chance no gradient that tells one image from another reaches the weights: units are saturated, dead or "
@@ -63,13 +67,30 @@ class LossPlateau(Rule):
         if training is None or training.steps < self.min_steps:
             return None
         accuracy = training.final_train_accuracy()
-        if accuracy is None:
-            return None
+        if accuracy is None:  # a log of another program
+            return self._loss_at_chance(training)
         if training.beats_chance():
             return self._early_plateau(training, accuracy)
         if training.learns_rare_classes():
             return None
         return self._at_chance(training, accuracy)
+
+    def _loss_at_chance(self, training: Training) -> Finding | None:
+        """Judge by the loss alone; a validation accuracy that is above chance speaks against it."""
+        loss, chance_loss = training.smoothed_loss(1.0), training.signals.get("chance_loss")
+        val_accuracy = training.last("val_accuracy")
+        is_above = val_accuracy is not None and val_accuracy > training.chance + CLEARLY_ABOVE
+        if chance_loss is None or loss < NEAR_CHANCE * chance_loss or is_above:
+            return None
+        return self.finding(
+            "failure",
+            measured={"loss": loss, "chance_loss": chance_loss}
+            | ({} if val_accuracy is None else {"val_accuracy": val_accuracy}),
+            expected=f"a loss below {chance_loss:.4g}, which the classes' frequencies alone give",
+            message=f"After {training.steps} steps the loss is {loss:.4g}, and knowing the classes' frequencies alone "
+            f"gives {chance_loss:.4g}: the network never left chance.",
+            remedy=("init=he", "activation=relu", "batchnorm=before_activation"),
+        )
 
     def _at_chance(self, training: Training, accuracy: float) -> Finding:
         loss, chance_loss = training.smoothed_loss(1.0), training.signals.get("chance_loss")

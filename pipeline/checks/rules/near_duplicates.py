@@ -32,7 +32,7 @@ class NearDuplicates(Rule):
     source = "Barz and Denzler 2020, Do we train on test data?; Facco et al. 2017 (ratios of nearest distances)"
     advice = "Split by object, patient, video or source file, and crop, resize and augment afterwards."
     code = 'np.savez("data.npz", x_train=x, y_train=y, groups=object_of_each_image)'
-    explains = ("validation_above_training",)
+    explains = ("validation_above_training", "test_below_validation")
 
     warning: float
     failure: float

@@ -26,14 +26,22 @@ class OptimizerParameters(Rule):
         "those that should not learn."
     )
     code = "optimizer = torch.optim.SGD(network.parameters(), lr=0.01)"
-    explains = ("wrong_direction", "frozen_weights", "unreachable_parameters", "input_ignored", *FAILS_TO_GENERALIZE)
+    explains = (
+        "gradients_not_cleared",
+        "wrong_direction",
+        "frozen_weights",
+        "unreachable_parameters",
+        "input_ignored",
+        *FAILS_TO_GENERALIZE,
+    )
 
     def __call__(self, signals: Signals) -> Finding | None:
         missing, foreign = signals.get("optimizer_missing", ()), signals.get("optimizer_foreign", 0)
         if not missing and not foreign:
             return None
         total = signals.get("trainable_parameters", len(missing))
-        lacks = f"The optimizer does not have {len(missing)} of {total} trainable parameters: {list_names(missing)}."
+        share = f"{len(missing)} of {total}" if "trainable_parameters" in signals else f"{len(missing)}"
+        lacks = f"The optimizer does not have {share} trainable parameters: {list_names(missing)}."
         holds = f"It holds {foreign} tensors that are no parameters of this network."
         return self.finding(
             "failure",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE, LEARNING_RATE
@@ -7,7 +8,14 @@ from pipeline.checks.finding import Finding
 from pipeline.checks.rule import Rule
 from pipeline.signals.schema import Signals
 
-BOUNDED = ("relu", "sigmoid", "tanh", "hardtanh", "elu", "silu", "gelu", "softplus", "leaky_relu", "softmax")
+RANGES = {
+    "softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "hardtanh": (-1.0, 1.0), "relu": (0.0, math.inf),
+    "softplus": (0.0, math.inf), "elu": (-1.0, math.inf), "silu": (-0.2785, math.inf), "gelu": (-0.17, math.inf),
+    "leaky_relu": (-math.inf, math.inf),
+}  # fmt: skip
+"""Activation -> the smallest and the largest value that it can have."""
+RANGE_ROUNDING = 1e-3
+"""Distance by which a label may lie outside of a range."""
 LOGIT_LOSSES = ("CrossEntropy", "Hinge")
 """Losses that take any real number as a logit."""
 PROBABILITY_LOSS = 0.05
@@ -31,11 +39,21 @@ class OutputActivation(Rule):
     dropout (right answers are thrown away), batch normalization (all classes get equal shares).
 
     Fires when an operation that is not linear follows the last weights, unless the loss takes probabilities (it is
-    about 0 for outputs that are 1 for the right class and 0 elsewhere) and the outputs are probabilities.
+    about 0 for outputs that are 1 for the right class and 0 elsewhere) and the outputs are probabilities. Where labels
+    are real numbers, an activation is right whose values include all labels, if the loss is least for outputs that
+    equal the labels: a sigmoid before binary cross-entropy of probabilities, a ReLU for counts.
     """
 
     check = "output_activation"
-    reads = ("output_operations", "output_sums_to_one", "perfect_probability_loss", "loss")
+    reads = (
+        "output_operations",
+        "output_sums_to_one",
+        "perfect_probability_loss",
+        "loss",
+        "labels_are_best_outputs",
+        "label_range",
+    )
+    needs = ("output_operations", "perfect_probability_loss|labels_are_best_outputs")
     severities = ("failure", "warning")
     why = (
         "The loss takes logits: any real number for each class. What the operation cuts off, the loss cannot see and "
@@ -65,11 +83,8 @@ class OutputActivation(Rule):
             operations = operations[operations.index("average") + 1 :]
         if not operations and signals.get("output_sums_to_one"):
             operations = ["softmax"]
-        takes_probabilities = (
-            signals.get("perfect_probability_loss", 1.0) < PROBABILITY_LOSS and signals.get("loss") not in LOGIT_LOSSES
-        )
-        if takes_probabilities:
-            operations = [name for name in operations if name not in BOUNDED]
+        fitting = _fitting_activations(signals)
+        operations = [name for name in operations if name not in fitting]
         if not operations:
             return None
         worst = max(operations, key=lambda name: (name == "softmax", name == "dropout", name == "batch_norm"))
@@ -81,3 +96,18 @@ class OutputActivation(Rule):
             where=" ".join(operations),
             step=0,
         )
+
+
+def _fitting_activations(signals: Signals) -> list[str]:
+    """Return the activations that the outputs may have, since the loss takes what they give."""
+    if "perfect_probability_loss" in signals:
+        is_perfect = signals["perfect_probability_loss"] < PROBABILITY_LOSS
+        return list(RANGES) if is_perfect and signals.get("loss") not in LOGIT_LOSSES else []
+    if not signals.get("labels_are_best_outputs", True):
+        return []
+    lowest, highest = signals.get("label_range", (0.0, 0.0))
+    return [
+        name
+        for name, (low, high) in RANGES.items()
+        if low - RANGE_ROUNDING <= lowest and highest <= high + RANGE_ROUNDING
+    ]

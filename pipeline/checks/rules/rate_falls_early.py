@@ -25,7 +25,7 @@ class RateFallsEarly(Rule):
 
     check = "rate_falls_early"
     reads = ("epochs", "schedule_mode", "schedule_monitor", "schedule_patience", "schedule_threshold")
-    needs = ("schedule_mode|epochs.lr",)
+    needs = ("schedule_mode",)
     severities = ("warning",)
     why = (
         "The steps become too short for the distance that is left, and no later epoch makes them longer again. The "
@@ -33,8 +33,8 @@ class RateFallsEarly(Rule):
     )
     source = "torch: ReduceLROnPlateau lowers the rate when the monitored value has stopped improving"
     remedies = (
-        "schedule.scheduler.mode=...",
-        "schedule.scheduler.threshold=...",
+        "++schedule.scheduler.mode=...",
+        "++schedule.scheduler.threshold=...",
         "schedule.scheduler.patience=...",
     )
     advice = "Let the plateau schedule watch the validation loss with mode='min', and give it more patience."
@@ -69,7 +69,7 @@ class RateFallsEarly(Rule):
             expected=f"mode={right}",
             message=f"The plateau schedule watches {monitor} with mode={mode}: it takes what is worse for better, and "
             "lowers the rate while the network improves.",
-            remedy=(f"schedule.scheduler.mode={right}",),
+            remedy=(f"++schedule.scheduler.mode={right}",),
         )
 
     def _falls(self, signals: Signals) -> Finding | None:
@@ -102,5 +102,5 @@ class RateFallsEarly(Rule):
 
 def _more_patience(signals: Signals) -> tuple[str, ...]:
     if signals["schedule_threshold"] > TORCH_THRESHOLD:
-        return (f"schedule.scheduler.threshold={TORCH_THRESHOLD:g}",)
+        return (f"++schedule.scheduler.threshold={TORCH_THRESHOLD:g}",)
     return (f"schedule.scheduler.patience={max(2 * signals['schedule_patience'], 5)}",)

@@ -14,7 +14,7 @@ from pipeline.checks.training_curves import (
     to_float,
     to_floats,
 )
-from pipeline.signals.schema import Signals
+from pipeline.signals.schema import Samples, Signals
 from pipeline.validation import integer, number
 
 MIN_SAMPLES = 3
@@ -31,9 +31,10 @@ class RateTooLow(Rule):
     and then no more; one that escapes from a bad initialization gets faster. In training, a typical update also has to
     be below `min_ratio` of the weights. It fires as well when the largest of the sampled updates is below `min_ratio`
     and, made at every step, would have changed no layer by `min_moved` of its weights, and little was learned: the
-    curve of such a run shows noise alone. On a few examples that are not learned it also fires when a higher learning
+    curve of such a run shows noise alone. A learning rate of zero throughout, with no weight that moved, is a failure
+    at once. On a few examples that are not learned it also fires when a higher learning
     rate learns them: a failure where less than `min_memorized` of them (chance is 0) is right at the configured rate,
-    else for ten times the rate only `info`, since schedules go as far.
+    else for ten times the rate only `info`, since schedules go as far, and also where all of them are right already.
     """
 
     check = "rate_too_low"
@@ -98,9 +99,12 @@ class RateTooLow(Rule):
             return None
         width, half = max(1, len(losses) // 20), len(losses) // 2
         curve = mean(losses[:width]), mean(losses[half - width : half + width]), mean(losses[-width:])
-        return self._slow_descent(signals, curve, factor=10.0, severity="failure")
+        severity: Severity = "failure" if signals.get("overfit_wrong", 1) else "info"
+        return self._slow_descent(signals, curve, factor=10.0, severity=severity)
 
     def _train(self, signals: Signals) -> Finding | None:
+        if rate_zero := self._rate_zero(signals):
+            return rate_zero
         training = Training.if_finished(signals)
         if training is None:
             return None
@@ -120,6 +124,34 @@ class RateTooLow(Rule):
             factor=nearest_power_of_ten(1e-3, ratio) if ratio else 10.0,
             severity="warning" if _has_learned(training) else "failure",
             ratio=ratio,
+        )
+
+    def _rate_zero(self, signals: Signals) -> Finding | None:
+        """Look for a rate of exactly zero: in all sampled steps, where no weight moved, else in a log after each epoch.
+
+        A log may round small rates to zero, so there the loss must not have fallen either.
+        """
+        training = Training.if_finished(signals, needs_classes=False)
+        if training is None:
+            return None
+        samples: Samples = signals.get("samples") or {}
+        updates = [to_floats(row) for row in (samples.get("weights") or {}).get("update", ())]
+        rates = to_floats(samples.get("lr", ())) if updates else training.column("lr")
+        if len(rates) < (MIN_SAMPLES if updates else 1) or any(rates) or any(any(row) for row in updates):
+            return None
+        if updates and "optimizer" not in signals:
+            return None  # a watched loop that did not show its optimizer: neither rates nor updates were seen
+        first, last = training.smoothed_loss(0.0), training.smoothed_loss(1.0)
+        if not updates and (training.steps < self.min_steps or not last > (1 - self.min_drop) * first):
+            return None
+        return self.finding(
+            "failure",
+            measured={"lr": 0.0, "steps": float(training.steps), "loss": last},
+            expected="a learning rate above zero",
+            message=f"The learning rate was zero in all of {len(rates)} {'sampled steps' if updates else 'epochs'}: no "
+            f"weight has moved in {training.steps} steps.",
+            advice="Set a learning rate, and look at what sets it to zero: a schedule, a warm-up that is never moved.",
+            code='for group in optimizer.param_groups: group["lr"] = 1e-3',
         )
 
     def _stands_still(self, training: Training) -> Finding | None:
@@ -155,8 +187,9 @@ class RateTooLow(Rule):
         wrong, examples = signals["overfit_wrong"], signals["overfit_examples"]
         chance = 1 / signals["classes"]
         is_stuck = (1 - wrong / examples - chance) / (1 - chance) < self.min_memorized
+        is_far = times >= 50 and wrong > 0  # where all are right already, only certainty is missing
         return self.finding(
-            "failure" if is_stuck or times >= 500 else "warning" if times >= 50 else "info",
+            "failure" if is_stuck or (is_far and times >= 500) else "warning" if is_far else "info",
             measured={"lr": rate, "other_lr": other, "steps": float(steps), "wrong": float(wrong)},
             expected="a few examples that can be memorized at a learning rate no lower than a tenth of one that works",
             message=f"At the learning rate {rate:.3g} {wrong} of {examples} examples are still wrong and the rest not "

@@ -45,7 +45,7 @@ class SharedGroups(Rule):
         data = signals.get("data", {})
         sizes = {split: sum(counts) for split, counts in data.get("class_counts", {}).items()}
         shared = data.get("shared_groups", {})
-        shares = {split: n / sizes[split] for split, n in shared.items() if n >= self.min_examples}
+        shares = {split: n / sizes[split] for split, n in shared.items() if n >= self.min_examples and split in sizes}
         if not shares or max(shares.values()) <= self.warning:
             return None
         worst = max(shares, key=lambda split: shares[split])

@@ -99,7 +99,7 @@ def _weighted_score(accuracy: Numbers, counts: Sequence[int], weights: Sequence[
     score = variance = 0.0
     for share, n, weight in zip(accuracy, counts, weights, strict=True):
         if weight and share is not None:
-            portion, p = weight / sum(weights), (share * n + 1) / (n + 2)
+            portion, p = weight / sum(weights), (min(max(share, 0.0), 1.0) * n + 1) / (n + 2)
             score += portion * share
             variance += portion**2 * p * (1 - p) / n
     return score, math.sqrt(variance)

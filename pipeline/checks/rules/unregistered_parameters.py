@@ -31,6 +31,7 @@ class UnregisteredParameters(Rule):
     code = "self.blocks = nn.ModuleList(blocks)"
     explains = (
         "optimizer_parameters",
+        "batch_leak",
         "missing_nonlinearity",
         "redundant_bias",
         "symmetric_units",

@@ -18,8 +18,9 @@ class VanishingActivations(Rule):
     small to update."
 
     Fires when the standard deviation over examples of the last hidden activation is below `failure` (a failure) or
-    `warning` times that of the input. Between the two it is `info`, a warning if training then stays at chance for
-    `max_fraction_at_chance` of the run, and a failure if it does for nine tenths.
+    `warning` times that of the input, or of the first activation where the input's is larger than 1. Between the two it
+    is `info`, a warning if training then stays at chance for `max_fraction_at_chance` of the run, and a failure if it
+    does for nine tenths.
     """
 
     check = "vanishing_activations"
@@ -61,7 +62,9 @@ class VanishingActivations(Rule):
         if len(layers) < 2 or not input_std > 0 or not to_float(layers[0]["unit_std"]) > ROUNDING:
             return None  # with nothing in the first layer already, the input is cut off, and nothing faded
         last, last_std = layers[-1], to_float(layers[-1]["unit_std"])
-        ratio = last_std / input_std
+        # a first layer that normalizes inputs in their own units (raw pixels) takes nothing away
+        reference = min(input_std, max(1.0, to_float(layers[0]["unit_std"])))
+        ratio = last_std / reference
         if not ratio < self.warning:
             return None
         at_chance = fraction_at_chance(signals)
@@ -74,8 +77,7 @@ class VanishingActivations(Rule):
         return self.finding(
             severity,
             measured={"input_std": input_std, "last_std": last_std, "left": ratio},
-            expected=f"a standard deviation over examples of at least {self.warning:g} times the input's "
-            f"{input_std:.2g}",
+            expected=f"a standard deviation over examples of at least {self.warning:g} x {reference:.2g}",
             message=f"What depends on the image fades from {input_std:.2g} to {last_std:.2g} over {len(layers)} layers "
             f"({course}).{harm}",
             remedy=self.remedies if last["kind"] in ("sigmoid", "softmax") else self.remedies[1:],

@@ -21,7 +21,7 @@ _GROUPS = "groups"  # the usual name, which a file need not have
 _KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "classes")
 
 
-def npz(*, path: str, scale: float | None, groups: str | None) -> Source:
+def npz(*, path: str, scale: float | None, groups: str | None = None) -> Source:
     """Return the arrays `x_train` and `y_train` of a .npz file.
 
     The file may also hold the splits `x_val`, `y_val` and `x_test`, `y_test`, and `classes`.

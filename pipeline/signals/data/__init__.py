@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pipeline.signals.data.channels import channel_orders
-from pipeline.signals.data.duplicates import count_duplicates, value_bits
+from pipeline.signals.data.duplicates import count_repeats, find_duplicates, is_in_train, value_bits
 from pipeline.signals.data.inputs import constant_share, input_moments
 from pipeline.signals.data.layout import layouts
 from pipeline.signals.data.near_copies import near_copies
 from pipeline.signals.data.neighbours import label_agreement
+from pipeline.signals.data.turns import turn_signals
 from pipeline.signals.schema import Data
 
 __all__ = ["data_signals"]
@@ -34,6 +35,8 @@ def data_signals(
     """
     train, labels = splits["train"]
     others = {name: split for name, split in splits.items() if name != "train"}
+    numbers = find_duplicates({name: pixels for name, (pixels, _) in splits.items()})
+    known = is_in_train(numbers)
     return {
         "features": train[0].numel(),
         "value_bits": value_bits(train),
@@ -44,9 +47,11 @@ def data_signals(
             name: torch.bincount(split_labels, minlength=len(classes)).tolist()
             for name, (_, split_labels) in splits.items()
         },
-        "duplicates": {name: count_duplicates(train, pixels) for name, (pixels, _) in others.items()},
-        "near_copies": near_copies(train, {name: pixels for name, (pixels, _) in others.items()}),
+        "duplicates": {name: int(mask.sum()) for name, mask in known.items()},
+        "repeats": count_repeats(numbers, {name: own for name, (_, own) in splits.items()}, len(classes)),
+        "near_copies": near_copies(train, {name: pixels for name, (pixels, _) in others.items()}, left_out=known),
         "channel_orders": channel_orders(train, labels, others, len(classes)),
         "layouts": layouts({name: pixels for name, (pixels, _) in splits.items()}),
+        "turns": turn_signals(train, labels, others),
         "neighbours": label_agreement(train, labels, others, len(classes)),
     }

@@ -33,7 +33,9 @@ def channel_orders(
     if not 2 <= train.shape[1] <= _MAX_CHANNELS:
         return {}
     pixels, labels = _sample(train, labels)
-    unit = pixels.std(correction=0).clamp(min=torch.finfo(torch.float64).tiny)
+    unit = pixels.std(correction=0)
+    if not unit > 0:  # images without any content
+        return {}
     described = _describe(pixels / unit)
     result = {}
     for name, (other, other_labels) in others.items():

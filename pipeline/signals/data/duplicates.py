@@ -1,7 +1,9 @@
-"""Images of one split that are, to the byte, also in another, and how likely that is by chance."""
+"""Images that equal another one to the byte, in their own split or in the training split, and how likely that is."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -9,22 +11,60 @@ import torch
 from torch import Tensor
 
 from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.schema import Repeats
 
 _KEY_VALUES = 64  # values of an image that are compared first
 _MAX_FEATURES = 64  # features that count for `value_bits`; each that varies has at least one bit
 
 
-def count_duplicates(train: Tensor, other: Tensor) -> int:
-    """Return how many images of `other` are byte for byte an image of `train`; both (N, C, H, W) of one type.
+def find_duplicates(splits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return for each split the numbers (N,) of its images; images that are equal to the byte have the same number.
 
-    Some evenly spaced values of every image are compared first, and whole images (by a 128-bit hash) only where those
-    agree. 60,000 images take some hundredths of a second if few are duplicates.
+    `splits` are pixels (N, C, H, W) of one type. Some evenly spaced values of every image are compared first, and whole
+    images (by a 128-bit hash) only where those agree. 60,000 images take some tenths of a second if few are equal.
     """
-    columns = torch.linspace(0, train[0].numel() - 1, _KEY_VALUES).long().unique().to(train.device)
-    train_keys, other_keys = (_row_bytes(pixels.flatten(1)[:, columns]) for pixels in (train, other))
-    shared = set(train_keys) & set(other_keys)
-    digests = {_digest(train[i]) for i, key in enumerate(train_keys) if key in shared}
-    return sum(key in shared and _digest(other[i]) in digests for i, key in enumerate(other_keys))
+    first = next(iter(splits.values()))
+    columns = torch.linspace(0, first[0].numel() - 1, _KEY_VALUES).long().unique().to(first.device)
+    keys = {name: _row_bytes(pixels.flatten(1)[:, columns]) for name, pixels in splits.items()}
+    times = Counter(key for rows in keys.values() for key in rows)
+    numbers: dict[bytes, int] = {}
+    return {
+        name: torch.tensor(
+            [
+                numbers.setdefault(key if times[key] == 1 else key + _digest(splits[name][i]), len(numbers))
+                for i, key in enumerate(rows)
+            ],
+            dtype=torch.long,
+        )
+        for name, rows in keys.items()
+    }
+
+
+def is_in_train(numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return for each split but `train` which of its images (N,) equal a training image."""
+    return {name: torch.isin(own, numbers["train"]) for name, own in numbers.items() if name != "train"}
+
+
+def count_repeats(numbers: Mapping[str, Tensor], labels: Mapping[str, Tensor], n_classes: int) -> Repeats:
+    """Return how often training images repeat each other, and how often images of all splits do, class by class.
+
+    `numbers` and `labels` (N,) are those of the images of each split.
+    """
+    _, inverse, times = numbers["train"].unique(return_inverse=True, return_counts=True)
+    repeated = (times[inverse] > 1).long()
+    classes, own = (torch.cat([part[name].cpu() for name in numbers]) for part in (labels, numbers))
+    kinds, times = torch.stack([classes, own], 1).unique(dim=0, return_counts=True)
+
+    def by_class(of: Tensor, values: Tensor) -> Sequence[int]:
+        result: list[int] = torch.zeros(n_classes, dtype=torch.long).index_add_(0, of, values).tolist()
+        return result
+
+    return {
+        "train": by_class(labels["train"].cpu(), repeated),
+        "images": by_class(kinds[:, 0], times),
+        "pairs": by_class(kinds[:, 0], times * (times - 1) // 2),
+        "triples": by_class(kinds[:, 0], times * (times - 1) * (times - 2) // 6),
+    }
 
 
 def value_bits(pixels: Tensor) -> float:

@@ -26,15 +26,20 @@ _MAX_TRAIN_VALUES = 1 << 27  # values of the training images that are looked at
 _MAX_QUERIES = 100  # images of each other split
 _COMPONENTS = 24  # principal components of the middle of an image
 _CANDIDATES = 4  # images of each rank that are compared pixel by pixel
+_HALF_STEPS = ((0, 1), (1, 0), (1, 1))  # pixels; averaged over two, a shift by one gives other values
 _CLOSE = 0.25  # of what is usually not in common; images that have more than that are not listed
 _SPAN = 4  # that rank times this one is the other rank from which the growth with the rank is known
 _USUAL_SHARE = 0.05  # rank, as a share of the training images, at which images count as independent of the query
 
 
-def near_copies(train: Tensor, others: Mapping[str, Tensor]) -> dict[str, NearCopies]:
+def near_copies(
+    train: Tensor, others: Mapping[str, Tensor], left_out: Mapping[str, Tensor] | None = None
+) -> dict[str, NearCopies]:
     """Return what a sample of every split of `others` has in common with the most similar of the `train` images.
 
-    All are stored pixels (N, C, H, W). The result is empty for rows of a table, small images, and few training images.
+    All are stored pixels (N, C, H, W). The bools (N,) of `left_out` tell by split which images are not looked at: those
+    that equal a training image to the byte are counted elsewhere. The result is empty for rows of a table, small
+    images, and few training images.
     """
     if min(train.shape[2:]) < _MIN_SIDE or len(train) < _MIN_TRAIN:
         return {}
@@ -44,7 +49,8 @@ def near_copies(train: Tensor, others: Mapping[str, Tensor]) -> dict[str, NearCo
     small = halve(images) if min(images.shape[1:]) >= _MIN_HALVED else images
     result = {}
     for name, pixels in others.items():
-        queries = subsample_indices(len(pixels), _MAX_QUERIES).to(pixels.device)
+        allowed = torch.arange(len(pixels)) if left_out is None else torch.nonzero(~left_out[name]).flatten()
+        queries = allowed[subsample_indices(len(allowed), _MAX_QUERIES)].to(pixels.device)
         if len(queries):
             found = _compare(images, small, shrink(pixels[queries], _SIDE))
             result[name] = _describe(found, queries, index, len(train))
@@ -73,18 +79,24 @@ def _compare(train: Tensor, small_train: Tensor, queries: Tensor) -> dict[str, T
     """
     half = train.shape[1] // small_train.shape[1]
     rank = max(2 * _CANDIDATES, round(_USUAL_SHARE * len(train)))
-    ranks = [start + i for start in (0, rank, _SPAN * rank) for i in range(_CANDIDATES)]
-    nearest, moves = _candidates(small_train, halve(queries, half), ranks)
+    small, full = _views(queries, half), turned(queries)
+    found = [
+        _candidates(small_train, views, [start + i for start in starts for i in range(_CANDIDATES)])
+        for views, starts in ((small, (0,)), (small[: len(full)], (rank, _SPAN * rank)))
+    ]
+    nearest, moves = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
     row = torch.arange(len(queries), device=train.device)
-    views = torch.stack(turned(detail(halve(queries, half), 1, 5)), 1)
-    views = views[row.repeat_interleave(len(ranks)), moves[:, :, 0].flatten()]
+    views = torch.stack([detail(view, 1, 5) for view in small], 1)
+    views = views[row.repeat_interleave(nearest.shape[1]), moves[:, :, 0].flatten()]
     unlike, shifts = align(views, detail(small_train[nearest.flatten()], 1, 5), moves[:, :, 1:].flatten(0, 1))
     unlike, shifts = unlike.view(len(queries), 3, _CANDIDATES), shifts.view(*nearest.shape, 2)
     best = unlike[:, 0].argmin(1)
     _, usual, far = unlike.amin(2).clamp(min=1e-6).unbind(1)
-    images = torch.stack(turned(queries), 1)[row, moves[row, best, 0]]
+    offsets = torch.tensor([*len(full) * [(0, 0)], *_HALF_STEPS], device=train.device)
+    view = moves[row, best, 0]
+    images = torch.stack([*full, *len(_HALF_STEPS) * [queries]], 1)[row, view]
     partners = train[nearest[row, best]]
-    values, shifts = align(detail(images, 3, 7), detail(partners, 3, 7), half * shifts[row, best])
+    values, shifts = align(detail(images, 3, 7), detail(partners, 3, 7), half * shifts[row, best] + offsets[view])
     agreement, detailed = faint_agreement(*overlap(detail(images, 1, 3), detail(partners, 1, 3), shifts))
     growth = far.log() - usual.log()
     return {
@@ -98,19 +110,30 @@ def _compare(train: Tensor, small_train: Tensor, queries: Tensor) -> dict[str, T
     }
 
 
-def _candidates(train: Tensor, queries: Tensor, ranks: list[int]) -> tuple[Tensor, Tensor]:
-    """Return those of (N, h, w) that have `ranks`, by similarity to each of (Q, h, w), and the moves (Q, ranks, 3).
+def _views(images: Tensor, half: int) -> list[Tensor]:
+    """Return images (N, h, w) at the size at which candidates are sought: turned, and if that is half shifted first."""
+    views = turned(halve(images, half))
+    if half > 1:
+        shifted = [F.pad(images, (0, dx, 0, dy), mode="replicate")[:, dy:, dx:] for dy, dx in _HALF_STEPS]
+        views += [halve(image, half) for image in shifted]
+    return views
 
-    A move is a turn of the query and a shift (dy, dx) within a quarter of the side. Compared are the middle of the
-    training image and that part of the query, both with mean 0 and norm 1 in their principal components.
+
+def _candidates(train: Tensor, views: list[Tensor], ranks: list[int]) -> tuple[Tensor, Tensor]:
+    """Return those of (N, h, w) that have `ranks`, by similarity to each query, and the moves (Q, ranks, 3).
+
+    `views` are those of the queries, each (Q, h, w). A move is a view and a shift (dy, dx) within a quarter of the
+    side, or of one pixel. Compared are the middle of the training image and that part of the query, both with mean 0
+    and norm 1 in their principal components.
     """
     height, width = train.shape[1:]
     top, left = height // 4, width // 4
     size = height - 2 * top, width - 2 * left
     step = 2 if min(top, left) >= 3 else 1
     shifts = [*product({0, *range(-top, top + 1, step)}, {0, *range(-left, left + 1, step)})]
-    views = turned(queries)
-    moves = [(0, dy, dx) for dy, dx in shifts] + [(turn, 0, 0) for turn in range(1, len(views))]
+    n_turned = len(turned(views[0]))
+    moves = [(0, dy, dx) for dy, dx in shifts] + [(turn, 0, 0) for turn in range(1, n_turned)]
+    moves += [(view, dy, dx) for view in range(n_turned, len(views)) for dy, dx in product((-1, 0), repeat=2)]
 
     def middle(images: Tensor, dy: int = 0, dx: int = 0) -> Tensor:
         part = images[:, top + dy : top + dy + size[0], left + dx : left + dx + size[1]].flatten(1)

@@ -113,7 +113,12 @@ def _nearest(references: Tensor, points: Tensor, k: int, *, exclude_self: bool) 
 
 def _features(pixels: Tensor) -> Tensor:
     """Flatten stored pixels (N, C, H, W) to float32 (N, D), with large images averaged down."""
+    return average_down(pixels).flatten(1)[:, :_MAX_COLUMNS]
+
+
+def average_down(pixels: Tensor) -> Tensor:
+    """Return stored pixels (N, C, H, W) as float32, large images averaged down to at most 256 values each."""
     values = pixels.float()
     while values[0].numel() > _MAX_FEATURES and min(values.shape[2:]) > 1:
         values = F.avg_pool2d(values, 2)
-    return values.flatten(1)[:, :_MAX_COLUMNS]
+    return values

@@ -13,11 +13,14 @@ from torch.optim import Optimizer
 
 from tests.faults import datasets
 from tests.faults.case import CONFIGURATION_ERROR, Case, dotted, read_cases
-from tests.faults.loops import faulty, faulty_parts, sound
+from tests.faults.loops import faulty, faulty_parts, second_faulty, second_sound, second_tasks, sound
 from tests.faults.loops.loop import Loop, Pair
 from tests.faults.loops.sound import digits
 
 FAMILY = "loops"
+MODULES = (sound, second_sound, second_tasks, faulty, faulty_parts, second_faulty)
+SECOND = {module.__name__ for module in (second_sound, second_tasks, second_faulty)}
+"""Modules whose loops are of the set `second`."""
 FLOOR_OF_MODULES = 0.6
 """Score of a sound network after the four epochs of `ModuleLoop`, which are fewer than its case has."""
 TORCH_OPTIMIZERS = {
@@ -29,7 +32,7 @@ TORCH_OPTIMIZERS = {
 def loops() -> dict[str, type[Loop]]:
     """Return the classes of the loops by name, the sound ones first."""
     found = {}
-    for module in (sound, faulty, faulty_parts):
+    for module in MODULES:
         for name, value in vars(module).items():
             if inspect.isclass(value) and issubclass(value, Loop) and value.__module__ == module.__name__:
                 found[name] = value
@@ -43,8 +46,8 @@ def loop_cases() -> dict[str, Case]:
         twin = None if not loop.expect else loop.__bases__[0].__name__
         cases[name] = Case(
             name, FAMILY, expect=loop.expect, also_right=loop.also_right if loop.expect else frozenset(), seeds=2,
-            must_detect="always" if loop.visible else "if_shown", set="new", seen=False, harmless=loop.harmless,
-            twin=twin, floor=0.0 if loop.expect else loop.floor,
+            must_detect="always" if loop.visible else "if_shown", harmless=loop.harmless, seen=False,
+            set="second" if loop.__module__ in SECOND else "new", twin=twin, floor=0.0 if loop.expect else loop.floor,
         )  # fmt: skip
     return cases
 

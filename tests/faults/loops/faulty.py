@@ -204,7 +204,7 @@ class RateTooHigh(PlainDigits):
 class ClippedToNothing(Clipped):
     """Clipped to a norm of 1e-9."""
 
-    expect = frozenset({"rate_too_low", "update_ratio_low"})
+    expect = frozenset({"gradients_clipped", "rate_too_low", "update_ratio_low"})
     also_right = NOTHING_MOVES
     most = 1e-9
 
@@ -212,7 +212,7 @@ class ClippedToNothing(Clipped):
 class UnscaleForgotten(Scaled):
     """Clipped before unscaling: the norm of 1 is that of gradients times 65536."""
 
-    expect = frozenset({"rate_too_low", "update_ratio_low"})
+    expect = frozenset({"gradients_clipped", "rate_too_low", "update_ratio_low"})
     also_right = NOTHING_MOVES
 
     def unscale(self) -> None:

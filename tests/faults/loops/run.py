@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from torch.optim import Optimizer
+
 from tests.faults.case import CONFIGURATION_ERROR, Case
 from tests.faults.loops.cases import FAMILY, ModuleLoop, loops
 from tests.faults.loops.loop import Loop, NoWatcher
@@ -39,11 +41,15 @@ def run_watched(case: Case, seed: int, data_file: Path | None = None, more_overr
                 (x, y), held_out = loop.training_set, loop.validation_set
                 batch = (x[: 2 * loop.batch_size], y[: 2 * loop.batch_size])
                 found = pipeline.preflight(
-                    loop.network, batch=batch, loss=loop.loss, optimizer=loop.optimizer,
+                    loop.network, batch=batch, loss=loop.loss,
+                    optimizer=loop.optimizer if isinstance(loop.optimizer, Optimizer) else None,
                     data={"train": (x, y), "val": held_out}, quiet=True,
                 )  # fmt: skip
                 findings = list(found)
-                watch = pipeline.watch(loop.network, loop.optimizer, classes=loop.classes, every=EVERY, policy="silent")
+                watch = pipeline.watch(
+                    loop.network, loop.optimizer, classes=loop.classes, every=EVERY, policy="silent",
+                    epochs=loop.epochs, scheduler=loop.scheduler,
+                )  # fmt: skip
                 try:
                     with watch:
                         score = loop.train(watch)

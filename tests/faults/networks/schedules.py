@@ -57,3 +57,10 @@ class DecaysInSteps(LambdaLR):
 
     def __init__(self, optimizer: Optimizer, eta_min: float = 0.0):
         super().__init__(optimizer, lambda step: max(eta_min, math.exp(-step / 3)))
+
+
+class Triangles(LambdaLR):
+    """Up and down between a tenth and the whole rate, once in 60 moves (Smith 2017)."""
+
+    def __init__(self, optimizer: Optimizer, eta_min: float = 0.0):
+        super().__init__(optimizer, lambda step: max(eta_min, 1 - 0.9 * abs(step % 60 - 30) / 30))
