@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,33 +66,37 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
 
 @torch.no_grad()
 def _loss_alone(loss: LossFunction, logits: Tensor, labels: Tensor, first: float) -> dict[str, Any]:
-    """Return what `first_loss` says of the loss function; {} where a loss on a GPU cannot be asked on the CPU."""
-    asked = loss_on_cpu(loss, logits, labels)
-    if asked is None:
+    """Return what `first_loss` says of the loss function; {} where a loss on a GPU needs the GPU."""
+    own_loss = loss_on_cpu(loss, logits, labels)
+    if own_loss is None:
         return {}
     logits, labels = logits.cpu(), labels.cpu()
-    doubled, tripled = (asked(logits.repeat(copies, 1), labels.repeat(copies)) for copies in (2, 3))
+    doubled, tripled = (own_loss(logits.repeat(copies, 1), labels.repeat(copies)) for copies in (2, 3))
     n_classes = logits.shape[1]
     one_hot = nn.functional.one_hot(labels, n_classes).to(logits)
     shifts = range(1, min(n_classes, MAX_WRONG_CLASSES + 1))
-    wrong = [float(asked(one_hot.roll(k, 1), labels)) for k in shifts]
+    wrong = [float(own_loss(one_hot.roll(k, 1), labels)) for k in shifts]
     return {
         "doubled_loss_ratio": float(doubled) / first if first else 1.0,
         "tripled_loss_ratio": float(tripled) / first if first else 1.0,
-        "perfect_probability_loss": float(asked(one_hot, labels)),
-        "certain_loss": float(asked(CONFIDENT_LOGIT * one_hot, labels)),
+        "perfect_probability_loss": float(own_loss(one_hot, labels)),
+        "certain_loss": float(own_loss(CONFIDENT_LOGIT * one_hot, labels)),
         "wrong_probability_loss": sum(wrong) / len(wrong),
     }
 
 
 def parameter_signals(network: nn.Module) -> SanitySignals:
-    """Return the names of frozen parameters, lists of names that share one parameter, and the number of parameters."""
+    """Return the names of frozen parameters, lists of names that share one parameter, and the number of parameters.
+
+    The table of an embedding that is the output layer's weight too is tied on purpose.
+    """
     names: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
+    tied = {id(m.weight) for m in network.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
     return {
         "frozen_parameters": [name for name, p in network.named_parameters() if not p.requires_grad],
-        "shared_parameters": [aliases for aliases in names.values() if len(aliases) > 1],
+        "shared_parameters": [aliases for key, aliases in names.items() if len(aliases) > 1 and key not in tied],
         "parameters": len(names),
     }
 
@@ -106,13 +111,14 @@ def gradient_signals(network: nn.Module, loss: LossFunction, inputs: Tensor, lab
     `weight_layers` count the parameters and weights that were examined; `gradients` are columns by weight.
     """
     network.zero_grad()
-    outputs = network(inputs)
+    with _without_examples(network) as idle:
+        outputs = network(inputs)
     value = loss(outputs, labels)
     if value.requires_grad:  # an output that is detached reaches no parameter
         value.backward()
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     weights = [(name, p) for name, p in named if p.ndim >= 2 and len(p) > 1]
-    silent = {name: p for name, p in named if p.grad is None or not bool(p.grad.any())}
+    silent = {name: p for name, p in named if (p.grad is None or not bool(p.grad.any())) and id(p) not in idle}
     reached = _reached_by_parts(network, loss, inputs, labels, silent) if value.requires_grad else set()
     result: dict[str, Any] = {
         "zero_gradients": [name for name in silent if name not in reached],
@@ -128,6 +134,23 @@ def gradient_signals(network: nn.Module, loss: LossFunction, inputs: Tensor, lab
     nonfinite = [f"gradient of {name}" for name, p in named if p.grad is not None and not bool(p.grad.isfinite().all())]
     network.zero_grad()
     return result | ({"nonfinite": nonfinite} if nonfinite else {})
+
+
+@contextmanager
+def _without_examples(network: nn.Module) -> Iterator[set[int]]:
+    """Collect the ids of the parameters of modules that get no example, as an expert that no example has chosen."""
+    idle: set[int] = set()
+
+    def look(module: nn.Module, arguments: Any) -> None:
+        if any(isinstance(one, Tensor) and one.ndim and not len(one) for one in arguments):
+            idle.update(id(p) for p in module.parameters())
+
+    hooks = [module.register_forward_pre_hook(look) for module in network.modules()]
+    try:
+        yield idle
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _reached_by_parts(

@@ -28,11 +28,11 @@ def pairing_signals(loss: LossFunction, outputs: Tensor, labels: Tensor) -> Sani
         return {}
     if len(outputs) != len(labels) or labels.is_complex():
         return {}
-    asked = loss_on_cpu(loss, outputs, labels)
-    if asked is None:
+    own_loss = loss_on_cpu(loss, outputs, labels)
+    if own_loss is None:
         return {}
     try:
-        synthetic = SyntheticOutputs(asked, outputs.cpu(), labels.cpu())
+        synthetic = SyntheticOutputs(own_loss, outputs.cpu(), labels.cpu())
     except FAILURES:
         return {}
     signals: SanitySignals = {"synthetic_loss": synthetic.value(synthetic.raw)}

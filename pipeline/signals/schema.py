@@ -597,6 +597,7 @@ class TrainOnly(TypedDict, total=False):
     steps_per_epoch: Annotated[int, "number", "steps of an epoch"]
     epochs_planned: Annotated[int, "number", "configured epochs"]
     augmentation: Annotated[str, "class", "augmentation"]
+    updates_made: Annotated[int, "number", "steps of the optimizer of a watched loop"]
     mode_modules: Annotated[Sequence[str], "names", "dropout and batchnorm of a watched loop's network"]
     steps_in_evaluation_mode: Annotated[float, "share", "passes of a watched loop's steps made in evaluation mode"]
     loss_direction: Annotated[

@@ -20,19 +20,22 @@ def trained_parameter_signals(
 ) -> SanitySignals:
     """Return `unregistered_parameters` and `loss_parameters`: leaves that get a gradient and are never updated.
 
-    `unregistered_parameters` describes leaves of the graph of `loss(network(inputs), labels)` that are neither among
-    the parameters of `network` and `loss` nor in `optimizer`: by their attribute, such as `blocks[0].weight`, else by
-    their shape. `loss_parameters` names trainable parameters of a loss that is a module where `optimizer` does not have
-    them. A leaf that is a plain tensor counts only if two passes share it: a pass may make some of its own, such as
-    inputs whose gradient it needs. Nothing is changed but buffers, as in any pass in training mode.
+    `unregistered_parameters` describes leaves of the graph of `network(inputs)` that are neither among the parameters
+    of `network` and `loss` nor in `optimizer`: by their attribute, such as `blocks[0].weight`, else by their shape.
+    Those that only the loss depends on count if it is a module; a function may call a network with an optimizer of its
+    own, as the judge of a generator has. `loss_parameters` names trainable parameters of a loss that is a module where
+    `optimizer` does not have them. A leaf that is a plain tensor counts only if two passes share it: a pass may make
+    some of its own, such as inputs whose gradient it needs. Nothing is changed but buffers, as in any pass in training
+    mode.
     """
     in_loss = dict(loss.named_parameters()) if isinstance(loss, nn.Module) else {}
     updated = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer else set()
     registered = {id(p) for p in network.parameters()} | {id(p) for p in in_loss.values()} | updated
     given = {id(tensor) for tensor in _tensors_in((inputs, labels))}
-    leaves = _leaves(network, loss, inputs, labels)
-    strangers = [leaf for leaf in leaves if id(leaf) not in registered | given]
-    second_pass = _leaves(network, loss, inputs, labels) if strangers else []  # both kept, so that ids stay unique
+    leaves, of_outputs = _leaves(network, loss, inputs, labels)
+    candidates = leaves if isinstance(loss, nn.Module) else of_outputs
+    strangers = [leaf for leaf in candidates if id(leaf) not in registered | given]
+    second_pass, _ = _leaves(network, loss, inputs, labels) if strangers else ([], [])  # kept, so that ids stay unique
     again = {id(leaf) for leaf in second_pass}
     strangers = [leaf for leaf in strangers if isinstance(leaf, nn.Parameter) or id(leaf) in again]
     paths = tensor_paths(loss, "loss") | tensor_paths(network) if strangers else {}
@@ -44,10 +47,13 @@ def trained_parameter_signals(
     }
 
 
-def _leaves(network: nn.Module, loss: LossFunction, inputs: Any, labels: Any) -> list[Tensor]:
-    """Return the leaves that a backward pass of the loss would give a gradient."""
+def _leaves(network: nn.Module, loss: LossFunction, inputs: Any, labels: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the leaves that a backward pass of the loss would give a gradient, and those that the outputs have."""
     with torch.enable_grad():
-        return graph_leaves(loss(network(inputs), labels))
+        outputs = network(inputs)
+        leaves = graph_leaves(loss(outputs, labels))
+    reached = {id(leaf) for leaf in leaves}
+    return leaves, [leaf for leaf in graph_leaves(outputs) if id(leaf) in reached]
 
 
 def graph_leaves(value: Tensor) -> list[Tensor]:

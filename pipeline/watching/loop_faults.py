@@ -17,6 +17,9 @@ from torch.optim import Optimizer
 MIN_EVALUATIONS = 2
 """Passes without gradients that are judged; one alone may be a look at an output."""
 
+MOST = 0.5
+"""Share of the measured passes whose gradient was cleared without an update; a scaler leaves out a few."""
+
 
 class LoopFaults:
     """Watches optimizers, gradients and modes of a loop. `signals()` returns what it found."""
@@ -31,6 +34,8 @@ class LoopFaults:
         self._stale: list[tuple[str, Tensor]] = []
         self._kept: list[str] = []
         self._looks = 0
+        self._later_passes = self._dropped_passes = 0
+        self._dropped: list[Tensor] = []
         self._lost: list[str] = []
         self._measured_updates = 0
         self._lost_updates = 0
@@ -62,6 +67,9 @@ class LoopFaults:
         for handle in self._gradient_handles:
             handle.remove()
         self._gradient_handles, self.is_measuring = [], False
+        if self._dropped:
+            self._dropped_passes += int(torch.stack(self._dropped).sum())
+            self._dropped = []
         if self._stale:
             flags = torch.stack([flag for _, flag in self._stale]).tolist()
             self._kept += [name for (name, _), is_stale in zip(self._stale, flags, strict=True) if is_stale]
@@ -79,10 +87,12 @@ class LoopFaults:
 
     def signals(self) -> dict[str, Any]:
         """Return the signals of docs/signals.md about the loop; absent where nothing could be seen."""
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"updates_made": self.updates} if self.optimizers else {}
         if self._looks:
             found["gradients_kept"] = list(dict.fromkeys(self._kept))
-        if self._measured_updates:
+        if self.updates and self._dropped_passes > MOST * (self._later_passes + self._looks):
+            found["gradients_lost"] = [name for name, p in self.network.named_parameters() if p.requires_grad]
+        elif self._measured_updates:
             is_lost = self._lost_updates > 0.5 * self._measured_updates
             found["gradients_lost"] = list(dict.fromkeys(self._lost)) if is_lost else []
         modal = [name for name, module in self.network.named_modules() if isinstance(module, (_DropoutNd, _NormBase))]
@@ -101,6 +111,9 @@ class LoopFaults:
             # called before the new gradient is added: what is there at the first pass after an update is left over
             nonlocal has_arrived
             before = parameter.grad
+            if self.backwards_since_update and not has_arrived:
+                self._later_passes += 1
+                self._dropped.append(self._is_clear(before))
             if self.updates and not self.backwards_since_update and not has_arrived:
                 self._looks += 1
                 if before is not None:
@@ -108,6 +121,11 @@ class LoopFaults:
             has_arrived = True
 
         return look
+
+    @staticmethod
+    def _is_clear(gradient: Tensor | None) -> Tensor:
+        """Return whether nothing is left of the passes since the last update."""
+        return torch.tensor(True) if gradient is None else gradient.detach().eq(0).all().cpu()
 
     def _before_update(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         if not self.is_measuring or not self.backwards_since_update:

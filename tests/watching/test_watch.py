@@ -245,6 +245,22 @@ class StepsBeforeBackward(Loop):
             w.backward_done(loss, self.logits, y)
 
 
+class ClearsBetweenParts(Loop):
+    """Gradients are cleared before each of the four passes of an update."""
+
+    passes = 0
+
+    def update(self) -> None:
+        self.passes += 1
+        if self.passes % 4 == 0:
+            self.optimizer.step()
+
+
+class NeverSteps(Loop):
+    def update(self) -> None:
+        pass
+
+
 class StaysInEvaluation(Loop):
     def before_epoch(self) -> None:
         pass
@@ -275,6 +291,8 @@ FAULTS: dict[str, tuple[Callable[[], Loop], set[str]]] = {
     "gradients never cleared": (lambda: NeverClears(lr=0.02), {"gradients_not_cleared"}),
     "gradients cleared before the step": (ClearsEarly, {"gradients_cleared_early"}),
     "the step before the backward pass": (StepsBeforeBackward, {"gradients_cleared_early"}),
+    "gradients cleared between the parts of a step": (ClearsBetweenParts, {"gradients_cleared_early"}),
+    "no step at all": (NeverSteps, {"frozen_weights"}),
     "layers in a list": (lambda: Loop(ListedLayers()), {"unregistered_parameters"}),
     "head replaced": (head_replaced, {"optimizer_parameters"}),
     "model.eval() left on": (stays_in_evaluation, {"wrong_mode"}),
@@ -404,12 +422,10 @@ def test_images_with_a_compiled_model() -> None:
 def test_wrong_calls() -> None:
     loop = Loop()
     w = pipeline.watch(loop.model, loop.optimizer, policy="silent")
-    with pytest.raises(pipeline.PreflightError, match="with pipeline.watch"):
+    with pytest.raises(pipeline.PreflightError, match="around the loop"):
         w.begin_step()
-    with w, pytest.raises(pipeline.PreflightError) as caught, w.step():
-        loss = loop.forward(loop.x, loop.y)
-        loss.backward()
-        w.backward_done(loss.item())  # type: ignore[arg-type]
+    with w, w.step(), pytest.raises(pipeline.PreflightError) as caught:
+        w.backward_done(2.3)  # type: ignore[arg-type]
     assert caught.value.field == "loss"
     with w, pytest.raises(pipeline.PreflightError) as caught:
         w.epoch(val_accuracy=93.0)

@@ -16,9 +16,9 @@ class FrozenWeights(Rule):
 
     Fires when (1) before training, a parameter has `requires_grad=False` and `model.frozen` does not name it, or (2) in
     training, the update of a weight is exactly zero in all sampled steps with a non-zero learning rate, of which there
-    are at least `min_samples`. It is a failure where no weight changes. What is frozen as it is in fine-tuning is an
-    info: whole layers with nothing trained before them, or all but a share of `max_trained_share` of the network. A
-    layer that learns very slowly is a matter of update_ratio_low.
+    are at least `min_samples`. It is a failure where no weight changes, as in a loop whose optimizer makes no step.
+    What is frozen as it is in fine-tuning is an info: whole layers with nothing trained before them, or all but a share
+    of `max_trained_share` of the network. A layer that learns very slowly is a matter of update_ratio_low.
     """
 
     check = "frozen_weights"
@@ -30,9 +30,12 @@ class FrozenWeights(Rule):
         "frozen_prefixes",
         "trained_share",
         "samples",
+        "updates_made",
+        "running",
+        "steps_per_entry",
         *TRAINING_KEYS,
     )
-    needs = ("frozen_parameters|samples.weights",)
+    needs = ("frozen_parameters|samples.weights|updates_made",)
     severities = ("failure", "warning", "info")
     why = "A weight that does not change does not learn, and the other layers must adapt to its initial value."
     source = "torch: without requires_grad there is no update; zero in every sampled step is no accident of rounding"
@@ -53,6 +56,8 @@ class FrozenWeights(Rule):
         undeclared = [name for name in signals.get("frozen_parameters", ()) if name not in declared]
         if undeclared:
             return self._without_requires_grad(signals, undeclared)
+        if signals.get("updates_made") == 0 and signals.get("losses") and not signals.get("running"):
+            return self._without_updates(signals)
         if Training.from_signals(signals) is None:
             return None
         samples: Samples = signals.get("samples") or {}
@@ -116,3 +121,14 @@ class FrozenWeights(Rule):
         if inside is None:
             return False
         return not set(inside) & set(names) or signals["trained_share"] <= self.max_trained_share
+
+    def _without_updates(self, signals: Signals) -> Finding:
+        steps = len(signals["losses"]) * int(signals.get("steps_per_entry", 1))
+        return self.finding(
+            "failure",
+            measured={"updates": 0.0, "steps": float(steps)},
+            expected="a step of the optimizer after each backward pass, or after several",
+            message=f"The loop made {steps} backward passes, and the optimizer made no step: no weight has changed.",
+            advice="Call step() of the optimizer that was given to the watch, after the backward pass.",
+            code="optimizer.step()",
+        )

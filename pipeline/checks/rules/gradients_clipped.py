@@ -15,11 +15,11 @@ from pipeline.validation import integer, number
 class GradientsClipped(Rule):
     """Anti-pattern: gradients that are clipped, or scaled, to next to nothing before the optimizer gets them.
 
-    Fires when, in nine of ten sampled steps of a watched loop or more, the optimizer gets a gradient whose norm is
-    below `max_share` of that after the backward pass, no sampled update is above `min_ratio` of its layer's weights,
-    and even a learning rate of 1 would not make it so in a typical step. A high rate makes up for a low threshold, and
-    Adam for any scale. It is a failure where the training is over and such updates, made at every step, would have
-    changed no layer by `min_moved` of its weights.
+    Fires when, in nine of ten sampled steps of a watched loop (of `min_samples` or more), the optimizer gets a gradient
+    whose norm is below `max_share` of that after the backward pass, no sampled update is above `min_ratio` of its
+    layer's weights, and even a learning rate of 1 would not make it so in a typical step. A high rate makes up for a
+    low threshold, and Adam for any scale. It is a failure where the training is over and such updates, made at every
+    step, would have changed no layer by `min_moved` of its weights.
     """
 
     check = "gradients_clipped"

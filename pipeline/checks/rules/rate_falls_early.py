@@ -25,7 +25,7 @@ class RateFallsEarly(Rule):
 
     check = "rate_falls_early"
     reads = ("epochs", "schedule_mode", "schedule_monitor", "schedule_patience", "schedule_threshold")
-    needs = ("schedule_mode",)
+    needs = ("schedule_mode|epochs.lr",)
     severities = ("warning",)
     why = (
         "The steps become too short for the distance that is left, and no later epoch makes them longer again. The "
