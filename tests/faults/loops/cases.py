@@ -46,7 +46,7 @@ def loop_cases() -> dict[str, Case]:
         twin = None if not loop.expect else loop.__bases__[0].__name__
         cases[name] = Case(
             name, FAMILY, expect=loop.expect, also_right=loop.also_right if loop.expect else frozenset(), seeds=2,
-            must_detect="always" if loop.visible else "if_shown", harmless=loop.harmless, seen=False,
+            must_detect="always" if loop.visible else "if_shown", harmless=loop.harmless, seen=True,
             set="second" if loop.__module__ in SECOND else "new", twin=twin, floor=0.0 if loop.expect else loop.floor,
         )  # fmt: skip
     return cases
