@@ -136,7 +136,7 @@ def watch(
                     break
 
     - `classes`: the number of classes; without it accuracies are not judged.
-    - `every`: one step in so many is measured from inside, and the first few; the others cost some microseconds.
+    - `every`: one step in so many is measured from inside, and the first few; the others cost about 20 microseconds.
     - `out`: a folder for signals.json, outcome.json and report.html.
     - `policy`: "warn" prints findings as they come, "stop" also sets `should_stop` at a failure, "silent" prints
       nothing.

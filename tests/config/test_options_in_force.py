@@ -16,6 +16,7 @@ def in_force(*overrides: str) -> dict[str, Any]:
     return options_in_force(to_dict(compose_config(overrides)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_is_recognized(group: str) -> None:
     for path in (CONF / group).glob("*.yaml"):

@@ -137,6 +137,7 @@ def test_losses_are_one_number() -> None:
         assert value.isfinite(), name
 
 
+@pytest.mark.slow
 def test_data_are_the_same_each_time() -> None:
     """Each recipe builds the same arrays or files again, with labels for all images of a split."""
     for key, recipe in RECIPES.items():

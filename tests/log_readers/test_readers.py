@@ -194,6 +194,7 @@ def test_percent(tmp_path: Path) -> None:
     assert any("percent" in note for note in reading.notes)
 
 
+@pytest.mark.slow
 def test_long_logs_are_bounded_and_fast(tmp_path: Path) -> None:
     """Half a million rows: at most 10,000 losses, whose mean and last step are right, within seconds."""
     count = 500_000
