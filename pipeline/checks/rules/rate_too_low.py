@@ -20,6 +20,9 @@ from pipeline.validation import integer, number
 MIN_SAMPLES = 3
 """Sampled steps, below which the largest update is not known."""
 
+MOSTLY = 0.6
+"""Share of a few examples (chance is 0) that a rate memorizes which a schedule may make up for."""
+
 
 @dataclass(frozen=True)
 class RateTooLow(Rule):
@@ -32,9 +35,9 @@ class RateTooLow(Rule):
     be below `min_ratio` of the weights. It fires as well when the largest of the sampled updates is below `min_ratio`
     and, made at every step, would have changed no layer by `min_moved` of its weights, and little was learned: the
     curve of such a run shows noise alone. A learning rate of zero throughout, with no weight that moved, is a failure
-    at once. On a few examples that are not learned it also fires when a higher learning
-    rate learns them: a failure where less than `min_memorized` of them (chance is 0) is right at the configured rate,
-    else for ten times the rate only `info`, since schedules go as far, and also where all of them are right already.
+    at once. On a few examples that are not learned it also fires when a higher learning rate learns them: a failure
+    where less than `min_memorized` of them (chance is 0) is right at the configured rate, a warning where it is less
+    than 0.6; else for ten times the rate only `info`, since schedules go as far, and where all are right already.
     """
 
     check = "rate_too_low"
@@ -186,10 +189,11 @@ class RateTooLow(Rule):
         times, steps = other / rate, signals["overfit_other_steps"]
         wrong, examples = signals["overfit_wrong"], signals["overfit_examples"]
         chance = 1 / signals["classes"]
-        is_stuck = (1 - wrong / examples - chance) / (1 - chance) < self.min_memorized
+        memorized = (1 - wrong / examples - chance) / (1 - chance)
+        is_stuck = memorized < self.min_memorized
         is_far = times >= 50 and wrong > 0  # where all are right already, only certainty is missing
         return self.finding(
-            "failure" if is_stuck or (is_far and times >= 500) else "warning" if is_far else "info",
+            "failure" if is_stuck or (is_far and times >= 500) else "warning" if is_far or memorized < MOSTLY else "info",
             measured={"lr": rate, "other_lr": other, "steps": float(steps), "wrong": float(wrong)},
             expected="a few examples that can be memorized at a learning rate no lower than a tenth of one that works",
             message=f"At the learning rate {rate:.3g} {wrong} of {examples} examples are still wrong and the rest not "
