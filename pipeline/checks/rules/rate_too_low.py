@@ -193,7 +193,11 @@ class RateTooLow(Rule):
         is_stuck = memorized < self.min_memorized
         is_far = times >= 50 and wrong > 0  # where all are right already, only certainty is missing
         return self.finding(
-            "failure" if is_stuck or (is_far and times >= 500) else "warning" if is_far or memorized < MOSTLY else "info",
+            "failure"
+            if is_stuck or (is_far and times >= 500)
+            else "warning"
+            if is_far or memorized < MOSTLY
+            else "info",
             measured={"lr": rate, "other_lr": other, "steps": float(steps), "wrong": float(wrong)},
             expected="a few examples that can be memorized at a learning rate no lower than a tenth of one that works",
             message=f"At the learning rate {rate:.3g} {wrong} of {examples} examples are still wrong and the rest not "
