@@ -13,9 +13,8 @@ from statistics import median
 from typing import Any
 
 from pipeline.log_readers.log import Point, Series, finite
+from pipeline.signals.explosion import BREAK_FACTOR
 
-BREAK_FACTOR = 3.0
-"""Times the original loss, as in conf/stage/train.yaml: the lecture notes' limit for an early end."""
 MAX_GROUPS = 500
 """Means of a longer log's losses that are looked at, since the search takes the square of their number."""
 SHORT_TAIL = 8

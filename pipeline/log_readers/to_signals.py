@@ -15,9 +15,8 @@ from pipeline.log_readers.columns import Meaning, map_columns
 from pipeline.log_readers.divergence import divergence_signals
 from pipeline.log_readers.epochs import epoch_table
 from pipeline.log_readers.log import Log, Point, Series
+from pipeline.signals.long_curves import steps_per_entry
 
-MAX_ENTRIES = 10_000
-"""Most entries of `losses` and `accuracies`, as in the pipeline's own signals."""
 SIGNAL_OF = {
     "loss.step": "losses",
     "loss.epoch": "epochs.loss",
@@ -127,8 +126,8 @@ def _knows_steps(chosen: Mapping[str, Series]) -> bool:
 
 
 def _curve(name: str, points: Sequence[Point]) -> dict[str, Any]:
-    """Return a curve of at most `MAX_ENTRIES` entries, and how many steps each of them stands for."""
-    stride = -(-len(points) // MAX_ENTRIES)
+    """Return a curve of bounded length, and how many steps each of them stands for."""
+    stride = steps_per_entry(len(points))
     groups = [points[i : i + stride] for i in range(0, len(points), stride)]
     steps = [point.step for point in points if point.step is not None]
     spacing = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else 1.0

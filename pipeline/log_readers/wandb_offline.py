@@ -47,7 +47,7 @@ def _history(path: Path, log: Log) -> Iterator[dict[str, float]]:
         if file.read(HEADER_BYTES)[: len(HEADER)] != HEADER:
             raise UserError(f"{str(path)!r} is no file of Weights & Biases: it does not begin with {HEADER.decode()}.")
         for data in _records(file, log):
-            record: Any = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
+            record: Any = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # made when the module is imported
             try:
                 record.ParseFromString(data)
             except DecodeError:

@@ -40,6 +40,11 @@ class BatchNorm:
         return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
 
 
+def count_batchnorm(network: nn.Module) -> int:
+    """Return the number of batchnorm layers."""
+    return sum(isinstance(module, _BatchNorm) for module in network.modules())
+
+
 @contextmanager
 def batch_statistics_mode(network: nn.Module) -> Iterator[None]:
     """Normalize by the batch as in training, with every other module (dropout) as in evaluation, without gradients.

@@ -5,7 +5,6 @@ A loss is any callable (logits (N, C), labels (N,)) -> scalar tensor, the mean o
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -203,27 +202,6 @@ def update_direction(
     gradient_norm, update_norm = (torch.stack(torch._foreach_norm(tensors)).norm() for tensors in (gradients, updates))
     scale = float(gradient_norm * update_norm)
     return {"update_direction": float(dot) / scale} if scale > 0 and math.isfinite(scale) else {}
-
-
-def short_fit(
-    network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor, *, steps: int, lr: float,
-    seed: Callable[[int], int],
-) -> Iterator[tuple[float, float]]:  # fmt: skip
-    """Fit one batch, and yield (loss, accuracy) before the first step and then after every `steps` steps.
-
-    The optimizer is Adam, whose steps hardly depend on the scale of the gradient: the fit tests what the network can
-    use, not whether the chosen learning rate suits it. `seed(step)` seeds the random numbers of a step.
-    """
-    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=lr)
-    for step in itertools.count():
-        torch.manual_seed(seed(step))
-        optimizer.zero_grad()
-        logits = network(inputs)
-        value = loss(logits, labels)
-        if step % steps == 0:
-            yield float(value.detach()), float((logits.detach().argmax(1) == labels).float().mean())
-        value.backward()
-        optimizer.step()
 
 
 def _has_equal_rows(rows: Tensor) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+BREAK_FACTOR = 3.0
+"""The notes' multiple of the first loss from which a run has exploded, as in conf/stage/train.yaml."""
 MIN_EXAMPLES = 16
 """Losses are averaged over at least so many examples: with a batch of one, a single wrong answer is no explosion."""
 STEPS_IN_A_ROW = 5

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from pipeline.signals.restoring import restored
 from pipeline.signals.schema import SanitySignals
 
 
@@ -29,7 +29,8 @@ def frozen_signals(network: nn.Module, inputs: Any, *, declared: Sequence[str] =
     if not frozen:
         return {"moving_statistics": [], "trained_share": 1.0}
     before = {name: norm.running_mean.clone() for name, norm in _frozen_norms(network)}
-    with _training_pass_preserved(network):
+    with restored(network), torch.random.fork_rng(devices=[]):
+        network.train()
         fed_by_trained = _modules_fed_by_trained(network, inputs)
         moving = [name for name, norm in _frozen_norms(network) if not torch.equal(norm.running_mean, before[name])]
     trained = sum(p.numel() for p in named.values() if p.requires_grad)
@@ -109,20 +110,3 @@ def _modules_fed_by_trained(network: nn.Module, inputs: Any) -> set[str]:
         for hook in hooks:
             hook.remove()
     return found
-
-
-@contextmanager
-def _training_pass_preserved(network: nn.Module) -> Iterator[None]:
-    """Switch to training mode, and restore modes, buffers and the random numbers of the CPU on leaving."""
-    modes = [(module, module.training) for module in network.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            network.train()
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)

@@ -14,7 +14,7 @@ from torch import nn
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Start the random numbers of torch (on the CPU and on `device`), NumPy and Python at `seed` inside the context."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - a network may use the global numbers
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices):
@@ -23,11 +23,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
                 with torch.cuda.device(device):
                     torch.cuda.manual_seed(seed)
             random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
+            np.random.seed(seed)  # noqa: NPY002 - the same
             yield
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002 - the same
 
 
 @contextmanager

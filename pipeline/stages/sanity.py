@@ -20,7 +20,6 @@ from pipeline.signals.at_init import (
     first_loss,
     gradient_signals,
     parameter_signals,
-    short_fit,
     update_direction,
 )
 from pipeline.signals.attribute_paths import find_tensors
@@ -31,6 +30,7 @@ from pipeline.signals.layer_graph import layer_graph_signals
 from pipeline.signals.loss_function import pairing_signals
 from pipeline.signals.precision_timing import time_reduced_precision
 from pipeline.signals.schema import Data, SanitySignals
+from pipeline.signals.short_fit import fit_signals
 from pipeline.stages import sample_images
 from pipeline.stages.loading_signals import loading_signals
 from pipeline.stages.option_signals import ignored_options, option_signals
@@ -38,9 +38,6 @@ from pipeline.stages.signals_of_training import activation_histograms, config_si
 from pipeline.stages.trainability_signals import trainability_signals
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
-
-CLEARLY_BELOW = 0.9
-"""Real inputs whose loss is below this fraction of the loss on zeros need no further rounds."""
 
 _LONG_SIGNALS = ("data", "activations", "gradients", "histograms", "planned_rates", "options", "ignored_keys")
 """Signals that are too long for outcome.json."""
@@ -146,38 +143,20 @@ class Sanity(Stage):
 
         `zero_gradients` names the parameters without a gradient at init; those that have one after the fit are dropped.
         """
-        networks = [make_training_network(components), make_training_network(components)]
-        with without_dropout(networks[0]), without_dropout(networks[1]):
-            fits = [
-                short_fit(
-                    network,
-                    components.loss,
-                    pixels,
-                    labels,
-                    steps=self.fit_steps,
-                    lr=self.fit_lr,
-                    seed=lambda step: derive_seed(components.seed, 2, step),
-                )
-                for network, pixels in zip(networks, (inputs, torch.zeros_like(inputs)), strict=True)
-            ]
-            (_, first_accuracy), _ = (next(fit) for fit in fits)
-            for rounds in range(1, self.fit_rounds + 1):
-                (real_loss, accuracy), (zeroed_loss, _) = (next(fit) for fit in fits)
-                context.progress(2 + 2 * rounds / self.fit_rounds, 4, unit="")
-                if real_loss < CLEARLY_BELOW * zeroed_loss:
-                    break
-            dead = list(zero_gradients)
-            if dead:  # a gradient that appears during the fit is not a dead one
-                after_fit = gradient_signals(networks[0], components.loss, inputs, labels)["zero_gradients"]
-                dead = [name for name in after_fit if name in dead]
-        return {
-            "fit_loss": real_loss,
-            "fit_loss_zeroed": zeroed_loss,
-            "fit_steps": rounds * self.fit_steps,
-            "fit_first_accuracy": first_accuracy,
-            "fit_accuracy": accuracy,
-            "zero_gradients": dead,
-        }
+        network = make_training_network(components)
+        with without_dropout(network):
+            return fit_signals(
+                network,
+                components.loss,
+                inputs,
+                labels,
+                zero_gradients,
+                steps=self.fit_steps,
+                rounds=self.fit_rounds,
+                lr=self.fit_lr,
+                seed=lambda step: derive_seed(components.seed, 2, step),
+                on_round=lambda done: context.progress(2 + 2 * done / self.fit_rounds, 4, unit=""),
+            )
 
     def _reduced_precision_signals(self, components: Components, inputs: Tensor, labels: Tensor) -> SanitySignals:
         memory_format = torch.channels_last if components.channels_last else torch.contiguous_format

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data.splits import stratified_head
-from pipeline.model.batchnorm import batch_statistics_mode
+from pipeline.model.batchnorm import batch_statistics_mode, count_batchnorm
 from pipeline.signals.histograms import histograms
+from pipeline.signals.long_curves import average_groups, steps_per_entry
 from pipeline.signals.schema import ScheduleSignals
 from pipeline.stages.option_signals import option_signals
 from pipeline.training.divergence import rows_to_columns
@@ -21,15 +22,13 @@ from pipeline.workflow.components import Components
 INPUT_STD_EXAMPLES = 64
 HISTOGRAM_EXAMPLES = 256
 """Training examples whose activations the histograms count."""
-MAX_ENTRIES = 10_000
-"""Most entries of `losses` and `accuracies`; longer runs are averaged over equal numbers of steps."""
 
 
 def training_signals(components: Components, classifier: Classifier, *, epochs: int) -> dict[str, Any]:
     """Return everything but what `batchnorm_mode_signals` measures at the end; plain numbers, strings and lists."""
     train, n_classes = components.data.train, len(components.data.classes)
     frequencies = torch.bincount(train.labels, minlength=n_classes) / len(train)
-    stride = -(-len(classifier.losses) // MAX_ENTRIES) or 1
+    stride = steps_per_entry(len(classifier.losses))
     recorder = classifier.recorder
     probe_examples, operations = _count_probe_examples(classifier), list(classifier.nondeterministic_operations)
     return {
@@ -47,8 +46,8 @@ def training_signals(components: Components, classifier: Classifier, *, epochs: 
         "chance_loss": components.loss.baseline_loss(frequencies),
         "chance_accuracy": float(frequencies.max()),
         "steps_per_entry": stride,
-        "losses": _average_groups(classifier.losses, stride),
-        "accuracies": _average_groups(classifier.accuracies, stride),
+        "losses": average_groups(classifier.losses, stride),
+        "accuracies": average_groups(classifier.accuracies, stride),
         "epochs": rows_to_columns(classifier.history),
         **(classifier.graphed_step.signals() if classifier.graphed_step else {}),
         **({"streamed_bytes": classifier.train_images.pixels.nbytes} if classifier.images_on_host else {}),
@@ -130,11 +129,6 @@ def final_histograms(components: Components, classifier: Classifier) -> dict[str
     return activation_histograms(classifier.network, classifier.to(device).preprocessing(pixels))
 
 
-def count_batchnorm(network: nn.Module) -> int:
-    """Return the number of batchnorm layers."""
-    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
-
-
 @contextmanager
 def _evaluation_mode(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
@@ -144,11 +138,3 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, was_training in modes:
             module.training = was_training
-
-
-def _average_groups(values: list[float], stride: int) -> list[float]:
-    """Average each group of `stride` values; the last group may be smaller."""
-    if stride == 1:
-        return values
-    groups = (values[i : i + stride] for i in range(0, len(values), stride))
-    return [sum(group) / len(group) for group in groups]

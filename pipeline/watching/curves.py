@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.signals.explosion import MIN_EXAMPLES, Explosion
+from pipeline.signals.explosion import BREAK_FACTOR, MIN_EXAMPLES, Explosion
 
-BREAK_FACTOR = 3.0
-"""Times the first loss, as in conf/stage/train.yaml: the notes' limit."""
 LABELLED_STEPS = 20
 """First steps whose labels are counted, so that the loss of a guess is known; later ones at measured steps only."""
 CROSS_ENTROPY_TOLERANCE = 1e-3

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.model.batchnorm import count_batchnorm
 from pipeline.model.regularization import without_dropout
 from pipeline.signals.activations import Activations
 from pipeline.signals.at_init import (
@@ -23,15 +23,17 @@ from pipeline.signals.frozen import frozen_signals
 from pipeline.signals.layer_graph import layer_graph_signals
 from pipeline.signals.loss_function import pairing_signals
 from pipeline.signals.optimizer import clearing_signals, optimizer_signals
+from pipeline.signals.short_fit import fit_signals
 from pipeline.signals.token_leak import token_leak
 from pipeline.signals.trained_parameters import trained_parameter_signals
 from pipeline.watching.adapter import AdaptedModel, Batch, Task
 from pipeline.watching.losses import GivenLoss, best_outputs
 from pipeline.watching.optimizers import GivenOptimizer
-from pipeline.watching.short_fit import fit_signals
 
 FITTED_TASKS = ("classification", "regression")
 """Tasks whose examples a network memorizes: positions of one image share too much for a short fit to tell anything."""
+FIT_STEPS, FIT_ROUNDS, FIT_RATE = 20, 6, 0.002
+"""Steps of a round, most rounds, and Adam's rate of the short fits, as in conf/stage/sanity.yaml."""
 FEW_EXAMPLES = 32
 """Examples of the measurements that take many passes, as in conf/stage/sanity.yaml."""
 
@@ -54,7 +56,7 @@ def initial_signals(
     signals: dict[str, Any] = {"loss": loss.name, "nonfinite": []}
     signals |= optimizer.config_signals() if optimizer else {}
     signals["batch_size"] = len(batch.tensors[0])
-    signals["batchnorm_layers"] = sum(isinstance(module, _BatchNorm) for module in network.modules())
+    signals["batchnorm_layers"] = count_batchnorm(network)
     signals |= parameter_signals(network)
     signals |= evaluation_signals(network, inputs)  # with its dropout
     with without_dropout(network):
@@ -77,7 +79,18 @@ def initial_signals(
             and not signals["nonfinite"]
         ):
             few = slice(0, FEW_EXAMPLES)
-            signals |= fit_signals(network, loss, inputs[few], labels[few], signals["zero_gradients"], task=task)
+            signals |= fit_signals(
+                network,
+                loss,
+                inputs[few],
+                labels[few],
+                signals["zero_gradients"],
+                steps=FIT_STEPS,
+                rounds=FIT_ROUNDS,
+                lr=FIT_RATE,
+                seed=lambda step: step,
+                has_classes=task == "classification",
+            )
     return signals
 
 

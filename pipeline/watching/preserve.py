@@ -33,13 +33,13 @@ def preserved(*modules: nn.Module) -> Iterator[None]:
     trainable = [p.requires_grad for p in parameters]
     modes = [(module, module.training) for module in everything]
     devices = sorted({t.device.index for t in tensors if t.device.type == "cuda" and t.device.index is not None})
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - a model may use the global numbers
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002 - the global state is what a model may use
+        np.random.set_state(numpy_state)  # noqa: NPY002 - the same
         with torch.no_grad():
             for tensor, value in zip(tensors, values, strict=True):
                 if not torch.equal(tensor, value):  # an equal value keeps the version that autograd knows

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from pipeline.model.batchnorm import count_batchnorm
+from pipeline.signals.long_curves import average_groups, steps_per_entry
 from pipeline.signals.recorder import Recorder
 from pipeline.watching.curves import Curves
 from pipeline.watching.optimizers import GivenOptimizer
-
-MAX_ENTRIES = 10_000
-"""Most entries of `losses` and `accuracies`; longer runs are averaged over equal numbers of steps."""
 
 
 def training_signals(
@@ -36,16 +34,10 @@ def training_signals(
     signals["batch_size"] = max(1, round(per_step))
     signals["epochs_planned"] = epochs or len(curves.rows) + running
     signals |= GivenOptimizer(optimizers[0], None).config_signals() if optimizers else {}
-    signals["batchnorm_layers"] = sum(isinstance(module, _BatchNorm) for module in network.modules())
+    signals["batchnorm_layers"] = count_batchnorm(network)
     signals |= {"samples": recorder.samples} if recorder.samples["step"] else {}
     signals |= more | ({"running": True} if running else {})
-    if steps > MAX_ENTRIES:
-        stride = -(-steps // MAX_ENTRIES)
+    if (stride := steps_per_entry(steps)) > 1:
         signals["steps_per_entry"] = stride
-        signals |= {key: _average(signals[key], stride) for key in ("losses", "accuracies")}
+        signals |= {key: average_groups(signals[key], stride) for key in ("losses", "accuracies")}
     return signals
-
-
-def _average(values: Sequence[float], stride: int) -> list[float]:
-    groups = (values[i : i + stride] for i in range(0, len(values), stride))
-    return [sum(group) / len(group) for group in groups]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.model import CrossEntropy
-from pipeline.signals.at_init import first_loss, gradient_signals, short_fit, update_direction
+from pipeline.signals.at_init import first_loss, gradient_signals, update_direction
 
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 
@@ -131,23 +131,3 @@ def test_nonfinite_gradient() -> None:
 
     measured = gradient_signals(Root(), CROSS_ENTROPY, torch.eye(3), torch.tensor([0, 1, 1]))
     assert measured["nonfinite"] == ["gradient of weight"]
-
-
-def test_short_fit() -> None:
-    """It is Adam on one batch, and yields after every `steps` steps."""
-    torch.manual_seed(0)
-    network, reference = nn.Linear(4, 3), nn.Linear(4, 3)
-    reference.load_state_dict(network.state_dict())
-    inputs, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
-    optimizer = torch.optim.Adam(reference.parameters(), lr=0.01)
-    fit = short_fit(network, CROSS_ENTROPY, inputs, labels, steps=7, lr=0.01, seed=lambda step: step)
-    loss, _ = next(fit)
-    assert loss == pytest.approx(float(CROSS_ENTROPY(reference(inputs), labels).detach()))
-    for _ in range(3):
-        for _ in range(7):
-            optimizer.zero_grad()
-            CROSS_ENTROPY(reference(inputs), labels).backward()
-            optimizer.step()
-        logits = reference(inputs).detach()
-        accuracy = float((logits.argmax(1) == labels).float().mean())
-        assert next(fit) == pytest.approx((float(CROSS_ENTROPY(logits, labels)), accuracy))

@@ -7,7 +7,7 @@ from pipeline.checks.consequences import FAILS_TO_FIT
 from pipeline.checks.finding import Finding
 from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import to_floats
-from pipeline.signals.schema import SampledWeights, Samples, Signals
+from pipeline.signals.schema import Numbers, SampledWeights, Samples, Signals
 from pipeline.validation import integer, number
 
 
@@ -71,7 +71,7 @@ class GradientsClipped(Rule):
         )
 
 
-def _largest_share(part: object, whole: object) -> float:
+def _largest_share(part: Numbers, whole: Numbers) -> float:
     """Return the largest ratio of two norms of a layer; 0 without layers that have weights."""
-    pairs = zip(to_floats(part), to_floats(whole), strict=False)  # type: ignore[arg-type]
+    pairs = zip(to_floats(part), to_floats(whole), strict=False)
     return max((one / other for one, other in pairs if other > 0), default=0.0)

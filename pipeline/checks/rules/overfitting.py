@@ -120,8 +120,8 @@ class Overfitting(Rule):
         if curves is None:
             return None
         gap, error = curves.gap()
-        counts = signals.get("train_examples"), signals.get("classes")
-        has_few = bool(all(counts)) and counts[0] < self.few_per_class * counts[1]  # type: ignore[operator]
+        examples, classes = signals.get("train_examples"), signals.get("classes")
+        has_few = examples is not None and classes is not None and 0 < examples < self.few_per_class * classes
         allowed = self.max_gap_few if has_few else self.max_gap
         if gap > allowed + 2 * error:
             train, val = curves.accuracy[-1], curves.val_accuracy[-1]
