@@ -7,7 +7,6 @@ microseconds and never waits for the device.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,29 +17,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pipeline.checks import Finding
-from pipeline.report.console import console as make_console
-from pipeline.report.finding_printer import FindingPrinter
 from pipeline.signals.recorder import Recorder, RecorderConfig, StepSampler
-from pipeline.validation import integer, one_of
+from pipeline.validation import integer
 from pipeline.watching.adapter import output_tensor, unwrap
 from pipeline.watching.curves import LABELLED_STEPS, Curves
-from pipeline.watching.default_checks import default_checks
 from pipeline.watching.errors import PreflightError
 from pipeline.watching.findings import Findings
 from pipeline.watching.first_update import FirstUpdate
-from pipeline.watching.judge import judge, without
 from pipeline.watching.loop_faults import LoopFaults
 from pipeline.watching.optimizers import as_list
 from pipeline.watching.output_gradient import OutputGradient
 from pipeline.watching.processes import is_first_process, share_flag
 from pipeline.watching.run_files import WatchedRun
 from pipeline.watching.training_signals import training_signals
+from pipeline.watching.verdicts import Verdicts, not_in_the_way
 from pipeline.watching.watched_schedule import WatchedSchedule
 
-STAGE = "train"
-"""The stage of the pipeline that measures the same."""
-POLICIES = ("warn", "stop", "silent")
 MAX_SAMPLES = 400
 """Steps that are measured at most, apart from a factor of two."""
 
@@ -65,12 +57,11 @@ class Watch:
         if not isinstance(model, nn.Module):
             raise PreflightError(f"expected an nn.Module, got a {type(model).__name__}.", field="model")
         integer("every", every, at_least=1)
-        one_of("policy", policy, POLICIES)
         if classes is not None:
             integer("classes", classes, at_least=2)
-        without(default_checks(), ignore)  # raises for a check that does not exist
-        self.ignore = tuple(ignore)
-        self.network, self.policy, self.epochs = unwrap(model), policy, epochs
+        run = WatchedRun(Path(out), name) if out is not None else None
+        self.verdicts = Verdicts(policy=policy, ignore=ignore, run=run)
+        self.network, self.epochs = unwrap(model), epochs
         self.is_compiled = any(hasattr(module, "_orig_mod") for module in (model, *model.modules()))
         self.optimizers = as_list(optimizer)
         self.schedule = None if scheduler is None else WatchedSchedule(scheduler)
@@ -80,11 +71,6 @@ class Watch:
         self.structure: dict[str, Any] = {}
         """Signals of network, loss and optimizer that were measured once, at the first step."""
         self._has_begun = self.is_active = False
-        self.findings = Findings([])
-        self.should_stop = False
-        """Whether the loop should end: a failure was found under `policy="stop"`."""
-        self._run = WatchedRun(Path(out), name) if out is not None else None
-        self._reported: set[tuple[str, str]] = set()
         self._sampler: StepSampler | None = None
         self._is_sampled = False
         self._tracing, self._is_tracing, self._has_traced = ExitStack(), False, False
@@ -95,6 +81,16 @@ class Watch:
         self._faults: LoopFaults | None = None
         self._handles: list[Any] = []
         self._forward_handles: list[Any] = []
+
+    @property
+    def findings(self) -> Findings:
+        """The findings so far; after the loop those of the whole training."""
+        return self.verdicts.findings
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the loop should end: a failure was found under `policy="stop"`."""
+        return self.verdicts.should_stop
 
     # ------------------------------------------------------------------ begin and end
 
@@ -121,21 +117,9 @@ class Watch:
         assert self._faults is not None
         self._faults.close()
         self.curves.read()
-        with _not_in_the_way():
-            self._conclude(error)
-
-    def _conclude(self, error: BaseException | None) -> None:
-        signals = self.signals(running=error is not None)
-        self.findings = judge(signals, stage=STAGE, ignore=self.ignore)
-        status = "failed" if self.findings.at_least("failure") else "passed"
-        if error is not None:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
-        if self.policy != "silent":
-            self.findings.print(shown=self._reported)
-            if not self.curves.losses:
-                make_console(ignore_broken_pipe=True).print(f"watch: {self._headline()}")
-        if self._run is not None:
-            self._run.write(STAGE, signals, self.findings, status=status, headline=self._headline())
+        with not_in_the_way():
+            signals = self.signals(running=error is not None)
+            self.verdicts.conclude(signals, headline=self._headline(), error=error)
 
     # ------------------------------------------------------------------ a step
 
@@ -256,7 +240,7 @@ class Watch:
             if self.schedule is not None:
                 self.schedule.end_epoch(steps=len(self.curves.losses), epochs=len(self.curves.rows))
             self._judge_so_far()
-        self.should_stop = share_flag(self.should_stop)
+        self.verdicts.should_stop = share_flag(self.should_stop)
         return self.findings
 
     # ------------------------------------------------------------------ checkpoints: plain data only
@@ -360,41 +344,14 @@ class Watch:
             self._judge_so_far()
 
     def _judge_so_far(self) -> None:
-        with _not_in_the_way():
-            self._judge_running()
-
-    def _judge_running(self) -> None:
-        signals = self.signals(running=True)
-        self.findings = judge(signals, stage=STAGE, ignore=self.ignore)
-        new = [f for f in self.findings.at_least("warning") if (f.check, f.severity) not in self._reported]
-        self._reported |= {(f.check, f.severity) for f in new}
-        if self.policy != "silent":
-            self._print(new)
-        self.should_stop |= self.policy == "stop" and bool(self.findings.at_least("failure"))
-        if self._run is not None:
-            self._run.write(STAGE, signals, self.findings, status="running", headline=self._headline())
-
-    def _print(self, findings: Sequence[Finding]) -> None:
-        if findings:
-            console = make_console(ignore_broken_pipe=True)
-            console.print(f"watch: step {len(self.curves.losses)}")
-            for finding in findings:
-                FindingPrinter(console).print_finding(finding)
+        with not_in_the_way():
+            self.verdicts.judge_so_far(self.signals(running=True), headline=self._headline())
 
     def _headline(self) -> str:
         losses = self.curves.losses
         if not losses:
             return "no step was recorded: call backward_done(loss) in each step()"
         return f"{len(losses)} steps, {len(self.curves.rows)} epochs; loss {losses[0]:.4g} -> {losses[-1]:.4g}"
-
-
-@contextmanager
-def _not_in_the_way() -> Iterator[None]:
-    """Turn an error of the watch itself into a warning: it must not end the training that it watches."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the training is not at fault
-        warnings.warn(f"watch cannot judge the training ({type(error).__name__}: {error}).", stacklevel=4)
 
 
 def _checked_metrics(metrics: Mapping[str, float | None]) -> dict[str, float]:

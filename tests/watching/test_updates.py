@@ -294,7 +294,7 @@ def test_a_loop_that_ends_within_its_last_epoch() -> None:
     loop.arguments |= {"scheduler": loop.scheduler}
     w = loop.run()
     assert first(w) is None
-    assert w._reported == set()
+    assert w.verdicts.reported == set()
 
 
 def test_a_schedule_that_was_moved_before_is_not_judged() -> None:

@@ -449,7 +449,7 @@ def test_an_error_of_the_watch_does_not_end_the_training(monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("pipeline.watching.watch.judge", broken)
+    monkeypatch.setattr("pipeline.watching.verdicts.judge", broken)
     with pytest.warns(UserWarning, match="ZeroDivisionError"):
         w = Loop(epochs=2).run()
     assert len(w.curves.rows) == 2
