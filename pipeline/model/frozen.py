@@ -40,7 +40,9 @@ def freeze(network: nn.Module, names: Sequence[str], batch: Tensor | None = None
         if not isinstance(name, str) or not any(is_below(key, name) for key in (*parameters, *norms)):
             options = [key for key in (*modules, *parameters) if key]
             reason = "has no parameters" if name in modules else "is no submodule or parameter of this network"
-            raise UserError(f"{name!r} {reason}.{did_you_mean(str(name), options)}", field="frozen")
+            closest = did_you_mean(str(name), options)
+            known = "" if closest else f" It has {', '.join(key for key, _ in network.named_children())}."
+            raise UserError(f"{name!r} {reason}.{closest}{known}", field="frozen")
 
     def is_frozen(key: str) -> bool:
         return any(is_below(key, name) for name in names)

@@ -89,10 +89,11 @@ def resolve_run(reference: str, outputs: Path) -> Path:
     if matches:
         several = ", ".join(f"{run.name}/{run.id}" for run in matches[:4])
         raise UserError(f"{reference!r} can mean {len(matches)} runs: {several}{', ...' if len(matches) > 4 else ''}.")
-    names = [*dict.fromkeys(run.name for run in runs), *(run.short_id for run in runs), LATEST]
+    names = [*dict.fromkeys(run.name for run in runs), *(run.short_id for run in runs), *([LATEST] if runs else [])]
     hint = "`python -m pipeline runs` lists them." if runs else f"there are none in {str(outputs)!r}."
+    what = "file, folder or run" if Path(reference).suffix or "/" in reference else "run"
     raise UserError(
-        f"there is no run {reference!r}.{did_you_mean(reference, names)} Give a folder or a run's name; {hint}"
+        f"there is no {what} {reference!r}.{did_you_mean(reference, names)} Give a folder or a run's name; {hint}"
     )
 
 
