@@ -24,7 +24,7 @@ def main(epochs: int = 5, out: str = "outputs/bare_loop") -> pipeline.Findings:
         nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Dropout(0.2), nn.Linear(16 * 36, 3),
     )  # fmt: skip
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
     # 1. before training: nothing of the model is changed
     data = {"train": (x, y), "val": (x_val, y_val)}
