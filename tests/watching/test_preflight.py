@@ -114,10 +114,11 @@ def test_regression_that_broadcasts() -> None:
     x, _ = batch()
     targets = x.sum(1)
     model = mlp(outputs=1)
-    with pytest.warns(UserWarning, match="target size"):
+    with pytest.warns(UserWarning, match="target size") as warned:
         wrong = quiet_preflight(model, (x, targets), F.mse_loss, sgd)
     right = quiet_preflight(model, (x, targets[:, None]), F.mse_loss, sgd)
     assert checks(wrong) == ["loss_ignores_pairs"]
+    assert len(warned) == 1  # by torch, of the batch itself, and not again for each measurement
     assert checks(right) == []
 
 

@@ -360,6 +360,18 @@ def test_files_after_an_exception(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").exists()
 
 
+def test_files_after_ctrl_c(tmp_path: Path) -> None:
+    class Stopped(Loop):
+        def before_epoch(self) -> None:
+            if self.model[0].weight.grad is not None:  # type: ignore[index]
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Stopped(out=tmp_path).run()
+    record = json.loads((tmp_path / "outcome.json").read_text())
+    assert (record["status"], record["exit_code"]) == ("interrupted", 130)
+
+
 def test_a_loss_that_is_not_finite_is_named_with_its_step() -> None:
     class Poisoned(Loop):
         count = 0
