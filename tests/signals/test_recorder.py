@@ -156,3 +156,15 @@ def test_invalid_fields(field: str, value: float) -> None:
 
 def test_probe_examples() -> None:
     assert [config(probe_fraction=0.02).probe_examples(n) for n in (10, 1000, 10_000, 10**6)] == [10, 64, 200, 500]
+
+
+def test_thin_out() -> None:
+    """A training of unknown length keeps every second sample, and measures half as many from then on."""
+    recorder = Recorder(config(every_n_steps=2), total_steps=0)
+    train(recorder, 8)
+    steps, updates = recorder.samples["step"], recorder.samples["weights"]["update"]
+    recorder.thin_out()
+    assert recorder.samples["step"] == steps[::2]
+    assert recorder.samples["weights"]["update"] == updates[::2]
+    assert len(recorder.samples["weights"]["name"]) == len(updates[0])
+    assert recorder.every_n_steps == 4

@@ -175,6 +175,14 @@ def test_sound_training_of_any_shape_has_no_finding(name: str) -> None:
     assert findings.judged >= 10
 
 
+def test_positions_of_an_image_are_not_fitted() -> None:
+    """A network of small kernels cannot memorize a random class for each pixel, and need not."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    labels = torch.randint(0, 3, (48, 8, 8), generator=torch.Generator().manual_seed(2))
+    assert checks(quiet_preflight(model, (torch.rand(48, 1, 8, 8), labels), F.cross_entropy)) == []
+
+
 def test_data_of_several_splits() -> None:
     x, y = images(400)
     swapped = {"train": (x, y), "val": (x[:100] * 50 + 30, y[:100])}
