@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.model import CrossEntropy
-from pipeline.signals.at_init import first_loss, gradient_signals, update_direction
+from pipeline.signals.at_init import first_loss, gradient_signals, parameter_signals, update_direction
 
 CROSS_ENTROPY = CrossEntropy(label_smoothing=0.0)
 
@@ -131,3 +131,30 @@ def test_nonfinite_gradient() -> None:
 
     measured = gradient_signals(Root(), CROSS_ENTROPY, torch.eye(3), torch.tensor([0, 1, 1]))
     assert measured["nonfinite"] == ["gradient of weight"]
+
+
+class Experts(nn.Module):
+    """Three experts, of which the last gets no example, and an unused layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.experts, self.unused = nn.ModuleList(nn.Linear(3, 2) for _ in range(3)), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.experts[0](x[:2]), self.experts[1](x[2:]), self.experts[2](x[:0])])
+
+
+def test_an_expert_without_examples_is_no_missing_path() -> None:
+    measured = gradient_signals(Experts(), CROSS_ENTROPY, torch.eye(3), torch.tensor([0, 1, 1]))
+    assert measured["zero_gradients"] == ["unused.weight", "unused.bias"]
+
+
+def test_a_tied_embedding_is_shared_on_purpose() -> None:
+    model = nn.ModuleDict({"table": nn.Embedding(5, 4), "head": nn.Linear(4, 5, bias=False), "twin": nn.Linear(4, 4)})
+    model["head"].weight = model["table"].weight
+    assert parameter_signals(model)["shared_parameters"] == []
+    model["other"] = model["twin"]
+    assert parameter_signals(model)["shared_parameters"] == [
+        ["twin.weight", "other.weight"], ["twin.bias", "other.bias"],
+    ]  # fmt: skip
