@@ -1,4 +1,4 @@
-"""Labelled images in memory, before and after they are split."""
+"""Examples with their labels or targets, before and after they are split."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pipeline.data.pixels import Pixels, StoredPixels, pixel_chunks, select_rows
 from pipeline.signals.schema import Data
+
+CLASSIFICATION, MULTILABEL, REGRESSION = TASKS = ("classification", "multilabel", "regression")
+"""What a network is trained for: one class of an example, any number of labels, or numbers."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: `pixels` (N, C, H, W) uint8, int32 (more than 8 bits) or float32; `labels` (N,) int64.
+    """Labelled images: `pixels` (N, C, H, W) uint8, int32 (more than 8 bits) or float32, in memory or stored.
+
+    `labels` are (N,) int64 classes; of several labels for one image (N, C) float32, 1 where a label holds and 0 where
+    it does not; of numbers to predict (N, T) float32 (see `TASKS`).
 
     `groups` (N,) int64 numbers what an image shows (an object, a patient, a scene): no group may be in two splits. The
     numbers mean the same in all splits of a data set; None where groups are unknown.
     """
 
-    pixels: Tensor
+    pixels: Pixels
     labels: Tensor
     groups: Tensor | None = None
 
@@ -29,8 +36,8 @@ class Images:
         return len(self.pixels)
 
     def select(self, index: Tensor) -> Images:
-        """Return copies of the examples at `index` (integers), in that order."""
-        return Images(self.pixels[index], self.labels[index], None if self.groups is None else self.groups[index])
+        """Return the examples at `index` (integers), in that order; copies, unless the pixels are stored."""
+        return Images(select_rows(self.pixels, index), self.labels[index], None if self.groups is None else self.groups[index])
 
     def to(self, device: torch.device | str) -> Images:
         """Return the images on `device`."""
@@ -42,8 +49,8 @@ class Images:
 class Source:
     """A data set as its source returns it.
 
-    `val` and `test` are official splits, or None where they have to be cut off the training examples. `classes` are
-    names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]. `path` is the user's file or folder,
+    `val` and `test` are official splits, or None where they have to be cut off the training examples. `task` is one of
+    `TASKS`. `classes` are names: label i is `classes[i]`; of regression, they name the targets. `scale` times the stored values is in [0, 1]. `path` is the user's file or folder,
     or None for embedded data. `loading` are signals that only the files could show: what loading changed.
     """
 
@@ -55,6 +62,7 @@ class Source:
     val: Images | None = None
     path: str | None = None
     loading: Data = field(default_factory=Data)
+    task: str = CLASSIFICATION
 
     @property
     def splits(self) -> dict[str, Images]:
@@ -68,8 +76,9 @@ class Splits:
     """A data set with its three splits: for training, for model selection, and for the final evaluation.
 
     `classes` are names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]: 1/255 for uint8, 1/65535
-    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data. `loading` is as in
-    `Source`.
+    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data. `loading` and `task` are
+    as in `Source`. The labels of regression are standardized: (target - mean) / deviation, with `target_moments` (2, T)
+    of the training split, so that networks and rates need not know their units.
     """
 
     name: str
@@ -80,6 +89,8 @@ class Splits:
     scale: float
     path: str | None = None
     loading: Data = field(default_factory=Data)
+    task: str = CLASSIFICATION
+    target_moments: Tensor | None = None
 
     @property
     def splits(self) -> dict[str, Images]:
@@ -98,7 +109,11 @@ class Splits:
         return {name: len(images) for name, images in self.splits.items()}
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Return the number of examples of each class (in label order) in each split."""
+        """Return the number of examples of each class (in label order) in each split; of regression, nothing."""
+        if self.task == REGRESSION:
+            return {}
+        if self.task == MULTILABEL:
+            return {name: images.labels.sum(0).long().tolist() for name, images in self.splits.items()}
         return {
             name: torch.bincount(images.labels, minlength=len(self.classes)).tolist()
             for name, images in self.splits.items()
@@ -120,7 +135,9 @@ class Splits:
 def _digest(splits: Mapping[str, Images]) -> str:
     digest = hashlib.sha256()
     for name, images in splits.items():
-        for tensor in (images.pixels, images.labels, *([] if images.groups is None else [images.groups])):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            digest.update(tensor.cpu().contiguous().numpy().data)
+        for part in (images.pixels, images.labels, *([] if images.groups is None else [images.groups])):
+            digest.update(f"{name} {tuple(part.shape)} {part.dtype}\n".encode())
+            chunks = pixel_chunks(part) if isinstance(part, StoredPixels) else [part]
+            for tensor in chunks:
+                digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
