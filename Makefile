@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup sanity overfit lr_range train search ensemble evaluate diagnose report serve docs names test test-all faults bench gpu-check lint format lock clean help
+.PHONY: setup data sanity overfit lr_range train search ensemble evaluate diagnose report serve docs names test test-all faults bench gpu-check lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -31,6 +31,9 @@ endif
 	@$(bin)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+data: setup  ## look at the data alone: their checks, and pictures of images that are blank, repeated or odd
+	@$(run) stage=data $(ARGS)
+
 sanity: setup  ## is the loss what chance gives, does every parameter learn?
 	@$(run) 'stage=[sanity]' $(ARGS)
 
@@ -48,8 +51,8 @@ search: setup  ## rate and L2 at random in log space, coarse to fine; or your ow
 
 # not outputs/latest: that may be a sanity check, or the last evaluation
 CHECKPOINT ?= $(shell ls -t outputs/*/*/checkpoints/best.ckpt 2>/dev/null | head -n 1)
-evaluate: setup  ## a trained checkpoint on the test split (CHECKPOINT=path; default: the newest best.ckpt)
-	@$(run) stage=evaluate stages.evaluate.checkpoint='$(CHECKPOINT)' $(ARGS)
+evaluate: setup  ## a trained network on its test split, or on other data (ARGS="data.path=OTHER"; CHECKPOINT=path; default: the newest best.ckpt)
+	@$(run) evaluate '$(CHECKPOINT)' $(ARGS)
 
 ensemble: setup  ## the workflow, then more networks with other seeds that answer together (ARGS="stages.ensemble.members=5")
 	@$(run) 'stage=[sanity,overfit,train,ensemble]' $(ARGS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    from pipeline.predictor import Predictor
+    from pipeline.prediction.predictor import Predictor
     from pipeline.watching.errors import CheckFailed, PreflightError
     from pipeline.watching.findings import Findings
     from pipeline.watching.lightning import LightningWatch
@@ -49,8 +49,10 @@ _LAZY = {
 """Names that are imported when they are asked for: each needs a package that other users may not have."""
 
 
-def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
+def run(overrides: Sequence[str] = (), *, quiet: bool = False, config_dir: str | Path | None = None) -> RunResult:
     """Run the workflow with the same overrides that the command line takes.
+
+    `config_dir` is a folder of options of your own, as `--config-dir` is.
 
     Raises `pipeline.errors.UserError` where the command line would exit with 2. A stage that fails its checks is a
     result, not an exception: `result.status == "failed"`, and `result.findings` says why.
@@ -65,14 +67,21 @@ def run(overrides: Sequence[str] = (), *, quiet: bool = False) -> RunResult:
     configure_process()
     from pipeline.workflow import runner  # imports torch, so it comes last
 
-    return runner.run(compose_config(list(overrides)), overrides=list(overrides), quiet=quiet)
+    folder = None if config_dir is None else str(config_dir)
+    config = compose_config(list(overrides), config_dir=folder)
+    return runner.run(config, overrides=list(overrides), quiet=quiet, config_dir=folder)
 
 
 def load(run_directory: str | Path, checkpoint: str = "best") -> Predictor:
-    """Load the trained network of a run: a predictor from raw images to class names, preprocessing inside."""
-    from pipeline.predictor import load_predictor
+    """Load the trained network of a run: a predictor from images, arrays or files to class names.
 
-    return load_predictor(Path(run_directory), checkpoint)
+    `run_directory` is the directory of a run, its name or id, `latest`, or a .ckpt file; `checkpoint` is best or last.
+    Reading and preprocessing are those of the run.
+    """
+    from pipeline.prediction.predictor import load_predictor
+    from pipeline.runs.find_checkpoint import find_checkpoint
+
+    return load_predictor(find_checkpoint(str(run_directory), Path("outputs"), checkpoint))
 
 
 def preflight(

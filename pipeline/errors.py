@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 PASSED, CRASHED, USER_ERROR, FAILED, NOT_JUDGED = 0, 1, 2, 3, 4
 """Exit codes of the program. `NOT_JUDGED` is that of `diagnose` where nothing that a verdict needs was logged. A
@@ -66,3 +70,43 @@ def did_you_mean(word: str, options: Iterable[str], *, most: int = 3) -> str:
     close = [by_lower[name] for name in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)]
     close = [option for option in options if "." in option and option.rsplit(".", 1)[1] == word][:most] or close
     return f" Did you mean {' or '.join(repr(option) for option in close)}?" if close else ""
+
+
+def user_frames(error: BaseException) -> str:
+    """Return the lines of the user's own files in the traceback of `error`, each on a line of its own.
+
+    It is "" where the error came from elsewhere: the user's code called nothing of this program that then failed.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [i for i, frame in enumerate(frames) if _is_in(frame.filename, _package_folders())]
+    theirs = [
+        i for i, frame in enumerate(frames) if not _is_in(frame.filename, _library_folders() + _package_folders())
+    ]
+    if not theirs or theirs[-1] < max(own, default=-1):
+        return ""
+    first = own[0] if own else 0  # what comes before started this program
+    lines = [
+        f"\n  {frames[i].filename}:{frames[i].lineno} in {frames[i].name}: {frames[i].line}"
+        for i in theirs
+        if i > first
+    ]
+    return "".join(lines)
+
+
+_TYPED = ("<stdin>", "<string>", "<ipython")
+"""How Python calls code that was typed; other names in angle brackets are those of generated code."""
+
+
+def _is_in(filename: str, folders: tuple[str, ...]) -> bool:
+    return filename.startswith(folders) or (filename[:1] == "<" and not filename.startswith(_TYPED))
+
+
+@functools.cache
+def _package_folders() -> tuple[str, ...]:
+    return (f"{Path(__file__).resolve().parent}/",)
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({f"{paths[name]}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")})

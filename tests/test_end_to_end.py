@@ -85,6 +85,7 @@ def test_files_of_run(whole: RunResult) -> None:
         "checkpoints/last.ckpt",
         "checkpoints/last.ckpt.sha256",
         "history.csv",
+        "model_card.md",
         "outcome.json",
         "pictures.npz",
         "report.html",
@@ -103,7 +104,7 @@ def test_predictor(whole: RunResult) -> None:
         for name, label in zip(predictor.predict_classes(test.pixels), test.labels.tolist(), strict=True)
     )
     assert correct / len(test) == pytest.approx(whole.metrics["evaluate"]["test_accuracy"])
-    with pytest.raises(ValueError, match=r"\(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(1, 3, 8, 8\).*\(1, 8, 8\)"):
         predictor(torch.zeros(1, 3, 8, 8))
 
 

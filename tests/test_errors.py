@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
-from pipeline.errors import Interrupted, UserError, did_you_mean
+from pipeline.cli.exit_codes import print_error_of_user_code
+from pipeline.config.instantiate import call_with_path
+from pipeline.errors import CRASHED, Interrupted, UserError, did_you_mean, user_frames
 
 
 class Narrower(UserError):
@@ -79,3 +82,24 @@ def test_did_you_mean(word: str, options: list[str], text: str) -> None:
 def test_most(options: list[str]) -> None:
     assert did_you_mean("aaa", options).count("'") == 2 * 3
     assert did_you_mean("aaa", options, most=1).count("'") == 2
+
+
+def own_code(x: Any) -> None:
+    x.missing  # noqa: B018
+
+
+@pytest.mark.parametrize(("function", "lines"), [(own_code, 1), (call_with_path, 0)])
+def test_frames_of_the_user(function: Any, lines: int) -> None:
+    """Those below the first frame of this program count, and only where the error did not arise in it."""
+    with pytest.raises((AttributeError, TypeError)) as error:
+        call_with_path(function, "model", 3)
+    assert user_frames(error.value).count("test_errors.py") == user_frames(error.value).count("\n") == lines
+
+
+def test_errors_of_user_code_end_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AttributeError) as error:
+        call_with_path(own_code, "model", 3)
+    assert print_error_of_user_code(error.value) == CRASHED
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    with pytest.raises(ValueError, match="ours"):
+        print_error_of_user_code(ValueError("ours"))

@@ -56,6 +56,10 @@ CHANGES = {
         "Pad the shorter side of an image instead of cropping the longer one.",
         "image = ImageOps.pad(image, (size, size))",
     ),
+    "data.sampling=balanced": Change(
+        "Draw as many examples of each class in an epoch.",
+        "sampler = torch.utils.data.WeightedRandomSampler(1 / counts[labels], len(labels))",
+    ),
     "init=he": Change(
         "Draw the weights with He's initialization.",
         "for weight in (p for p in model.parameters() if p.dim() > 1): nn.init.kaiming_normal_(weight)",
@@ -127,6 +131,14 @@ CHANGES = {
     "stages.train.patience": Change(
         "Stop when {value} epochs have brought no better validation score.",
         "should_stop = epoch - best_epoch >= {value}",
+    ),
+    "trainer.clip_norm=null": Change(
+        "Raise the threshold to the usual norm of the gradient, and unscale gradients before they are clipped.",
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # with a scaler, after scaler.unscale_(optimizer)",
+    ),
+    "trainer.clip_value=null": Change(
+        "If single entries are clipped, raise that limit as well.",
+        "torch.nn.utils.clip_grad_value_(model.parameters(), 1.0)",
     ),
     "trainer.cuda_graph=false": Change(
         "Leave the steps as they are, or remove what Python decides within a step.", "use_cuda_graph = False"

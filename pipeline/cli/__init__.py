@@ -46,6 +46,30 @@ def _runs(args: Sequence[str]) -> int:
     return runs(args)
 
 
+def _predict(args: Sequence[str]) -> int:
+    from pipeline.cli.predict import predict
+
+    return predict(args)
+
+
+def _evaluate(args: Sequence[str]) -> int:
+    from pipeline.cli.evaluate_run import evaluate
+
+    return evaluate(args)
+
+
+def _export(args: Sequence[str]) -> int:
+    from pipeline.cli.export import export
+
+    return export(args)
+
+
+def _card(args: Sequence[str]) -> int:
+    from pipeline.cli.card import card
+
+    return card(args)
+
+
 def _report(args: Sequence[str]) -> int:
     from pipeline.cli.report import report
 
@@ -56,6 +80,12 @@ def _serve(args: Sequence[str]) -> int:
     from pipeline.cli.serve import serve
 
     return serve(args)
+
+
+def _new(args: Sequence[str]) -> int:
+    from pipeline.cli.new import new
+
+    return new(args)
 
 
 def _completion(args: Sequence[str]) -> int:
@@ -94,6 +124,18 @@ def _complete_runs(previous: Sequence[str], prefix: str) -> list[str]:
     return _complete_run((), prefix)
 
 
+def _complete_predict(previous: Sequence[str], prefix: str) -> list[str]:
+    if prefix.startswith("-"):
+        return ["--out", "--page", "--json", "--top-k", "--fit", "--checkpoint"]
+    return _complete_run(previous, prefix)  # behind the run the shell completes files
+
+
+def _complete_export(previous: Sequence[str], prefix: str) -> list[str]:
+    if previous and previous[-1] == "--format":
+        return ["onnx", "torch.export"]
+    return ["--format", "--out", "--checkpoint"] if prefix.startswith("-") else _complete_run(previous, prefix)
+
+
 def _complete_diagnose(previous: Sequence[str], prefix: str) -> list[str]:
     from pipeline.config.options import CONF, groups, keys
 
@@ -128,6 +170,25 @@ COMMANDS = {
     "runs": Command(
         "[diff A B|prune] [--best]", "list, compare and remove runs; `runs --help`", _runs, _complete_runs_command
     ),
+    "predict": Command(
+        "RUN INPUT ... [--out FILE.csv]",
+        "predict images, folders, arrays or tables with a trained network; `predict --help`",
+        _predict,
+        _complete_predict,
+    ),
+    "evaluate": Command(
+        "RUN [data.path=OTHER] [KEY=VALUE ...]",
+        "measure a trained network on its test split, or on other data; `evaluate --help`",
+        _evaluate,
+        _complete_run,
+    ),
+    "export": Command(
+        "RUN --format onnx|torch.export",
+        "write a trained network with its preprocessing for other programs; `export --help`",
+        _export,
+        _complete_export,
+    ),
+    "card": Command("RUN", "print a model card: data, recipe, metrics, findings, limits", _card, _complete_run),
     "report": Command(
         "[RUN ...]", "write report.html again, and outputs/index.html of all runs", _report, _complete_runs
     ),
@@ -138,6 +199,7 @@ COMMANDS = {
         _explain,
         _complete_check,
     ),
+    "new": Command("DIR", "make a project of your own: data, network, check, options and a test", _new),
     "completion": Command(
         "bash|zsh", "print the lines that let your shell complete with Tab", _completion, _complete_shell
     ),

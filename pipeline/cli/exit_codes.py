@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.errors import USER_ERROR, UserError
+from pipeline.errors import CRASHED, USER_ERROR, UserError, user_frames
 
 job_exit_codes: list[int] = []
 """The exit code of each job that has ended: one of a single run, several of a multirun."""
@@ -28,3 +28,16 @@ def print_user_error(error: UserError) -> int:
     """Print the message of the error and return its exit code."""
     print(f"error: {error}", file=sys.stderr)
     return USER_ERROR
+
+
+def print_error_of_user_code(error: Exception) -> int:
+    """Print where in the user's own files the error arose, and return the exit code of a crash.
+
+    Raises `error` again where it did not arise there: it may be a mistake of this program, which needs all of its
+    traceback.
+    """
+    frames = user_frames(error)
+    if not frames:
+        raise error
+    print(f"error: {type(error).__name__} in your code: {error}{frames}", file=sys.stderr)
+    return CRASHED

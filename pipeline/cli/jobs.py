@@ -10,8 +10,8 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from pipeline.cli.exit_codes import JobExitCode, print_user_error
-from pipeline.errors import CRASHED, UserError
+from pipeline.cli.exit_codes import JobExitCode, print_error_of_user_code, print_user_error
+from pipeline.errors import CRASHED, UserError, user_frames
 
 SWEPT_KEYS = "PIPELINE_SWEPT"
 """Environment variable with the keys that a multirun sweeps over, for jobs in other processes."""
@@ -29,9 +29,11 @@ def run_multirun_job(config: DictConfig) -> JobExitCode:
         return run_in_job_dir(config, job, config_dir=next(iter(config_dirs), None))
     except UserError as error:
         return JobExitCode(print_user_error(error))
-    except Exception:  # noqa: BLE001 - a crash of one job, whose traceback is printed, does not end the others
-        traceback.print_exc()
-        return JobExitCode(CRASHED)
+    except Exception as error:  # noqa: BLE001 - a crash of one job, whose traceback is printed, does not end the others
+        if not user_frames(error):
+            traceback.print_exc()
+            return JobExitCode(CRASHED)
+        return JobExitCode(print_error_of_user_code(error))
 
 
 def run_in_job_dir(config: DictConfig, job: HydraConf, *, config_dir: str | None) -> JobExitCode:

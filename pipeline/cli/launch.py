@@ -20,7 +20,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.cli.exit_codes import JobExitCode, job_exit_codes, print_user_error
+from pipeline.cli.exit_codes import JobExitCode, job_exit_codes, print_error_of_user_code, print_user_error
 from pipeline.cli.jobs import SWEPT_KEYS, run_in_job_dir, run_multirun_job
 from pipeline.config.compose import CONF, Composition, compose, register_resolvers
 from pipeline.config.instantiate import call_with_path
@@ -110,6 +110,8 @@ def _run_one_job(composition: Composition, *, config_dir: str | None) -> int:
             return run_in_job_dir(config, HydraConfig.get(), config_dir=config_dir)
         except UserError as error:
             return JobExitCode(print_user_error(error))
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything; other errors are raised again
+            return JobExitCode(print_error_of_user_code(error))
 
     context = HydraContext(config_loader=composition.loader, callbacks=Callbacks())
     run_and_report(

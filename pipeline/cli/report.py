@@ -12,6 +12,7 @@ from pipeline.cli.diff import read_flat_config
 from pipeline.cli.parser import CommandParser
 from pipeline.errors import PASSED, UserError
 from pipeline.report.index_page import RunRow, index_page
+from pipeline.report.model_card import write_model_card
 from pipeline.report.run_files import load_history
 from pipeline.report.run_page import REPORT, write_report
 from pipeline.runs.index import SEARCH, RunEntry, list_runs, resolve_run
@@ -30,6 +31,7 @@ def report(args: Sequence[str]) -> int:
         if (directory / SEARCH).is_file():
             raise UserError(f"{str(directory)!r} is a search, which writes its report.html itself.")
         print(write_report(directory))
+        write_model_card(directory)
     print(write_index(parsed.outputs))
     return PASSED
 

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import experiments
+from pipeline.config.other_names import refuse_foreign_key
 from pipeline.config.overrides import option_names
 from pipeline.config.retired import refuse_renamed_key, refuse_renamed_option
 from pipeline.errors import UserError, did_you_mean
@@ -21,11 +22,15 @@ from pipeline.errors import UserError, did_you_mean
 NODES_WITH_EXTRA_ARGS = (
     "activation",
     "model",
+    "augmentation",
     "optimizer",
     "loss",
     "schedule.scheduler",
     "loss.function",
     "init.weight",
+    "data.dataset",
+    "data.val_dataset",
+    "data.test_dataset",
 )
 """Nodes whose target takes more arguments than the options list: `+optimizer.maximize=true`. The names of such
 arguments are checked against the signature of the target when it is called."""
@@ -77,6 +82,7 @@ def check_key(override: Override, config: DictConfig, loader: ConfigLoader) -> N
     for group, path in LIST_GROUPS.items():
         if key.startswith(f"{path}."):
             _refuse_unchosen(key, group, list(config[path]), _options(loader, group))
+    refuse_foreign_key(key)
     closest = did_you_mean(key, [*_dotted_keys(config), *_groups(loader)])
     hint = ""
     if has_extra_args:

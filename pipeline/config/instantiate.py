@@ -3,8 +3,9 @@
 A configuration may come from anybody, so it may call these exact names only:
 
 - every `_target_` in the package's own conf/, which is as trusted as its code,
-- some names of torch that have no option (`_TORCH`), and
-- the names in the environment variable PIPELINE_ALLOW, separated by commas.
+- some names of torch that have no option (`_TORCH`),
+- the names in the environment variable PIPELINE_ALLOW, separated by commas, and
+- those that the file pipeline.allow of the working folder lists of that folder's own modules (`allowed_names`).
 
 Prefixes would allow too much: `torch.` contains `torch.load`, `torch.hub.load` and `torch.utils.cpp_extension.load`.
 """
@@ -16,15 +17,18 @@ import importlib
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline import validation
+from pipeline.config.allowed_names import ALLOW_FILE, names_in_allow_file
 from pipeline.config.options import CONF
 from pipeline.config.retired import refuse_renamed_key
-from pipeline.errors import UserError, did_you_mean
+from pipeline.errors import UserError, did_you_mean, user_frames
 
 _TORCH = {
     "torch.nn": ("Hardswish", "Mish", "Softplus", "Softsign", "CELU", "ReLU6", "RReLU", "Hardtanh", "Identity"),
@@ -86,23 +90,54 @@ def import_allowed(target: object, field: str) -> Callable[..., Any]:
     """
     if target in (None, "???"):
         raise UserError("give the dotted name of your class or function, such as my_module.MyNet.", field=field)
-    by_user = frozenset(name.strip() for name in os.environ.get("PIPELINE_ALLOW", "").split(",") if name.strip())
-    allowed = allowed_targets() | by_user
-    if not isinstance(target, str) or target not in allowed:
+    if isinstance(target, str) and target in allowed_targets():
+        return _import(target, field)
+    in_environment = {name.strip() for name in os.environ.get("PIPELINE_ALLOW", "").split(",")} - {""}
+    by_user = in_environment | names_in_allow_file()
+    if not isinstance(target, str) or target not in by_user:
         raise UserError(
-            f"{target!r} is not on the list of what a configuration may call.{did_you_mean(str(target), allowed)} "
-            f"If it is your own code, allow it: PIPELINE_ALLOW={target} in the environment.",
+            f"{target!r} is not on the list of what a configuration may call."
+            f"{did_you_mean(str(target), allowed_targets() | by_user)} If it is your own code, allow it: "
+            f"PIPELINE_ALLOW={target} in the environment, or a line {target} in the file {ALLOW_FILE} of the folder "
+            "that you start in.",
             field=field,
         )
-    module, _, name = str(target).rpartition(".")
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))  # where `python -m` looks, and an installed script does not
+    if target not in in_environment:
+        _check_is_in_folder(target, field)
+    return _import(target, field)
+
+
+def _check_is_in_folder(target: str, field: str) -> None:
+    """Raise `UserError` if the module of `target` is not one of the working folder. Nothing is imported."""
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        spec = find_spec(target.partition(".")[0])
+    except ValueError:  # as for __main__
+        spec = None
+    places = list(spec.submodule_search_locations or [spec.origin]) if spec else []
+    if any(Path(str(place)).resolve().parent != Path.cwd() for place in places):
         raise UserError(
-            f"cannot import {target!r} ({error}). It must be importable from the folder you start in, or PYTHONPATH.",
+            f"{ALLOW_FILE} allows code of its own folder only, and {target!r} is found at {places[0]}. Where that is "
+            f"what you mean, allow it by PIPELINE_ALLOW={target} in the environment.",
             field=field,
-        ) from error
-    return function
+        )
+
+
+def _import(target: str, field: str) -> Callable[..., Any]:
+    module_name, _, name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module of the user may raise anything
+        reason = f"{type(error).__name__}: {error}{user_frames(error)}"
+        missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        hint = " It must be importable from the folder that you start in, or PYTHONPATH." if missing else ""
+        raise UserError(f"cannot import {target!r}: {reason}.{hint}", field=field) from error
+    if not hasattr(module, name):
+        raise UserError(
+            f"cannot import {target!r}: {module_name} has no {name!r}.{did_you_mean(name, vars(module))}", field=field
+        )
+    return getattr(module, name)
 
 
 def find_submodule(package: str, name: str) -> ModuleType | None:

@@ -6,11 +6,13 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.config.options import CONF
+from pipeline.config.options import CONF, groups
 
 GROUPS = ("activation", "augmentation", "batchnorm", "init", "preprocessing", "regularization", "schedule")
 """Groups of which a remedy may choose another option."""
-NODES = (*GROUPS, "data", "model", "optimizer", "stages", "trainer")
+SHARED_KEYS = {"init": ("from", "sha256")}
+"""Keys of a group that stay whatever its option is."""
+NODES = (*GROUPS, "data", "loss", "model", "optimizer", "stages", "trainer")
 """Nodes of which a remedy may change a value."""
 
 
@@ -22,12 +24,28 @@ def options_in_force(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     nodes = {name: config[name] for name in NODES if name in config}
     values = {key: value for name, node in nodes.items() for key, value in _flatten(node, name)}
-    names = {group: name for group in GROUPS if (name := _option_name(group, config.get(group)))}
+    names = {group: name for group in GROUPS if (name := option_name(group, config.get(group)))}
     return names | values
 
 
-def _option_name(group: str, node: Any) -> str | None:
+def option_name(group: str, node: Any) -> str | None:
+    """Return the option of `group` whose keys `node` has, all of them unchanged; None where it is that of none.
+
+    Keys that all options of a group share (conf/config.yaml) are not compared.
+    """
+    if isinstance(node, Mapping):
+        node = {key: value for key, value in node.items() if key not in SHARED_KEYS.get(group, ())}
     return next((name for name, content in _options(group).items() if _is_same(content, node)), None)
+
+
+def default_names(group: str) -> tuple[str, ...]:
+    """Return the names of the options of `group` in the default configuration."""
+    return groups()[group].chosen
+
+
+def default_content(group: str) -> dict[str, Any]:
+    """Return the keys of the default option of `group`."""
+    return dict(_options(group)[default_names(group)[0]])
 
 
 @functools.cache

@@ -6,7 +6,7 @@ preprocessing.
 
 from __future__ import annotations
 
-from pipeline.data.augmentation import Augmentation, CropFlip, Flip, NoAugmentation
+from pipeline.data.augmentation import Augmentation, CropFlip, Flip, MixedLabels, NoAugmentation
 from pipeline.data.dataset import Images, Source, Splits
 from pipeline.data.preprocessing import Affine, Preprocessing, Projection, preprocessing_from_state
 from pipeline.data.shuffle import EpochBatchSampler, derive_seed, permutation, split_batches
@@ -21,6 +21,7 @@ __all__ = [
     "EpochBatchSampler",
     "Flip",
     "Images",
+    "MixedLabels",
     "NoAugmentation",
     "Preprocessing",
     "Projection",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,24 +26,29 @@ class Images:
     it does not; of numbers to predict (N, T) float32 (see `TASKS`).
 
     `groups` (N,) int64 numbers what an image shows (an object, a patient, a scene): no group may be in two splits. The
-    numbers mean the same in all splits of a data set; None where groups are unknown.
+    numbers mean the same in all splits of a data set; None where groups are unknown. `weights` (N,) float32 say how
+    much each example counts; None where all count alike.
     """
 
     pixels: Pixels
     labels: Tensor
     groups: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def select(self, index: Tensor) -> Images:
         """Return the examples at `index` (integers), in that order; copies, unless the pixels are stored."""
-        return Images(select_rows(self.pixels, index), self.labels[index], None if self.groups is None else self.groups[index])
+        groups = None if self.groups is None else self.groups[index]
+        weights = None if self.weights is None else self.weights[index]
+        return Images(select_rows(self.pixels, index), self.labels[index], groups, weights)
 
     def to(self, device: torch.device | str) -> Images:
         """Return the images on `device`."""
         groups = None if self.groups is None else self.groups.to(device)
-        return Images(self.pixels.to(device), self.labels.to(device), groups)
+        weights = None if self.weights is None else self.weights.to(device)
+        return Images(self.pixels.to(device), self.labels.to(device), groups, weights)
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,10 @@ class Source:
     """A data set as its source returns it.
 
     `val` and `test` are official splits, or None where they have to be cut off the training examples. `task` is one of
-    `TASKS`. `classes` are names: label i is `classes[i]`; of regression, they name the targets. `scale` times the stored values is in [0, 1]. `path` is the user's file or folder,
-    or None for embedded data. `loading` are signals that only the files could show: what loading changed.
+    `TASKS`. `classes` are names: label i is `classes[i]`; of regression, they name the targets. `scale` times the
+    stored values is in [0, 1]. `path` is the user's file or folder, or None for embedded data. `loading` are signals
+    that only the files could show: what loading changed. `reading` says, in plain data, how one raw input becomes
+    pixels: its `kind` is image, table or array, and the other keys are what that kind of reader needs.
     """
 
     name: str
@@ -63,6 +71,7 @@ class Source:
     path: str | None = None
     loading: Data = field(default_factory=Data)
     task: str = CLASSIFICATION
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Images]:
@@ -76,9 +85,9 @@ class Splits:
     """A data set with its three splits: for training, for model selection, and for the final evaluation.
 
     `classes` are names: label i is `classes[i]`. `scale` times the stored values is in [0, 1]: 1/255 for uint8, 1/65535
-    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data. `loading` and `task` are
-    as in `Source`. The labels of regression are standardized: (target - mean) / deviation, with `target_moments` (2, T)
-    of the training split, so that networks and rates need not know their units.
+    for 16 bits, 1 for floats. `path` is the user's file or folder, or None for embedded data. `loading`, `task` and
+    `reading` are as in `Source`. The labels of regression are standardized: (target - mean) / deviation, with
+    `target_moments` (2, T) of the training split, so that networks and rates need not know their units.
     """
 
     name: str
@@ -91,6 +100,7 @@ class Splits:
     loading: Data = field(default_factory=Data)
     task: str = CLASSIFICATION
     target_moments: Tensor | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Images]:
@@ -120,7 +130,7 @@ class Splits:
         }
 
     def fingerprint(self) -> str:
-        """Return 16 hexadecimal digits of the SHA-256 of the shapes, types, pixels, labels and groups of all splits."""
+        """Return 16 hexadecimal digits of the SHA-256 of the shapes, types and values of all that the splits hold."""
         return self._fingerprint
 
     @functools.cached_property
@@ -135,9 +145,15 @@ class Splits:
 def _digest(splits: Mapping[str, Images]) -> str:
     digest = hashlib.sha256()
     for name, images in splits.items():
-        for part in (images.pixels, images.labels, *([] if images.groups is None else [images.groups])):
+        optional = [part for part in (images.groups, images.weights) if part is not None]
+        for part in (images.pixels, images.labels, *optional):
             digest.update(f"{name} {tuple(part.shape)} {part.dtype}\n".encode())
-            chunks = pixel_chunks(part) if isinstance(part, StoredPixels) else [part]
+            chunks = _fingerprinted(part) if isinstance(part, StoredPixels) else [part]
             for tensor in chunks:
                 digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
+
+
+def _fingerprinted(pixels: StoredPixels) -> Iterable[Tensor]:
+    """Return tensors that stand for `pixels`: the digests of their rows where these are known, else all rows."""
+    return pixel_chunks(pixels) if pixels.digests is None else [pixels.digests]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from pipeline import validation
 from pipeline.data import statistics
+from pipeline.data.pixels import Pixels
 from pipeline.errors import UserError
 from pipeline.validation import integer, number
 
@@ -111,33 +113,52 @@ def preprocessing_from_state(state: Mapping[str, Tensor]) -> Preprocessing:
     return Projection(**state) if "matrix" in state else Affine(**state)
 
 
-def none(pixels: Tensor, *, scale: float) -> Affine:
+def none(pixels: Pixels, *, scale: float) -> Affine:
     """Fit the map to x itself, in [0, 1]."""
     zero = torch.zeros(pixels.shape[1:], dtype=torch.float64, device=pixels.device)
     return _affine(scale, mean=zero, std=torch.ones_like(zero))
 
 
-def mean_image(pixels: Tensor, *, scale: float) -> Affine:
+def mean_image(pixels: Pixels, *, scale: float) -> Affine:
     """Fit x minus the mean image (C, H, W) (AlexNet)."""
     mean = statistics.mean_image(pixels, scale)
     return _affine(scale, mean=mean, std=torch.ones_like(mean))
 
 
-def channel_mean(pixels: Tensor, *, scale: float) -> Affine:
+def channel_mean(pixels: Pixels, *, scale: float) -> Affine:
     """Fit x minus the mean of each channel (VGGNet)."""
     mean, _ = statistics.channel_moments(pixels, scale)
     std = torch.ones_like(mean)
     return _affine(scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(std, pixels))
 
 
-def standardize(pixels: Tensor, *, scale: float) -> Affine:
+def standardize(pixels: Pixels, *, scale: float) -> Affine:
     """Fit (x - mean) / std, per channel; a channel with a standard deviation of 0 is only centred."""
     mean, std = statistics.channel_moments(pixels, scale)
     std = torch.where(std > 0, std, 1.0)
     return _affine(scale, mean=_broadcast_channels(mean, pixels), std=_broadcast_channels(std, pixels))
 
 
-def pca(pixels: Tensor, *, scale: float, components: int | None) -> Projection:
+def network(
+    pixels: Pixels, *, scale: float, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Affine:
+    """Fit (x - mean) / std with the numbers that a network's weights were trained with, one for each channel.
+
+    Without them it is `channel_mean`. Raises `UserError` naming the field for another number of channels, or for a
+    deviation that is not above 0.
+    """
+    if mean is None and std is None:
+        return channel_mean(pixels, scale=scale)
+    numbers = {"mean": mean, "std": std}
+    for field, values in numbers.items():
+        validation.numbers(field, values, **({"above": 0} if field == "std" else {}))
+        if values is None or len(values) != pixels.shape[1]:
+            raise UserError(f"expected one number for each of {pixels.shape[1]} channels, got {values!r}.", field=field)
+    means, stds = (torch.tensor(values, dtype=torch.float64, device=pixels.device) for values in numbers.values())
+    return _affine(scale, mean=_broadcast_channels(means, pixels), std=_broadcast_channels(stds, pixels))
+
+
+def pca(pixels: Pixels, *, scale: float, components: int | None) -> Projection:
     """Fit (x - mean) rotated onto the eigenvectors u of the covariance, largest eigenvalue first.
 
     With `components` None all D are kept, in the shape (C, H, W); k components have the shape (k, 1, 1). The sign of u,
@@ -147,13 +168,13 @@ def pca(pixels: Tensor, *, scale: float, components: int | None) -> Projection:
     """
     dimension = _check_dimension(pixels)
     k = dimension if components is None else integer("components", components, at_least=1, at_most=dimension)
-    _, vectors = _eigen(pixels, scale)
+    mean, _, vectors = _eigen(pixels, scale)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     shape = pixels.shape[1:] if components is None else (k, 1, 1)
-    return _projection(pixels, scale, (vectors * largest.sign())[:, :k], shape)
+    return _projection(mean, scale, (vectors * largest.sign())[:, :k], shape)
 
 
-def whiten(pixels: Tensor, *, scale: float, epsilon: float) -> Projection:
+def whiten(pixels: Pixels, *, scale: float, epsilon: float) -> Projection:
     """Fit ZCA: (x - mean) U diag(1 / sqrt(s + epsilon)) U^T, where U diag(s) U^T is the covariance; the shape stays.
 
     The covariance of the result is U diag(s / (s + epsilon)) U^T: the identity in directions whose variance s is well
@@ -163,8 +184,8 @@ def whiten(pixels: Tensor, *, scale: float, epsilon: float) -> Projection:
     """
     epsilon = number("epsilon", epsilon, above=0)
     _check_dimension(pixels)
-    variances, vectors = _eigen(pixels, scale)
-    return _projection(pixels, scale, (vectors * (variances + epsilon).rsqrt()) @ vectors.T, pixels.shape[1:])
+    mean, variances, vectors = _eigen(pixels, scale)
+    return _projection(mean, scale, (vectors * (variances + epsilon).rsqrt()) @ vectors.T, pixels.shape[1:])
 
 
 def _affine(scale: float, *, mean: Tensor, std: Tensor) -> Affine:
@@ -172,25 +193,28 @@ def _affine(scale: float, *, mean: Tensor, std: Tensor) -> Affine:
     return Affine(scale / std, -mean / std)
 
 
-def _broadcast_channels(per_channel: Tensor, pixels: Tensor) -> Tensor:
+def _broadcast_channels(per_channel: Tensor, pixels: Pixels) -> Tensor:
     """Expand (C,) to (C, H, W)."""
     return per_channel.view(-1, 1, 1).expand(pixels.shape[1:])
 
 
-def _projection(pixels: Tensor, scale: float, matrix: Tensor, shape: tuple[int, ...]) -> Projection:
-    """Return (scale * pixels - mean) @ matrix (D, K), K the size of `shape`, with the scale moved into the matrix."""
-    mean = statistics.mean_image(pixels, 1.0).flatten()
+def _projection(mean: Tensor, scale: float, matrix: Tensor, shape: tuple[int, ...]) -> Projection:
+    """Return scale * (pixels - mean) @ matrix (D, K), K the size of `shape`, with the scale moved into the matrix."""
     return Projection(mean, (matrix * scale).unflatten(1, shape))
 
 
-def _eigen(pixels: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Return variances (D,), largest first and none below 0, and their directions, the columns of a (D, D) matrix."""
-    variances, vectors = torch.linalg.eigh(statistics.covariance(pixels, scale))
-    return variances.flip(0).clamp(min=0), vectors.flip(1)
+def _eigen(pixels: Pixels, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean (D,) of stored pixels, variances (D,) of scaled ones, and their directions.
+
+    Variances are sorted, largest first and none below 0; directions are the columns of a (D, D) matrix.
+    """
+    mean, matrix = statistics.mean_and_covariance(pixels, scale)
+    variances, vectors = torch.linalg.eigh(matrix)
+    return mean, variances.flip(0).clamp(min=0), vectors.flip(1)
 
 
-def _check_dimension(pixels: Tensor) -> int:
-    dimension = pixels[0].numel()
+def _check_dimension(pixels: Pixels) -> int:
+    dimension = pixels.shape[1:].numel()
     if dimension > _MAX_DIMENSION:
         raise UserError(
             f"images of {' x '.join(map(str, pixels.shape[1:]))} = {dimension} values need a covariance of "

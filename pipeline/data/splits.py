@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.data.dataset import CLASSIFICATION, REGRESSION, Images, Source, Splits
 from pipeline.data.groups import choose_groups
+from pipeline.data.pixels import StoredPixels
 from pipeline.data.shuffle import derive_seed
 from pipeline.errors import UserError
 from pipeline.validation import integer, number
@@ -30,7 +31,9 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
     least one each; where it has one, the fraction is ignored. Which examples are chosen is a function of `seed`. Where
     the source has groups, whole groups are cut off: the numbers are then as near as these allow.
     `limit` then keeps that many training examples: of every stratum the first in file order, allocated in the same way.
-    It does not change the validation and test splits. Targets of regression are standardized at the end.
+    It does not change the validation and test splits, unless these are cut off images that are still in files: then
+    they are limited in the same proportion, so that a quick look does not read all of the files. Targets of regression
+    are standardized at the end.
 
     Raises `UserError` for a fraction outside (0, 1), or one too small or too large to leave every class an example on
     both sides; for a class with fewer examples than splits to cut; for a limit below the number of classes.
@@ -47,7 +50,12 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
     if val is None:
         train, val = _hold_out(train, source, round(validation * n), derive_seed(seed, _VALIDATION), "validation")
     if limit is not None:
+        share = limit / len(train)
         train = stratified_head(train, len(source.classes), limit)
+        if source.test is None:
+            test_images = _limit_stored(test_images, source, share)
+        if source.val is None:
+            val = _limit_stored(val, source, share)
     data = Splits(
         name=source.name,
         train=train,
@@ -58,6 +66,7 @@ def split(source: Source, *, validation: float, test: float, seed: int, limit: i
         path=source.path,
         loading=source.loading,
         task=source.task,
+        reading=source.reading,
     )
     return _standardize_targets(data) if source.task == REGRESSION else data
 
@@ -71,7 +80,8 @@ def _standardize_targets(data: Splits) -> Splits:
         name: replace(images, labels=((images.labels.double() - mean) / deviation).float())
         for name, images in data.splits.items()
     }
-    return replace(data, **named, target_moments=torch.stack([mean, deviation]))
+    moments = torch.stack([mean, deviation])
+    return replace(data, train=named["train"], val=named["val"], test=named["test"], target_moments=moments)
 
 
 def strata(labels: Tensor, n_classes: int) -> Tensor:
@@ -85,7 +95,9 @@ def strata(labels: Tensor, n_classes: int) -> Tensor:
         rarity = torch.where(labels > 0, labels.sum(0), torch.inf)  # of labels that do not hold, infinite
         return torch.where(labels.sum(1) > 0, rarity.argmin(1), n_classes)
     first = labels[:, 0].contiguous()
-    edges = torch.quantile(first[:: max(1, len(first) // 100_000)].double(), torch.arange(1, QUANTILES) / QUANTILES)
+    edges = torch.quantile(
+        first[:: max(1, len(first) // 100_000)].double(), torch.arange(1, QUANTILES).double() / QUANTILES
+    )
     return torch.bucketize(first.double(), edges.double())
 
 
@@ -121,6 +133,14 @@ def stratified_head(images: Images, n_classes: int, limit: int) -> Images:
     counts = torch.bincount(stratum, minlength=n_classes).tolist()
     shares = torch.tensor(allocate_proportionally(counts, min(limit, len(images)), keep=0))
     return images.select(_indices(_rank_within(stratum, len(counts)) < shares[stratum]))
+
+
+def _limit_stored(images: Images, source: Source, share: float) -> Images:
+    """Return about a `share` of images that are not in memory, at least one of each class; others as they are."""
+    if not isinstance(images.pixels, StoredPixels) or share >= 1:
+        return images
+    least = len(source.classes) if source.task == CLASSIFICATION else 2
+    return stratified_head(images, len(source.classes), max(least, round(share * len(images))))
 
 
 def _rank_within(stratum: Tensor, n_strata: int) -> Tensor:

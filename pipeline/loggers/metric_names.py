@@ -19,6 +19,17 @@ _EPOCH_NAMES = {
     "accuracy": "accuracy/train",
     "val_accuracy": "accuracy/val",
     "probe_accuracy": "accuracy/probe",
+    "r2": "r2/train",
+    "val_r2": "r2/val",
+    "probe_r2": "r2/probe",
+    "val_balanced_accuracy": "balanced_accuracy/val",
+    "val_f1": "f1/val",
+    "val_precision": "precision/val",
+    "val_recall": "recall/val",
+    "val_auc": "auc/val",
+    "val_exact_match": "exact_match/val",
+    "val_mae": "mae/val",
+    "val_rmse": "rmse/val",
     "seconds": "seconds",
 }
 _STEP_KEYS = ("logit_std", "gradient_noise", "gradient_ratio")

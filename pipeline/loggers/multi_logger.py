@@ -83,7 +83,9 @@ class MultiLogger:
                 return
             writer.log_scalars(scalars, self.step)
             if confusion := metrics.get("confusion"):
-                writer.log_image(f"{name}/confusion", self._draw(confusion), self.step)
+                writer.log_image(
+                    f"{name}/confusion", self._draw(confusion, metrics.get("confusion_classes")), self.step
+                )
             if writer.histograms and (histograms := (signals or {}).get("histograms")):
                 _log_activations(writer, name, histograms, self.step)
             writer.state["stages"] = [*writer.state["stages"], name]
@@ -99,10 +101,11 @@ class MultiLogger:
             self._guarded(name, lambda writer: writer.close(status, scores))
         self.writers = {}
 
-    def _draw(self, confusion: Sequence[Sequence[int]]) -> np.ndarray:
+    def _draw(self, confusion: Sequence[Sequence[int]], labels: Sequence[int] | None) -> np.ndarray:
         from pipeline.loggers.confusion_image import draw_confusion_matrix
 
-        return draw_confusion_matrix(confusion, self.run.classes if self.run else ())
+        classes = self.run.classes if self.run else ()
+        return draw_confusion_matrix(confusion, [classes[label] for label in labels] if labels and classes else classes)
 
     def _guarded(self, name: str, write: Callable[[Writer], None]) -> None:
         """Call `write` with a writer, and disable the writer if that fails."""

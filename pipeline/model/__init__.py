@@ -10,7 +10,15 @@ from pipeline.model.batchnorm import BatchNorm, recompute_batchnorm_statistics
 from pipeline.model.block import HiddenBlock
 from pipeline.model.convnet import ConvNet
 from pipeline.model.init import Init, initialize
-from pipeline.model.losses import CrossEntropy, CustomLoss, Hinge, Loss, MeanSquaredError
+from pipeline.model.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    CustomLoss,
+    Hinge,
+    Loss,
+    MeanSquaredError,
+    RegressionLoss,
+)
 from pipeline.model.mlp import MLP
 from pipeline.model.regularization import decay_groups, penalty, without_dropout
 from pipeline.model.resnet import ResNet
@@ -20,6 +28,7 @@ from pipeline.model.user_model import build_user_model
 __all__ = [
     "MLP",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "ConvNet",
     "CrossEntropy",
     "CustomLoss",
@@ -29,6 +38,7 @@ __all__ = [
     "Loss",
     "Maxout",
     "MeanSquaredError",
+    "RegressionLoss",
     "ResNet",
     "build_user_model",
     "channel_multiplier",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -100,3 +101,16 @@ class HiddenBlock:
         if self.dropout > 0:
             modules["dropout"] = nn.Dropout(self.dropout)
         return modules
+
+
+class ObservedBlock(HiddenBlock):
+    """A hidden block that knows whether anything has been built with it: `is_used`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "is_used", False)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("activation", "batchnorm", "dropout"):
+            object.__setattr__(self, "is_used", True)
+        return super().__getattribute__(name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from pipeline.errors import UserError
 from pipeline.model.block import HiddenBlock
 from pipeline.model.frozen import freeze, frozen_names
 from pipeline.model.init import Init, initialize
-from pipeline.model.user_model import build_user_model, takes_argument
+from pipeline.model.load_weights import WeightLoader
+from pipeline.model.user_model import build_user_model, materialize, select_output, takes_argument
+from pipeline.signals.restoring import seeded
 
 
 def make_network_factory(
@@ -27,12 +30,13 @@ def make_network_factory(
     preprocessing: Preprocessing,
     classes: int,
     init_batch: Images | None,
+    load_weights: WeightLoader | None = None,
 ) -> Callable[..., nn.Module]:
     """Return `make_network(seed=seed)`, a function that builds the network that the `model` node describes.
 
     Two calls with one seed build networks with the same initial bits. The network maps preprocessed images
-    (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None, and what `frozen` in
-    the node names is then frozen; an init that looks at data, and frozen batchnorms that saw none, get the preprocessed
+    (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None, weights from elsewhere
+    are then loaded by `load_weights`, and what `frozen` in the node names is frozen; an init that looks at data, and frozen batchnorms that saw none, get the preprocessed
     images of `init_batch`. Raises `UserError` with the field below `model` or `init`.
     """
     frozen = frozen_names(node)
@@ -41,6 +45,11 @@ def make_network_factory(
     is_built_in = getattr(target, "__module__", "").startswith("pipeline.")
     if "frozen" in node:
         node = _without_frozen(node, is_argument=not is_built_in and takes_argument(target, "frozen"))
+    output_key = None
+    if not is_built_in and not takes_argument(target, "output"):
+        output_key, node = node.get("output"), {key: value for key, value in node.items() if key != "output"}
+    elif node.get("output", "") is None:
+        node = {key: value for key, value in node.items() if key != "output"}  # the network's own default
     arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
     make: Callable[[], nn.Module]
     if is_built_in:
@@ -49,9 +58,11 @@ def make_network_factory(
         make = functools.partial(build_user_model, target, shape, classes, block, **arguments)
 
     def make_network(seed: int = seed) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # for the weights that a network draws in its constructor
+        with seeded(seed, torch.device("cpu")), _kept_default_dtype():  # for what a network draws in its constructor
             fresh = call_with_path(make, "model")
+            if output_key is not None:
+                select_output(fresh, output_key)
+            call_with_path(materialize, "model", fresh, shape)
         pixels = None
         if init_batch is not None and (init is not None or frozen):
             pixels = preprocessing.on("cpu")(init_batch.pixels)
@@ -67,10 +78,22 @@ def make_network_factory(
                 seed=seed,
                 init_batch=pixels,
             )
+        if load_weights is not None:
+            load_weights(fresh)
         call_with_path(freeze, "model", fresh, frozen, pixels)
         return fresh.train()  # Lightning does not; a network's own `train` may keep parts in evaluation mode
 
     return make_network
+
+
+@contextmanager
+def _kept_default_dtype() -> Iterator[None]:
+    """Restore torch's default number format on leaving, which the code of a network may set."""
+    dtype = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def _without_frozen(node: Mapping[str, Any], *, is_argument: bool) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,6 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from pipeline.errors import UserError, did_you_mean
 from pipeline.model.batchnorm import recompute_batchnorm_statistics
-from pipeline.signals.frozen import is_below
 
 
 def frozen_names(node: Mapping[str, Any]) -> list[str]:
@@ -23,44 +23,87 @@ def frozen_names(node: Mapping[str, Any]) -> list[str]:
 
 
 def freeze(network: nn.Module, names: Sequence[str], batch: Tensor | None = None) -> None:
-    """Let the parameters at and below `names` keep their values, and the batchnorms there their running statistics.
+    """Let the parameters that `names` choose keep their values, and the batchnorms there their running statistics.
 
-    A name is that of a submodule or parameter of `network`, such as `backbone` or `head.bias`. A batchnorm is frozen if
-    it, a module around it, or all of its parameters are named: it then normalizes by its running statistics also
-    in training mode. Where it has not seen any batch, its statistics are first computed on the images `batch`, if
-    there are any: a mean of 0 and a variance of 1 would not normalize at all. Names and entries of the state dict stay
-    as they are.
+    What names choose says `FrozenNames`. A batchnorm is frozen if it, a module around it, or all of its parameters are
+    chosen: it then normalizes by its running statistics also in training mode. Where it has not seen any batch, its
+    statistics are first computed on the images `batch`, if there are any: a mean of 0 and a variance of 1 would not
+    normalize at all. Names and entries of the state dict stay as they are.
 
     Raises `UserError` naming `frozen` for an unknown name, one without parameters, and where nothing is left to train.
     """
-    modules = dict(network.named_modules())
     parameters = dict(network.named_parameters(remove_duplicate=False))
-    norms = {key: m for key, m in modules.items() if isinstance(m, _NormBase) and m.running_mean is not None}
-    for name in names:
-        if not isinstance(name, str) or not any(is_below(key, name) for key in (*parameters, *norms)):
-            options = [key for key in (*modules, *parameters) if key]
-            reason = "has no parameters" if name in modules else "is no submodule or parameter of this network"
-            closest = did_you_mean(str(name), options)
-            known = "" if closest else f" It has {', '.join(key for key, _ in network.named_children())}."
-            raise UserError(f"{name!r} {reason}.{closest}{known}", field="frozen")
-
-    def is_frozen(key: str) -> bool:
-        return any(is_below(key, name) for name in names)
-
+    norms = _norms(network)
+    chosen = FrozenNames(names, network)
     for key, parameter in parameters.items():
-        if is_frozen(key):
+        if key in chosen:
             parameter.requires_grad_(False)
     if names and not any(parameter.requires_grad for parameter in parameters.values()):
         raise UserError("no parameter is left to train. Leave out the part that should learn.", field="frozen")
     kept = []
     for key, norm in norms.items():
         own = [f"{key}.{part}" for part, _ in norm.named_parameters()]
-        if is_frozen(key) or (own and all(map(is_frozen, own))):
+        if key in chosen or (own and all(part in chosen for part in own)):
             kept.append(norm)
     if batch is not None and any(map(_has_seen_nothing, kept)):
         _estimate_statistics(network, kept, batch)
     for norm in kept:
         _keep_statistics(norm)
+
+
+def frozen_parts(network: nn.Module, names: Sequence[str]) -> list[str]:
+    """Return the parameters of `network` that `names` choose."""
+    chosen = FrozenNames(names, network)
+    return [key for key, _ in network.named_parameters(remove_duplicate=False) if key in chosen]
+
+
+class FrozenNames:
+    """What a list of names chooses: `key in FrozenNames(names, network)`, for parameters and modules.
+
+    A name is that of a submodule or parameter, such as `backbone` or `head.bias`, and stands for all below it. It may
+    be a pattern as of a shell: `layer[12]`, `*.bias`. With `!` in front it takes back what the names before it chose;
+    a list that begins with one starts from everything, so `[!head]` is all but the head.
+
+    Raises `UserError` naming `frozen` for a name that no parameter is at or below.
+    """
+
+    def __init__(self, names: Sequence[str], network: nn.Module):
+        self.names = list(names)
+        for name in self.names:
+            self._check(name, network)
+
+    def __contains__(self, key: str) -> bool:
+        chosen = bool(self.names) and self.names[0].startswith("!")
+        for name in self.names:
+            if _is_at_or_below(key, name.removeprefix("!")):
+                chosen = not name.startswith("!")
+        return chosen
+
+    def _check(self, name: Any, network: nn.Module) -> None:
+        modules = dict(network.named_modules())
+        parameters = dict(network.named_parameters(remove_duplicate=False))
+        part = name.removeprefix("!") if isinstance(name, str) else name
+        if isinstance(name, str) and any(_is_at_or_below(key, part) for key in (*parameters, *_norms(network))):
+            return
+        options = [key for key in (*modules, *parameters) if key]
+        reason = "has no parameters" if part in modules else "is no submodule or parameter of this network"
+        closest = did_you_mean(str(part), options)
+        known = "" if closest else f" It has {', '.join(key for key, _ in network.named_children())}."
+        raise UserError(f"{part!r} {reason}.{closest}{known}", field="frozen")
+
+
+def _is_at_or_below(key: str, pattern: str) -> bool:
+    parts = key.split(".")
+    return any(fnmatchcase(".".join(parts[:depth]), pattern) for depth in range(1, len(parts) + 1))
+
+
+def _norms(network: nn.Module) -> dict[str, Any]:
+    """Return the batchnorms with running statistics, by name."""
+    return {
+        key: module
+        for key, module in network.named_modules()
+        if isinstance(module, _NormBase) and module.running_mean is not None
+    }
 
 
 def _has_seen_nothing(norm: Any) -> bool:

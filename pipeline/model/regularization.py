@@ -12,21 +12,38 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from pipeline import validation
+from pipeline.model.layer_depth import RATE_FACTOR, layer_depths
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
-def decay_groups(network: nn.Module, *, l2: float) -> list[dict[str, Any]]:
+def decay_groups(network: nn.Module, *, l2: float, layer_decay: float | None = None) -> list[dict[str, Any]]:
     """Return parameter groups for an optimizer: weights with `weight_decay=l2`, then all others with 0.
 
     Decayed are parameters of two or more dimensions outside norm layers. Biases, the gamma and beta of norms and
     PReLU's slopes are not: shrinking them limits what the network can express without making it simpler. Each parameter
-    occurs once; frozen ones, and empty groups, are left out. Raises `UserError` for a negative or non-finite `l2`.
+    occurs once; frozen ones, and empty groups, are left out. With `layer_decay` there are two groups for each layer,
+    from the last to the first, whose `rate_factor` is layer_decay ** (layers after it). Raises `UserError` for a
+    negative or non-finite `l2`.
     """
     l2 = validation.number("l2", l2, at_least=0)
     decayed, others = _split_parameters(network)
+    groups: list[dict[str, Any]]
     groups = [{"params": decayed, "weight_decay": l2}, {"params": others, "weight_decay": 0.0}]
+    if layer_decay is not None:
+        groups = _split_by_layer(network, groups, layer_decay)
     return [group for group in groups if group["params"]]
+
+
+def _split_by_layer(network: nn.Module, groups: list[dict[str, Any]], layer_decay: float) -> list[dict[str, Any]]:
+    depths = layer_depths(network)
+    last = max(depths.values())
+    return [
+        group
+        | {"params": [p for p in group["params"] if depths[p] == depth], RATE_FACTOR: layer_decay ** (last - depth)}
+        for depth in range(last, -1, -1)
+        for group in groups
+    ]
 
 
 def penalty(network: nn.Module, l2: float) -> Tensor:

@@ -1,15 +1,17 @@
-"""Any classification network of torchvision, by its name there."""
+"""Any classification network of torchvision, by its name there, and the weights that torchvision has for it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pipeline import validation
 from pipeline.errors import UserError, did_you_mean
+from pipeline.model.pretrained import PretrainedWeights, read_weights
+from pipeline.model.resized import AUTO, ResizedNetwork, chosen_size, try_forward_pass
 
 # Without the auxiliary outputs that these networks give in training; `init_weights` is set since its default warns.
 _EXTRA_ARGS: dict[str, dict[str, Any]] = {
@@ -19,12 +21,19 @@ _EXTRA_ARGS: dict[str, dict[str, Any]] = {
 
 
 def torchvision_model(
-    input_shape: tuple[int, int, int], classes: int, block: object = None, *, name: str, resize: int | None
+    input_shape: tuple[int, int, int],
+    classes: int,
+    block: object = None,
+    *,
+    name: str,
+    resize: int | str | None,
+    weights: str | None = None,
 ) -> nn.Module:
-    """Build torchvision's network `name`, untrained: (N, C, H, W) images -> (N, classes) logits.
+    """Build torchvision's network `name`: (N, C, H, W) images -> (N, classes) logits.
 
-    Grey images are repeated to three channels. With `resize`, images are first scaled to that many pixels a side
-    (bilinear). The network has the activations, batch norm and dropout that torchvision gives it; `block`, which every
+    Grey images are repeated to three channels. Images are first scaled to `resize` pixels a side (bilinear; None:
+    never); "auto" is the size of the network's trained weights where `weights` asks for some, which `WeightLoader`
+    then loads. The network has the activations, batch norm and dropout that torchvision gives it; `block`, which every
     network is called with, is not used. Two images are passed through the network to try it.
 
     Raises `UserError` for an unknown or unsuitable `name`, for other than 1 or 3 channels, and, naming `resize`, when
@@ -32,30 +41,61 @@ def torchvision_model(
     """
     if input_shape[0] not in (1, 3):
         raise UserError(f"torchvision's networks take 1 or 3 channels, not {input_shape[0]}. Use model=convnet.")
-    if resize is not None:
-        resize = validation.integer("resize", resize, at_least=1)
-    network = TorchvisionModel(_build(name, classes), resize)
-    _check_forward_pass(network, input_shape, classes, name)
-    return network
+    _check_name(name)
+    own = _transforms(name).crop_size[0] if resize == AUTO and weights is not None else 0
+    size = chosen_size(resize, own=own, wants_own=weights is not None)
+    return try_forward_pass(TorchvisionModel(_build(name, classes), size), input_shape, name)
 
 
-class TorchvisionModel(nn.Module):
+class TorchvisionModel(ResizedNetwork):
     """`network` applied to resized images of three channels."""
 
-    channels_last = True  # the memory layout in which convolutions are fastest
-
-    def __init__(self, network: nn.Module, resize: int | None):
-        super().__init__()
-        self.network = network
-        self.resize = resize
-
     def forward(self, x: Tensor) -> Tensor:
-        if self.resize is not None:
-            x = F.interpolate(x, size=(self.resize, self.resize), mode="bilinear", align_corners=False)
-        return self.network(x.expand(-1, 3, -1, -1))
+        return super().forward(x.expand(-1, 3, -1, -1))
 
 
-def _build(name: str, classes: int) -> nn.Module:
+def torchvision_weights(node: Mapping[str, Any]) -> PretrainedWeights | None:
+    """Return the weights that `weights` of a `model` node asks for: a file, or a name of torchvision's, downloaded.
+
+    None where it asks for none. Raises `UserError` with the field below `model`.
+    """
+    requested, name = node.get("weights"), node.get("name")
+    if requested is None:
+        return None
+    from torchvision import models
+
+    _check_name(name)
+    named = models.get_model_weights(str(name)).__members__
+    transforms = _transforms(str(name))
+    moments = (tuple(transforms.mean), tuple(transforms.std))
+    if requested not in named:
+        if not Path(str(requested)).exists():
+            meant = did_you_mean(str(requested), named)
+            raise UserError(
+                f"there is no file {str(requested)!r}, and torchvision's weights of {name} are "
+                f"{', '.join(named)}.{meant} These would be downloaded.",
+                field="model.weights",
+            )
+        return read_weights(requested, field="model.weights").with_moments(moments)
+    try:
+        state = named[str(requested)].get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"the weights {requested} of {name} could not be downloaded ({error}). Check the connection, or give a "
+            "file that you have: model.weights=FILE.",
+            field="model.weights",
+        ) from error
+    return PretrainedWeights(state, f"torchvision {named[str(requested)]}", "model.weights", moments=moments)
+
+
+def _transforms(name: str) -> Any:
+    """Return the preprocessing of the network's default weights, with `mean`, `std` and `crop_size`."""
+    from torchvision import models
+
+    return models.get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+
+
+def _check_name(name: Any) -> None:
     from torchvision import models  # here: it takes seconds to import
 
     classifiers = models.list_models(module=models)
@@ -66,20 +106,9 @@ def _build(name: str, classes: int) -> nn.Module:
             )
         meant = did_you_mean(str(name), classifiers)
         raise UserError(f"{name!r} is not a classification network of torchvision.models.{meant}", field="name")
+
+
+def _build(name: str, classes: int) -> nn.Module:
+    from torchvision import models
+
     return models.get_model(name, weights=None, num_classes=classes, **_EXTRA_ARGS.get(name, {}))
-
-
-def _check_forward_pass(network: nn.Module, input_shape: tuple[int, int, int], classes: int, name: str) -> None:
-    """Raise `UserError` when `network` cannot process images of this size."""
-    network.eval()
-    try:
-        with torch.no_grad():
-            logits = network(torch.zeros(2, *input_shape))
-    # torch raises RuntimeError for a convolution, pool or view of too few pixels; vision transformers, whose
-    # positions are for one size, raise AssertionError.
-    except (RuntimeError, AssertionError) as error:
-        pixels = f"{input_shape[1]}x{input_shape[2]}"
-        problem = f"{name} fails on images of {pixels} pixels ({error}). Most networks there take resize=224."
-        raise UserError(problem, field="resize") from error
-    network.train()
-    assert logits.shape == (2, classes)

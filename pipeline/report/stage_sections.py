@@ -12,21 +12,31 @@ from pipeline.report.expected_values import expected_table
 from pipeline.report.figures import data
 from pipeline.report.run_files import Run
 from pipeline.report.stage_view import StageData, stage_view
+from pipeline.report.terminal import OUTPUTS
 
 
 def data_section(run: Run) -> Section:
     """Return the section on the data."""
     about = run.record["data"]
-    classes, images = about["classes"], run.images.get("sanity", {})
+    classes, images = about["classes"], run.images.get("sanity") or run.images.get("data", {})
+    names, (one, several) = _names_of_strata(about), OUTPUTS[about.get("task", "classification")]
     blocks: list[Block | None] = [
-        data.examples(images, classes),
-        *data.pca_scatter(images, classes),
-        data.class_counts(classes, about["class_counts"]) if classes else None,
+        data.examples(images, names),
+        *data.pca_scatter(images, names),
+        data.class_counts(classes, about["class_counts"]) if classes and about["class_counts"] else None,
         data.mean(images),
     ]
     sizes = ", ".join(f"{size:,} {split}" for split, size in about["sizes"].items())
-    summary = f"{about['name']}: {f'{len(classes)} classes; ' if classes else ''}{sizes}"
+    summary = f"{about['name']}: {f'{len(classes)} {several if len(classes) > 1 else one}; ' if classes else ''}{sizes}"
     return Section("data", [block for block in blocks if block is not None], summary=summary)
+
+
+def _names_of_strata(about: Mapping[str, Any]) -> list[str]:
+    """Return names for groups of examples: classes; the rarest label, or none; tenths of the first target."""
+    task = about.get("task", "classification")
+    if task == "regression":
+        return [f"{about['classes'][0]}, {tenth} of 10" for tenth in range(1, 11)]
+    return [*about["classes"], *(["none"] if task == "multilabel" else [])]
 
 
 def stage_section(run: Run, name: str, *, shown_above: Collection[str] = ()) -> Section:
@@ -73,6 +83,8 @@ def about_section(run: Run) -> Section:
     rows: list[list[Any]] = [["command", record["command"]]]
     if run.is_configured:
         rows += [["configuration", record["config_hash"]]]
+        unused = record.get("unused_options")
+        rows += [["not used by this network", ", ".join(unused)]] if unused else []
         rows += [["data", f"{record['data']['name']}, fingerprint {record['data']['fingerprint']}"]]
     rows += [["resumed from", record["resumed_from"]]] if record["resumed_from"] else []
     rows += [[package, version] for package, version in record["versions"].items()]

@@ -27,6 +27,12 @@ else:
     Reporter = object  # importing the protocol would import torch
 
 
+OUTPUTS = {
+    "classification": ("class", "classes"),
+    "multilabel": ("label", "labels"),
+    "regression": ("target", "targets"),
+}
+"""What the outputs of each task stand for, one and several."""
 MAX_REASONS = 2
 """Reasons why checks could not judge that are named in the line at the end."""
 
@@ -69,7 +75,16 @@ class Terminal(Reporter):
         channels, height, width = data.input_shape
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
         shape = f"{channels}x{height}x{width}" if height * width > 1 else f"{channels} features"
-        self.console.print(f"{escape(data.name)}: {len(data.classes)} classes, {shape}; {sizes}", style="dim")
+        count = f"{len(data.classes)} {OUTPUTS[data.task][len(data.classes) > 1]}"
+        self.console.print(f"{escape(data.name)}: {count}, {shape}; {sizes}", style="dim")
+        for note in data.loading.get("notes", ()):
+            self.console.print(f"  {escape(note)}", style="dim")
+        if components.weights:
+            self.console.print(escape(components.weights["summary"]), style="dim")
+
+    def on_note(self, note: str) -> None:
+        """Print the sentence."""
+        self.console.print(escape(note), style="dim")
 
     def on_stage_start(self, name: str) -> None:
         """Start the bar, where there can be one."""

@@ -94,11 +94,19 @@ def config_dir_flag(folder: str | None) -> list[str]:
 
 def config_hash(config: dict[str, Any]) -> str:
     """Return a hash of all keys that decide a run's result: two runs with one hash compute the same thing."""
+    return hashlib.sha256(json.dumps(decisive_keys(config), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def decisive_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Return `config` without the keys that leave the result as it is."""
     decisive = {key: value for key, value in config.items() if key not in _INDECISIVE_KEYS}
     if isinstance(config.get("trainer"), dict):
         trainer = config["trainer"].items()
         decisive["trainer"] = {key: value for key, value in trainer if key not in _INDECISIVE_TRAINER_KEYS}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    init = decisive.get("init")
+    if isinstance(init, dict) and init.get("sha256"):  # the same weights from another place
+        decisive["init"] = {key: value for key, value in init.items() if key != "from"}
+    return decisive
 
 
 def to_json(value: Any, **options: Any) -> str:

@@ -98,6 +98,7 @@ def make_plan(config: DictConfig, arguments: Sequence[str]) -> SearchPlan:
     trial_configs = TrialConfigs(request.base, space, config_dir=request.config_dir)
     fingerprint = _fingerprint(trial_configs, space, settings)  # raises errors of the configuration without a trial
     trial_configs.validate()
+    trial_configs.refuse_unused_options()
     directory = Path(str(config.outputs)) / str(config.name) / f"search_{fingerprint}"
     request = dataclasses.replace(request, fingerprint=fingerprint, directory=str(directory.resolve()))
     return SearchPlan(

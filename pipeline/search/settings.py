@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline import validation
 from pipeline.errors import UserError
+from pipeline.training.score_names import is_falling, validation_scores
 from pipeline.workflow.process_setup import available_cores
 
 NON_ADAPTIVE_SAMPLERS = ("random", "quasi_random", "grid")
@@ -66,7 +67,7 @@ class SearchSettings:
 
     @property
     def direction(self) -> str:
-        return "minimize" if self.metric == "val_loss" else "maximize"
+        return "minimize" if is_falling(self.metric) else "maximize"
 
     def samplers(self, round_index: int) -> tuple[str, ...]:
         """Return the samplers of a round. Samplers are compared in the first round only."""
@@ -88,7 +89,7 @@ def read_settings(node: Mapping[str, Any]) -> SearchSettings:
             for sampler in _list("compare_samplers", node["compare_samplers"])
         ),
         seed=validation.integer("search.seed", node["seed"], at_least=0, at_most=2**31 - 1),
-        metric=validation.one_of("search.metric", node["metric"], ("val_accuracy", "val_loss")),
+        metric=validation.one_of("search.metric", node["metric"], validation_scores()),
         top_fraction=validation.number("search.top_fraction", node["top_fraction"], above=0, at_most=1),
         max_widenings=validation.integer("search.max_widenings", node["max_widenings"], at_least=0),
         retrain_seeds=validation.integer("search.retrain_seeds", node["retrain_seeds"], at_least=0),

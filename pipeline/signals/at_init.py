@@ -29,15 +29,17 @@ PARTS_OF_BATCH = 3
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
-def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
+def first_loss(
+    network: nn.Module, loss: LossFunction, inputs: Tensor, labels: Tensor, *, has_classes: bool = True
+) -> dict[str, Any]:
     """Measure the loss of `inputs` (N, C, H, W) and `labels` (N,) before any step, in nats, and the logits.
 
     `first_loss` is the loss, `logit_mean` the mean of the logits, `logit_std` their standard deviation about the mean
-    over classes of each example, `input_std` that of all input values. `output_log_probabilities` tells whether the
-    exponentials of every output row sum to one. `activations` are columns of statistics by layer. `nonfinite` names the
-    loss if it is not finite.
+    over classes of each example (about zero where labels are no classes), `input_std` that of all input values.
+    `output_log_probabilities` tells whether the exponentials of every output row sum to one. `activations` are columns
+    of statistics by layer. `nonfinite` names the loss if it is not finite.
 
-    More numbers characterize the loss function. `doubled_loss_ratio` is the loss of the batch given twice over that of
+    With classes, more numbers characterize the loss. `doubled_loss_ratio` is that of the batch given twice over that of
     the batch: 1 for a mean, 2 for a sum; `tripled_loss_ratio` that of three times. `perfect_probability_loss` is the
     loss of outputs that are 1 for the right class and 0 for the others: 0 for a loss that takes probabilities.
     `wrong_probability_loss` is the mean loss of outputs that are 1 for one wrong class: higher, if the loss rewards
@@ -49,18 +51,23 @@ def first_loss(network: nn.Module, loss: LossFunction, inputs: Tensor, labels: T
         with tracer.trace(network):
             logits = network(inputs).detach()
         value = loss(logits, labels)
-        logit_std = (logits - logits.mean(1, keepdim=True)).square().mean().sqrt()
+        centre = logits.mean(1, keepdim=True) if has_classes else torch.zeros_like(logits[:, :1])
+        logit_std = (logits - centre).square().mean().sqrt()
     first = float(value)
     return {
         "first_loss": first,
         "logit_mean": float(logits.mean()),
         "logit_std": float(logit_std),
-        **_loss_alone(loss, logits, labels, first),
-        "output_log_probabilities": bool((logits.float().logsumexp(1).abs() < 1e-3).all()),
+        **(_loss_alone(loss, logits, labels, first) | _output_form(logits) if has_classes else {}),
         "input_std": float(inputs.float().std(correction=0)),
         "nonfinite": [] if math.isfinite(first) else ["the first loss"],
         "activations": tracer.columns(),
     }
+
+
+def _output_form(logits: Tensor) -> dict[str, Any]:
+    """Return whether the outputs are log-probabilities."""
+    return {"output_log_probabilities": bool((logits.float().logsumexp(1).abs() < 1e-3).all())}
 
 
 @torch.no_grad()
@@ -144,7 +151,8 @@ def _without_examples(network: nn.Module) -> Iterator[set[int]]:
         if any(isinstance(one, Tensor) and one.ndim and not len(one) for one in arguments):
             idle.update(id(p) for p in module.parameters())
 
-    hooks = [module.register_forward_pre_hook(look) for module in network.modules()]
+    modules = [module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    hooks = [module.register_forward_pre_hook(look) for module in modules]  # TorchScript takes none
     try:
         yield idle
     finally:

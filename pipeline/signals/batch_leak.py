@@ -37,7 +37,7 @@ def batch_leak(network: nn.Module, inputs: Tensor) -> SanitySignals:
     inputs = inputs.detach().clone().requires_grad_()
     with restored(network), seeded(0, inputs.device), torch.enable_grad():
         network.eval()
-        outputs = network(inputs)
+        outputs = network(inputs.clone())  # which a network may change in place
         gradients = [_influence(outputs, inputs, index) for index in (0, len(inputs) - 1)]
         others = max(gradients, key=lambda gradient: int((gradient > 0).sum()))
         signals: SanitySignals = {

@@ -197,9 +197,12 @@ class StepSampler:
         self.values_before = [value.clone() for value in values]
         self.recorder._previous_gradients = [gradient.clone() for gradient in gradients]
 
-    def at_update(self) -> None:
-        """Measure what is left of the gradients when the optimizer gets them, in loops that may clip or scale them."""
-        self.applied_gradient = norms(self.weights.gradients()).norm() / self.gradient_norms.norm()
+    def at_update(self, *, scale: float = 1.0) -> None:
+        """Measure what is left of the gradients when the optimizer gets them, in loops that may clip or scale them.
+
+        `scale` is the factor of the loss in the backward pass that the gradients have been divided by since.
+        """
+        self.applied_gradient = norms(self.weights.gradients()).norm() * scale / self.gradient_norms.norm()
 
     def update_direction(self) -> float:
         """Return the cosine between the gradient after the backward pass and the update; NaN where one is zero."""
@@ -238,6 +241,9 @@ class _NoiseSampler(StepSampler):
 
     def before_update(self, logits: Tensor) -> None:
         self._add_noise(self.weights.gradients())
+
+    def at_update(self, *, scale: float = 1.0) -> None:
+        pass
 
     def after_update(self, lr: float) -> None:
         pass

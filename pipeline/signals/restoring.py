@@ -23,7 +23,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
                 with torch.cuda.device(device):
                     torch.cuda.manual_seed(seed)
             random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 - the same
+            np.random.seed(seed % 2**32)  # noqa: NPY002 - the same
             yield
     finally:
         random.setstate(python_state)

@@ -53,6 +53,19 @@ class Neighbours(TypedDict, total=False):
     ]
 
 
+class Files(TypedDict, total=False):
+    images: Annotated[int, "number", "image files in class folders"]
+    hidden: Annotated[int, "number", "hidden files and folders, and those that operating systems leave behind"]
+    foreign: Annotated[Mapping[str, int], "by ending", "files that have no ending of an image, and were passed over"]
+    unlabelled: Annotated[
+        Mapping[str, int], "by folder", "images that lie directly in the folder and in no class folder; passed over"
+    ]
+    unreadable: Annotated[int, "number", "image files that could not be read, and were left out by `data.on_error`"]
+    unreadable_names: Annotated[Sequence[str], "(files,)", "these files with the reasons, at most 100"]
+    first_frame: Annotated[int, "number", "image files of several pictures, of which the first was read"]
+    eight_bits: Annotated[int, "number", "image files with colours of 16 bits that were read with 8"]
+
+
 class Transparency(TypedDict, total=False):
     images: Annotated[int, "number", "image files that were read"]
     transparent: Annotated[int, "number", "of these, files in which some pixel is not opaque"]
@@ -187,6 +200,7 @@ class Data(TypedDict, total=False):
     ]
     inputs: Annotated[Mapping[str, InputMoments], "by split", "moments of a sample of preprocessed images"]
     constant_features: Annotated[float, "share", "stored values that are the same in every training image"]
+    blank: Annotated[Mapping[str, int], "by split", "images of which every channel has one value; none of a table"]
     class_names: Annotated[Sequence[str], "(classes,)", "names in label order"]
     class_counts: Annotated[Mapping[str, Sequence[int]], "by split, (classes,)", "examples of each class"]
     duplicates: Annotated[
@@ -223,6 +237,8 @@ class Data(TypedDict, total=False):
         "labels of a sample beside those of the nearest training images, as images are and turned by quarters or "
         "mirrored; empty for tables",
     ]
+    notes: Annotated[Sequence[str], "sentences", "what reading the data decided by itself or passed over"]
+    files: Annotated[Files, "table", "files of a folder of images: what was read, and what was not"]
     transparency: Annotated[Transparency, "table", "image files that are not opaque; absent where all are"]
     crop: Annotated[Crop, "table", "what `data.size` cuts away; absent where the images are square"]
     shared_groups: Annotated[
@@ -278,6 +294,17 @@ class Epochs(TypedDict, total=False):
     val_accuracy: Annotated[Numbers, "(epochs,), share", "correct answers on the validation split"]
     probe_loss: Annotated[Numbers, "(epochs,), nats", "loss on the probe, which is evaluated like validation examples"]
     probe_accuracy: Annotated[Numbers, "(epochs,), share", "correct answers on the probe"]
+    r2: Annotated[Numbers, "(epochs,)", "1 - mean squared error of targets of variance 1; in place of accuracy"]
+    val_r2: Annotated[Numbers, "(epochs,)", "the same on the validation split"]
+    probe_r2: Annotated[Numbers, "(epochs,)", "the same on the probe"]
+    val_balanced_accuracy: Annotated[Numbers, "(epochs,), share", "mean recall of the classes, if it is monitored"]
+    val_f1: Annotated[Numbers, "(epochs,), share", "mean F1 of the classes or labels, if it is monitored"]
+    val_precision: Annotated[Numbers, "(epochs,), share", "mean precision, if it is monitored"]
+    val_recall: Annotated[Numbers, "(epochs,), share", "mean recall, if it is monitored"]
+    val_auc: Annotated[Numbers, "(epochs,), share", "mean area under the ROC curve, if it is monitored"]
+    val_exact_match: Annotated[Numbers, "(epochs,), share", "examples with every label right, if it is monitored"]
+    val_mae: Annotated[Numbers, "(epochs,)", "mean absolute error in the targets' units, if it is monitored"]
+    val_rmse: Annotated[Numbers, "(epochs,)", "root of the mean squared error, if it is monitored"]
     seconds: Annotated[Numbers, "(epochs,), seconds", "duration of the training so far"]
 
 
@@ -311,7 +338,7 @@ class Samples(TypedDict, total=False):
     applied_gradient: Annotated[
         Numbers,
         "(samples,)",
-        "in a watched loop, norm of the weights' gradients as the optimizer gets them / after the backward pass: 1 "
+        "norm of the weights' gradients as the optimizer gets them / after the backward pass: 1 "
         "where nothing clips or scales them; null where not measured",
     ]
     weights: Annotated[SampledWeights, "table", "norms of each layer"]
@@ -477,6 +504,8 @@ class SanityOnly(TypedDict, total=False):
     fit_loss: Annotated[float, "nats", "loss after a short fit on real inputs"]
     fit_loss_zeroed: Annotated[float, "nats", "loss after the same fit on inputs of zero"]
     fit_steps: Annotated[int, "step", "steps of the short fit"]
+    fit_operations: Annotated[float, "operations", "floating point operations of one step of the short fit, about"]
+    fit_most_steps: Annotated[int, "step", "steps after which the short fit ends in any case"]
     fit_first_accuracy: Annotated[float, "share", "correct answers before the short fit on real inputs"]
     fit_accuracy: Annotated[float, "share", "correct answers after it"]
     precision: Annotated[str, "option", "`trainer.precision`, where it is below 32 bits"]
@@ -628,6 +657,8 @@ class TrainOnly(TypedDict, total=False):
     batch_loss: Annotated[float, "nats", "the same with the statistics of the batch; dropout is off in both"]
     eval_accuracy: Annotated[float, "share", "correct answers with the running statistics"]
     batch_accuracy: Annotated[float, "share", "correct answers with the statistics of the batch"]
+    eval_r2: Annotated[float, "", "of regression, in place of `eval_accuracy`"]
+    batch_r2: Annotated[float, "", "of regression, in place of `batch_accuracy`"]
     exploded: Annotated[bool, "", "the run was stopped because its loss exploded"]
     exploded_cost: Annotated[float, "nats", "loss at which it was stopped"]
     exploded_step: Annotated[int, "step", "step at which it was stopped"]
@@ -653,6 +684,8 @@ class EnsembleSignals(TypedDict, total=False):
 
 class EvaluateOnly(TypedDict, total=False):
     test_accuracy: Annotated[float, "share", "correct answers on the test split"]
+    test_r2: Annotated[float, "", "1 - mean squared error on the test split, of targets of variance 1 in training"]
+    val_r2: Annotated[float, "", "the same on the validation split"]
     test_loss: Annotated[float, "nats", "loss on the test split"]
     test_examples: Annotated[int, "number", "examples of the test split"]
     test_class_counts: Annotated[Sequence[int], "(classes,), number", "examples of each class in the test split"]
@@ -665,6 +698,10 @@ class EvaluateOnly(TypedDict, total=False):
     val_class_counts: Annotated[Sequence[int], "(classes,), number", "examples of each class in the validation split"]
     val_class_accuracy: Annotated[Numbers, "(classes,), share", "as `test_class_accuracy`, on the validation split"]
     epochs_compared: Annotated[int, "number", "epochs of which the checkpoint is the best by the validation split"]
+
+
+class DataSignals(TypedDict, total=False):
+    data: Annotated[Data, "table", "the images and labels"]
 
 
 class SanitySignals(
@@ -706,6 +743,7 @@ class Signals(
 
 
 STAGES: Mapping[str, type] = {
+    "data": DataSignals,
     "sanity": SanitySignals,
     "overfit": OverfitSignals,
     "lr_range": LrRangeSignals,

@@ -11,11 +11,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.signals.at_init import LossFunction, gradient_signals
+from pipeline.signals.restoring import restored
 
 CLEARLY_BELOW = 0.9
 """Real inputs whose loss is below this fraction of the loss on zeros need no further rounds."""
+COSTLY = 4e9
+"""Operations of one step (about a tenth of a second on one core) above which rounds are shorter and fewer."""
+BUDGET = 5e11
+"""Operations of one fit of a costly network, after its least number of steps."""
+SHORTER, LEAST_ROUNDS = 4, 3
+"""Rounds of a costly network have this fraction of the steps; it gets at least the steps of so many whole rounds."""
+OPTIMIZER_OPERATIONS = 20
+"""Operations of Adam for each parameter, of which the access to memory takes the most."""
 
 
 class ShortFit:
@@ -33,10 +43,13 @@ class ShortFit:
         *,
         lr: float,
         seed: Callable[[int], int],
+        fused: bool = False,
     ):
         self.network, self.loss, self.inputs, self.labels, self.seed = network, loss, inputs, labels, seed
         self.weights = {name: value.clone() for name, value in network.state_dict().items()}
-        self.optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=lr)
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        fused = fused and all(p.is_floating_point() for p in parameters)
+        self.optimizer = torch.optim.Adam(parameters, lr=lr, fused=fused or None)
         self.step = 0
 
     def run(self, steps: int) -> tuple[float, Tensor]:
@@ -71,12 +84,16 @@ def fit_signals(
 ) -> dict[str, Any]:
     """Return `fit_loss`, `fit_loss_zeroed`, `fit_steps` of docs/signals.md, and with classes the accuracies.
 
-    There are at most `rounds` rounds of `steps` steps; they end when real inputs are clearly ahead of zeros.
+    There are at most `rounds` rounds of `steps` steps; they end when real inputs are clearly ahead of zeros. Networks
+    of many operations get shorter rounds, which end sooner, and fewer of them: `bounded_rounds`.
     `zero_gradients` names the parameters without a gradient before; those that have one after the fit are dropped. The
     weights are changed. `on_round(done)` is called after each round.
     """
-    real = ShortFit(network, loss, inputs, labels, lr=lr, seed=seed)
-    zeroed = ShortFit(network, loss, torch.zeros_like(inputs), labels, lr=lr, seed=seed)
+    operations = step_operations(network, inputs)
+    steps, rounds = bounded_rounds(steps, rounds, operations)
+    fused = operations > COSTLY
+    real = ShortFit(network, loss, inputs, labels, lr=lr, seed=seed, fused=fused)
+    zeroed = ShortFit(network, loss, torch.zeros_like(inputs), labels, lr=lr, seed=seed, fused=fused)
     _, outputs_before = real.run(0)
     for done in range(1, rounds + 1):
         zeroed_loss, _ = zeroed.run(steps)
@@ -85,6 +102,7 @@ def fit_signals(
         if real_loss < CLEARLY_BELOW * zeroed_loss:
             break
     signals: dict[str, Any] = {"fit_loss": real_loss, "fit_loss_zeroed": zeroed_loss, "fit_steps": real.step}
+    signals |= {"fit_operations": operations, "fit_most_steps": steps * rounds}
     if has_classes:
         signals["fit_first_accuracy"] = _accuracy(outputs_before, labels)
         signals["fit_accuracy"] = _accuracy(outputs, labels)
@@ -93,6 +111,32 @@ def fit_signals(
         after_fit = gradient_signals(network, loss, inputs, labels)["zero_gradients"]
         dead = [name for name in after_fit if name in dead]
     return signals | {"zero_gradients": dead}
+
+
+def step_operations(network: nn.Module, inputs: Tensor) -> float:
+    """Return about how many floating point operations a step on `inputs` takes: a count, the same on any machine.
+
+    The forward pass is counted on two examples in evaluation mode; forward and backward pass take three times as many.
+    """
+    few, trained = inputs[:2], sum(p.numel() for p in network.parameters() if p.requires_grad)
+    try:
+        with restored(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.eval()
+            network(few.clone())
+        forward = counter.get_total_flops() / len(few)
+    except Exception:  # noqa: BLE001 - a network that is never evaluated may fail in any way; it is only counted here
+        forward = 2.0 * trained
+    return 3.0 * forward * len(inputs) + OPTIMIZER_OPERATIONS * trained
+
+
+def bounded_rounds(steps: int, rounds: int, operations: float) -> tuple[int, int]:
+    """Return the steps of a round and the most rounds, for a network whose step takes so many `operations`."""
+    if operations <= COSTLY:
+        return steps, rounds
+    least, most = LEAST_ROUNDS * steps, steps * rounds
+    total = min(most, max(least, int(BUDGET / operations)))
+    shorter = max(1, steps // SHORTER)
+    return shorter, -(-total // shorter)
 
 
 def _accuracy(outputs: Tensor, labels: Tensor) -> float:

@@ -28,12 +28,16 @@ class Weights:
         return cls([name for name, _ in named], [p for _, p in named])
 
     def gradients(self) -> list[Tensor]:
-        """Return the gradient of each weight, zeros where it has none."""
-        return [torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in self.tensors]
+        """Return the gradient of each weight, zeros where it has none; of complex ones as real numbers (..., 2)."""
+        return [_as_real(torch.zeros_like(p) if p.grad is None else p.grad.detach()) for p in self.tensors]
 
     def values(self) -> list[Tensor]:
-        """Return each weight, detached."""
-        return [p.detach() for p in self.tensors]
+        """Return each weight, detached; of complex ones as real numbers (..., 2)."""
+        return [_as_real(p.detach()) for p in self.tensors]
+
+
+def _as_real(values: Tensor) -> Tensor:
+    return torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.data import Images
-from pipeline.data.shuffle import split_batches
+from pipeline.data import Images, Splits
+from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION
+from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.errors import UserError
+from pipeline.model.task import SCORES, score_examples
 from pipeline.stages import sample_images
 from pipeline.training import checkpoints
 from pipeline.training.ensemble_members import load_member
-from pipeline.training.lightning_module import EVALUATION_BATCH
+from pipeline.training.metrics import compute_metrics, metrics_by_class
 from pipeline.training.predictions import Predictions
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
@@ -31,6 +34,10 @@ FIELD = "stages.evaluate.checkpoint"
 OF_THIS_RUN = ("best", "last", "ensemble")
 MAX_MISTAKES = 24
 """Wrong predictions that are kept, the most confident ones."""
+MAX_MATRIX, MAX_CONFUSED = 100, 30
+"""Most classes of which all confusions are kept, and how many classes are kept of more."""
+MAX_PAIRS = 500
+"""Targets and predictions that are kept for a chart."""
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -49,7 +56,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
-    """Measure accuracy, accuracy of each class, and the confusion matrix (rows: the true class) on the test split.
+    """Measure the metrics of the task on the test split; of classes also the confusion matrix (rows: the true class).
 
     `checkpoint` is best, last, ensemble or a path. Where the augmentation has several views of an image, its logits are
     the mean over them. The same is measured on the validation split, unless the checkpoint was trained on other splits,
@@ -82,36 +89,26 @@ class Evaluate(Stage):
         evaluated, data = self._load(components, context, earlier), components.data
         has_validation = evaluated.fingerprint in (None, data.fingerprint())
         total = len(data.test) + (len(data.val) if has_validation else 0)
-        predictions, test_loss = _predict(evaluated.predict, data.test, components, context, total=total)
+        outputs, test_loss = _predict(evaluated.predict, data.test, components, context, total=total)
         views = len(components.augmentation.test_time_views(data.test.pixels[:1]))
-        signals = {"test_loss": test_loss, **_scores(predictions, "test")}
-        metrics = {
-            "test_accuracy": signals["test_accuracy"],
-            "per_class_accuracy": dict(zip(data.classes, signals["test_class_accuracy"], strict=True)),
-            "confusion": predictions.confusion().tolist(),
-            "calibration": predictions.calibration(),
-            "mistakes": predictions.mistakes(MAX_MISTAKES),
-            "test_loss": test_loss,
-            "views": views,
-            "checkpoint": evaluated.name,
-        }
+        signals, metrics = _judge(data, outputs)
+        signals["test_loss"] = test_loss
+        metrics |= {"test_loss": test_loss, "views": views, "checkpoint": evaluated.name}
         if has_validation:
-            predictions, _ = _predict(
-                evaluated.predict, data.val, components, context, total=total, done=len(data.test)
-            )
-            signals |= {**_scores(predictions, "val"), "epochs_compared": evaluated.epochs}
+            outputs, _ = _predict(evaluated.predict, data.val, components, context, total=total, done=len(data.test))
+            signals |= {**_scores(data.task, outputs, data.val.labels, "val"), "epochs_compared": evaluated.epochs}
+        if data.task != CLASSIFICATION:
+            signals["task"] = data.task
         findings = components.checks.evaluate(signals, stage="evaluate", earlier=all_findings(earlier))
         return Outcome(
             name="evaluate",
             passed=not components.checks.has_failure(findings),
             seconds=time.perf_counter() - started,
-            headline=f"test accuracy {metrics['test_accuracy']:.4f} on {len(data.test)} examples"
-            + (f", {views} views of each" if views > 1 else "")
-            + f", loss {metrics['test_loss']:.3f}; {_worst_class(metrics['per_class_accuracy'])}",
+            headline=_headline(data, metrics),
             metrics=metrics,
             findings=tuple(findings),
             signals=signals,
-            images=_mistake_images(components, metrics["mistakes"]) if context.save_images else {},
+            images=_mistake_images(components, metrics.get("mistakes", [])) if context.save_images else {},
         )
 
     def _load(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Evaluated:
@@ -157,29 +154,101 @@ class Evaluate(Stage):
 @torch.inference_mode()
 def _predict(
     predict: Predict, images: Images, components: Components, context: RunContext, *, total: int, done: int = 0
-) -> tuple[Predictions, float]:
-    """Return the predictions for `images` and their mean loss. `done` of `total` images were predicted before."""
+) -> tuple[Tensor, float]:
+    """Return the outputs (N, C) for `images`, on the CPU, and their mean loss.
+
+    `done` of `total` images were predicted before.
+    """
     device = components.device_config.device
-    predictions, total_loss = Predictions(len(components.data.classes)), 0.0
-    for index in split_batches(torch.arange(len(images)), EVALUATION_BATCH):
+    outputs, total_loss = [], 0.0
+    for index in split_batches(torch.arange(len(images)), evaluation_batch(images.pixels.shape[1:])):
         labels = images.labels[index].to(device)
         logits = predict(images.pixels[index].to(device))
         total_loss += float(components.loss(logits, labels)) * len(index)
-        predictions.add(logits, labels)
+        outputs.append(logits.cpu())
         context.progress(done + int(index[-1]) + 1, total, unit="images")
-    return predictions, total_loss / len(images)
+    return torch.cat(outputs), total_loss / len(images)
 
 
-def _scores(predictions: Predictions, split: str) -> dict[str, Any]:
-    """Return the accuracy on `split`, and the number of examples and the accuracy of each class, as signals."""
-    confusion = predictions.confusion()
-    right, counts = confusion.diag().tolist(), confusion.sum(1).tolist()
-    return {
-        f"{split}_accuracy": sum(right) / sum(counts),
-        f"{split}_examples": sum(counts),
-        f"{split}_class_counts": counts,
-        f"{split}_class_accuracy": [r / n if n else None for r, n in zip(right, counts, strict=True)],
+def _judge(data: Splits, outputs: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the signals and the metrics of the outputs on the test split."""
+    labels = data.test.labels
+    signals = _scores(data.task, outputs, labels, "test")
+    by_class = metrics_by_class(data.task, outputs, labels, moments=data.target_moments)
+    scores = compute_metrics(data.task, outputs, labels, by_class=by_class)
+    metrics: dict[str, Any] = {f"test_{name}": _finite(value) for name, value in scores.items()}
+    metrics["by_class"] = {name: [_finite(value) for value in values.tolist()] for name, values in by_class.items()}
+    if data.task == REGRESSION:
+        return signals, metrics | {"predicted": _pairs(data, outputs)}
+    if data.task == MULTILABEL:
+        return signals, metrics
+    predictions = Predictions(len(data.classes))
+    predictions.add(outputs, labels)
+    return signals, metrics | {
+        "per_class_accuracy": dict(zip(data.classes, signals["test_class_accuracy"], strict=True)),
+        **_confusion(predictions, data),
+        "calibration": predictions.calibration(),
+        "mistakes": predictions.mistakes(MAX_MISTAKES),
     }
+
+
+def _confusion(predictions: Predictions, data: Splits) -> dict[str, Any]:
+    """Return the confusion matrix; of more than `MAX_MATRIX` only of the most confused ones.
+
+    These are `confusion_classes`, and `confusion_examples` are their examples, which may be predicted as others too.
+    """
+    matrix = predictions.confusion()
+    if len(data.classes) <= MAX_MATRIX:
+        return {"confusion": matrix.tolist()}
+    chosen = predictions.most_confused(MAX_CONFUSED)
+    return {"confusion": matrix[chosen][:, chosen].tolist(), "confusion_classes": chosen.tolist()} | {
+        "confusion_examples": matrix[chosen].sum(1).tolist()
+    }
+
+
+def _scores(task: str, outputs: Tensor, labels: Tensor, split: str) -> dict[str, Any]:
+    """Return the score on `split` as a signal; of classes also the number of examples and the accuracy of each."""
+    scores = score_examples(task, outputs, labels)
+    signals: dict[str, Any] = {
+        f"{split}_{SCORES[task]}": float(scores.double().mean()),
+        f"{split}_examples": len(labels),
+    }
+    if task == CLASSIFICATION:
+        n_classes = outputs.shape[1]
+        counts = torch.bincount(labels, minlength=n_classes).tolist()
+        right = torch.bincount(labels[scores], minlength=n_classes).tolist()
+        signals[f"{split}_class_counts"] = counts
+        signals[f"{split}_class_accuracy"] = [r / n if n else None for r, n in zip(right, counts, strict=True)]
+    return signals
+
+
+def _pairs(data: Splits, outputs: Tensor) -> dict[str, list[list[float]]]:
+    """Return the targets and the predictions of some test examples, (examples, T) in the units of the targets."""
+    assert data.target_moments is not None
+    mean, deviation = data.target_moments
+    chosen = torch.arange(min(MAX_PAIRS, len(outputs))) * len(outputs) // min(MAX_PAIRS, len(outputs))
+    pairs = {"target": data.test.labels[chosen], "prediction": outputs[chosen]}
+    return {name: (values.double() * deviation + mean).tolist() for name, values in pairs.items()}
+
+
+def _finite(value: float) -> float | None:
+    """Return `value`, or None where there is no such number: JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _headline(data: Splits, metrics: dict[str, Any]) -> str:
+    views = f", {metrics['views']} views of each" if metrics["views"] > 1 else ""
+    end = f" on {len(data.test)} examples{views}, loss {metrics['test_loss']:.3f}"
+    if data.task == REGRESSION:
+        return f"test r2 {_number(metrics['test_r2'])}, mean error {_number(metrics['test_mae'])}{end}"
+    if data.task == MULTILABEL:
+        exact, f1 = (_number(metrics[f"test_{name}"]) for name in ("exact_match", "f1"))
+        return f"test accuracy {metrics['test_accuracy']:.4f} of labels, all right {exact}, f1 {f1}{end}"
+    return f"test accuracy {metrics['test_accuracy']:.4f}{end}; {_worst_class(metrics['per_class_accuracy'])}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4g}"
 
 
 def _mistake_images(components: Components, mistakes: list[dict[str, Any]]) -> dict[str, Any]:

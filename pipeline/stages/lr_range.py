@@ -65,12 +65,14 @@ class LrRange(Stage):
             l2=components.l2,
             accumulate=components.device_config.accumulate,
             channels_last=components.channels_last,
+            clipping=components.device_config.clipping,
+            layer_decay=components.layer_decay,
         )
         sweep = _LrSweepCallback(self, context.progress)
         components.device_config.make_trainer(max_epochs=1, callbacks=[sweep]).fit(classifier)
         metrics = sweep.result() | {"configured_lr": components.lr}
         signals: dict[str, Any] = {
-            **option_signals(components.config, classifier.network),
+            **option_signals(components.config, classifier.network, outputs=len(components.data.classes)),
             "first_loss": metrics["first_loss"],
             "best_loss": metrics["best_loss"],
             "proposed_lr": metrics["proposed_lr"],

@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline import validation
 from pipeline.data import Images
+from pipeline.data.dataset import CLASSIFICATION, REGRESSION
 from pipeline.data.splits import stratified_head
 from pipeline.model import without_dropout
 from pipeline.stages.signals_of_training import config_signals
@@ -33,9 +34,9 @@ class Overfit(Stage):
     """Train on `examples` examples at a constant rate, all of them in each step.
 
     Regularization (label smoothing too), dropout and augmentation are off. Passes when the loss of a step is below
-    `target_loss` (nats) with every example right, within `steps` steps. If it does not, the same budget is given to
-    lower rates where the loss diverged, and to higher ones where it fell too slowly: the first rate that reaches the
-    target shows that the network is sound and the rate is not.
+    `target_loss` (nats; of regression, in variances of the target) with every example right, within `steps` steps. If
+    it does not, the same budget is given to lower rates where the loss diverged, and to higher ones where it fell too
+    slowly: the first rate that reaches the target shows that the network is sound and the rate is not.
     """
 
     key_metric = "overfit_loss"
@@ -55,8 +56,9 @@ class Overfit(Stage):
         few = stratified_head(components.data.train, len(components.data.classes), self.examples)
         monitor, network = self._train(components, context, few, 1.0)
         accuracies = [correct / len(few) for correct in monitor.correct]
-        signals = monitor.signals() | {"losses": monitor.losses, "accuracies": accuracies}
-        signals["classes"] = len(components.data.classes)
+        signals = monitor.signals() | {"losses": monitor.losses}
+        if components.data.task != REGRESSION:
+            signals |= {"accuracies": accuracies, "classes": len(components.data.classes)}
         signals |= config_signals(components, network)
         if monitor.reached_at is None and math.isfinite(components.lr):
             if monitor.diverged():
@@ -105,8 +107,13 @@ class Overfit(Stage):
                 for start in range(0, self.steps, per_call)
             ],
             channels_last=components.channels_last,
+            task=components.data.task,
+            clipping=device.clipping,
+            layer_decay=components.layer_decay,
         )
-        monitor = OverfitMonitor(len(few), self.steps, self.target_loss, context.progress)
+        monitor = OverfitMonitor(
+            len(few), self.steps, self.target_loss, context.progress, task=components.data.task
+        )
         with without_dropout(classifier.network):
             device.make_trainer(max_epochs=1, callbacks=[monitor]).fit(classifier)
         return monitor, classifier.network
@@ -115,10 +122,11 @@ class Overfit(Stage):
 class OverfitMonitor(pl.Callback):
     """Reads the losses of each Lightning step in one transfer, and ends the fit at the first below the target."""
 
-    def __init__(self, examples: int, steps: int, target: float, progress: Progress):
+    def __init__(self, examples: int, steps: int, target: float, progress: Progress, *, task: str = CLASSIFICATION):
         self.examples, self.steps, self.target, self.progress = examples, steps, target, progress
+        self.task = task
         self.losses: list[float] = []
-        self.correct: list[int] = []
+        self.correct: list[float] = []
         self.reached_at: int | None = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
@@ -126,12 +134,16 @@ class OverfitMonitor(pl.Callback):
         for loss, correct in zip(module.last_losses.tolist(), module.last_correct.tolist(), strict=True):
             self.losses.append(loss)
             self.correct.append(correct)
-            if loss < self.target and correct == self.examples:
+            if loss < self.target and self._all_right(correct):
                 self.reached_at = len(self.losses)
                 break
         self.progress(len(self.losses), self.steps, loss=self.losses[-1])
         if self.reached_at is not None or math.isnan(self.losses[-1]):
             trainer.should_stop = True
+
+    def _all_right(self, score: float) -> bool:
+        """Return whether every example is right; a target is never hit exactly, and the loss alone says how near."""
+        return self.task == REGRESSION or score > self.examples - 1e-4
 
     def diverged(self) -> bool:
         """Return whether the rate is too high rather than too low.
@@ -146,13 +158,14 @@ class OverfitMonitor(pl.Callback):
     def signals(self) -> dict[str, Any]:
         """Return the signals of docs/signals.md that this monitor measured."""
         nonfinite_step = next((i for i, loss in enumerate(self.losses) if not math.isfinite(loss)), None)
+        wrong = math.ceil(self.examples - self.correct[-1] - 1e-4)
         return {
             "overfit_reached": self.reached_at is not None,
             "overfit_steps": self.reached_at or len(self.losses),
             "overfit_first_loss": self.losses[0],
             "overfit_loss": self.losses[-1] if self.reached_at is None else self.losses[self.reached_at - 1],
             "overfit_best_loss": min(self.losses),
-            "overfit_wrong": self.examples - self.correct[-1],
+            **({} if self.task == REGRESSION else {"overfit_wrong": wrong}),
             "overfit_examples": self.examples,
             "overfit_target": self.target,
             "nonfinite": [] if nonfinite_step is None else ["the loss"],
@@ -162,5 +175,8 @@ class OverfitMonitor(pl.Callback):
     def headline(self) -> str:
         if self.reached_at is not None:
             return f"{self.examples} examples fitted in {self.reached_at} steps (loss {self.losses[-1]:.4f})"
-        wrong = self.examples - self.correct[-1]
-        return f"stuck at loss {self.losses[-1]:.4g}, {wrong} of {self.examples} wrong after {len(self.losses)} steps"
+        stuck = f"stuck at loss {self.losses[-1]:.4g}"
+        if self.task == REGRESSION:
+            return f"{stuck} on {self.examples} examples after {len(self.losses)} steps"
+        wrong = self.signals()["overfit_wrong"]
+        return f"{stuck}, {wrong} of {self.examples} wrong after {len(self.losses)} steps"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.data import Images, NoAugmentation, Preprocessing
+from pipeline.data import Images, MixedLabels, NoAugmentation, Preprocessing
+from pipeline.data.dataset import CLASSIFICATION
+from pipeline.data.splits import strata
 from pipeline.signals.data.subsample import subsample_indices
 from pipeline.workflow.components import Components
 
@@ -21,20 +25,24 @@ MAX_POINTS = 600
 MAX_FILTERS = 64
 MEAN_EXAMPLES = 5_000
 """Examples in the mean image."""
+MIN_SAMPLED, MAX_PLANE_VALUES, MAX_MEAN_VALUES = 100, 1 << 24, 1 << 26
+"""Fewer large images are projected and averaged: as many as have so many values, but at least a hundred."""
 
 
 @torch.no_grad()
 def data_images(components: Components) -> dict[str, np.ndarray]:
     """Return what the training split looks like, by the names in pictures.npz.
 
-    `plane` (2, points, 2) is the projection of the data before and after preprocessing, with `plane_labels`. Unless an
+    `plane` (2, points, 2) is the projection of the data before and after preprocessing, with `plane_labels` (classes,
+    or the strata of `pipeline.data.splits`). Unless an
     example is a row of a table there are also the `mean` image, and the `examples` of each class after every one of the
     `steps` of preprocessing.
     """
     data, preprocessing = components.data, components.preprocessing.on("cpu")
     train = data.train
-    index = subsample_indices(len(train), MAX_POINTS)
-    pixels, labels = train.pixels[index].cpu(), train.labels[index].cpu()
+    values = train.pixels.shape[1:].numel()
+    index = subsample_indices(len(train), min(MAX_POINTS, max(MIN_SAMPLED, MAX_PLANE_VALUES // values)))
+    pixels, labels = train.pixels[index].cpu(), strata(train.labels, len(data.classes))[index].cpu()
     before, after = (pixels * data.scale).flatten(1), preprocessing(pixels).flatten(1)
     planes = [project_to_plane(before), project_to_plane(after)]
     for axis in (0, 1):  # the sign of an axis is arbitrary: both get the same, so that the clouds can be compared
@@ -44,24 +52,31 @@ def data_images(components: Components) -> dict[str, np.ndarray]:
     images = {"plane": plane, "plane_labels": labels.numpy().astype(np.int32)}
     if min(data.input_shape[1:]) < 2:  # columns of a table
         return images
-    mean = train.pixels[subsample_indices(len(train), MEAN_EXAMPLES)].float().mean(0, keepdim=True).cpu() * data.scale
+    sampled = subsample_indices(len(train), min(MEAN_EXAMPLES, max(MIN_SAMPLED, MAX_MEAN_VALUES // values)))
+    mean = train.pixels[sampled].float().mean(0, keepdim=True).cpu() * data.scale
     return images | {"mean": _to_uint8(mean, low=0, high=1)[0]} | _class_examples(components, preprocessing)
 
 
 def _class_examples(components: Components, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
     """Return `examples` (steps, classes, examples, H, W, channels) and the names of the `steps`.
 
-    Where values have a sign, zero is grey.
+    Where values have a sign, zero is grey. Where the augmentation mixes images, `mixed_with` and `mixed_share`
+    (classes, examples) are the class of the other image of each augmented one and its share; -1 where there is none.
     """
-    data, n_classes = components.data, min(len(components.data.classes), MAX_CLASSES)
+    data, mixed = components.data, dict[str, np.ndarray]()
+    stratum = strata(data.train.labels, len(data.classes))
+    n_classes = min(len(data.classes) if data.task == CLASSIFICATION else int(stratum.max()) + 1, MAX_CLASSES)
     side = min(MAX_SIDE, max(data.input_shape[1:]))
     per_class = max(1, min(MAX_PER_CLASS, MAX_VALUES // (4 * n_classes * side**2 * data.input_shape[0])))
-    index = [torch.nonzero(data.train.labels == label).flatten()[:per_class] for label in range(n_classes)]
+    index = [torch.nonzero(stratum == label).flatten()[:per_class] for label in range(n_classes)]
     pixels = data.train.pixels[torch.cat(index)].cpu()
     steps = preprocessing.intermediate_images(pixels, scale=data.scale)
     if not isinstance(components.augmentation, NoAugmentation):
         parameters = components.augmentation.sample_parameters(components.seed, 0, len(pixels), "cpu")
         augmented = components.augmentation(pixels, parameters)
+        labels = components.augmentation.mix_labels(stratum[torch.cat(index)].cpu(), parameters, pixels.shape[2:])
+        if isinstance(labels, MixedLabels):
+            mixed = _mixed_with(labels, [len(i) for i in index], per_class)
         steps = {"pixels": steps.pop("pixels"), "augmented": augmented * data.scale, **steps}
     steps = {name: values for name, values in steps.items() if values.shape[2:] == pixels.shape[2:]}
     sheets = []
@@ -72,7 +87,18 @@ def _class_examples(components: Components, preprocessing: Preprocessing) -> dic
         for label, start in enumerate(np.cumsum([0, *(len(i) for i in index[:-1])])):
             sheet[label, : len(index[label])] = tiles[start : start + len(index[label])]
         sheets.append(sheet)
-    return {"examples": np.stack(sheets), "steps": np.array(list(steps))}
+    return {"examples": np.stack(sheets), "steps": np.array(list(steps))} | mixed
+
+
+def _mixed_with(labels: MixedLabels, counts: Sequence[int], per_class: int) -> dict[str, np.ndarray]:
+    """Return the other class of each mixed example and its share, a row for each class of `counts` examples."""
+    partners = np.full((len(counts), per_class), -1, np.int32)
+    shares = np.full((len(counts), per_class), -1, np.float32)
+    ends = np.cumsum(counts)
+    for row, (end, count) in enumerate(zip(ends, counts, strict=True)):
+        partners[row, :count] = labels.partner[end - count : end].numpy()
+        shares[row, :count] = (1 - labels.share[end - count : end]).numpy()
+    return {"mixed_with": partners, "mixed_share": shares}
 
 
 @torch.no_grad()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from pipeline import validation
 from pipeline.checks.rule import list_names
 from pipeline.data import derive_seed
+from pipeline.data.dataset import CLASSIFICATION, REGRESSION
 from pipeline.data.splits import stratified_head
-from pipeline.errors import UserError
+from pipeline.errors import UserError, user_frames
 from pipeline.model import Loss, penalty, without_dropout
+from pipeline.model.user_model import describe_parts
 from pipeline.signals.at_init import (
     first_loss,
     gradient_signals,
@@ -31,6 +34,7 @@ from pipeline.signals.loss_function import pairing_signals
 from pipeline.signals.precision_timing import time_reduced_precision
 from pipeline.signals.schema import Data, SanitySignals
 from pipeline.signals.short_fit import fit_signals
+from pipeline.signals.target_loss import target_signals
 from pipeline.stages import sample_images
 from pipeline.stages.loading_signals import loading_signals
 from pipeline.stages.option_signals import ignored_options, option_signals
@@ -41,6 +45,10 @@ from pipeline.workflow.outcome import Outcome, all_findings
 
 _LONG_SIGNALS = ("data", "activations", "gradients", "histograms", "planned_rates", "options", "ignored_keys")
 """Signals that are too long for outcome.json."""
+
+MIN_EXAMPLES, MAX_VALUES = 32, 1 << 23
+"""Of large images fewer than `examples` are used, as many as have so many values, but at least 32: all activations of
+a pass are kept for its gradients."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +80,18 @@ class Sanity(Stage):
     def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         device, n_classes = components.device_config.device, len(components.data.classes)
-        examples = stratified_head(components.data.train, n_classes, self.examples).to(device)
+        n_examples = min(self.examples, max(MIN_EXAMPLES, MAX_VALUES // math.prod(components.data.input_shape)))
+        examples = stratified_head(components.data.train, n_classes, n_examples).to(device)
         labels = examples.labels
         inputs = components.preprocessing.on(device)(examples.pixels)
         signals: dict[str, Any] = {"classes": n_classes, "examples": len(labels)}
+        if components.data.task != CLASSIFICATION:
+            signals["task"] = components.data.task
         signals["data"] = data_signals_for(components)
         if epochs := getattr(components.stages.get("train"), "epochs", None):
             signals |= planned_schedule(components, epochs=epochs)
         network = make_training_network(components)
-        signals |= option_signals(components.config, network)
+        signals |= option_signals(components.config, network, outputs=n_classes)
         signals["ignored_options"] = ignored_options(context.overrides, signals, network)
         images = {}
         if context.save_images:
@@ -88,6 +99,8 @@ class Sanity(Stage):
             images = {**sample_images.data_images(components), **filters}
         with without_dropout(network):
             signals |= output_shape_signals(network, inputs)
+            if not any(tensor.requires_grad for _, tensor in find_tensors(network)):
+                raise UserError("the network has no parameter that could be trained.", field="model")
             if list(signals["output_shape"]) == [len(labels), n_classes]:
                 signals |= self._network_signals(components, context, network, inputs, labels)
                 if context.save_images:
@@ -111,9 +124,15 @@ class Sanity(Stage):
         loss, few = components.loss, slice(0, self.fit_examples)
         signals = config_signals(components, network) | {"batch_size": components.batch_size}
         signals |= layer_graph_signals(make_training_network(components), inputs[few]) | parameter_signals(network)
-        signals |= pairing_signals(loss, outputs_that_loss_takes(network, loss, inputs, labels), labels)
-        signals |= first_loss(network, loss, inputs, labels)
-        signals["expected_first_loss"] = loss.initial_loss(len(components.data.classes))
+        has_classes = components.data.task == CLASSIFICATION
+        outputs = outputs_that_loss_takes(network, loss, inputs, labels)
+        signals |= pairing_signals(loss, outputs, labels)
+        signals |= first_loss(network, loss, inputs, labels, has_classes=has_classes)
+        if not has_classes:
+            signals |= target_signals(loss, outputs, labels)
+        expected = loss.initial_loss_on(labels, len(components.data.classes))
+        has_trained_head = (components.weights or {}).get("head") == "loaded"
+        signals["expected_first_loss"] = None if has_trained_head else expected
         signals |= penalty_signals(network, signals["first_loss"], components.l2, self.penalty_factors)
         context.progress(1, 4, unit="")
         signals |= gradient_signals(network, loss, inputs, labels)
@@ -155,6 +174,7 @@ class Sanity(Stage):
                 rounds=self.fit_rounds,
                 lr=self.fit_lr,
                 seed=lambda step: derive_seed(components.seed, 2, step),
+                has_classes=components.data.task == CLASSIFICATION,
                 on_round=lambda done: context.progress(2 + 2 * done / self.fit_rounds, 4, unit=""),
             )
 
@@ -175,22 +195,27 @@ def make_training_network(components: Components) -> nn.Module:
     return components.make_network().to(components.device_config.device).train()
 
 
-def data_signals_for(components: Components) -> Data:
+def data_signals_for(components: Components, *, with_test: bool | None = None) -> Data:
     """Measure the data as the network gets them.
 
-    Test images are looked at where the run will evaluate on them, so that what cannot be cured afterwards is said
-    before. The trials of a sweep do not touch them.
+    By default, test images are looked at where the run will evaluate on them, so that what cannot be cured afterwards
+    is said before. The trials of a sweep do not touch them.
     """
-    allowed = {"train", "val", *(("test",) if "evaluate" in components.stages else ())}
+    with_test = "evaluate" in components.stages if with_test is None else with_test
+    allowed = {"train", "val", *(("test",) if with_test else ())}
     splits = {
-        name: (images.pixels, images.labels) for name, images in components.data.splits.items() if name in allowed
+        name: (cast(Tensor, images.pixels), images.labels)  # which samples of stored pixels are too
+        for name, images in components.data.splits.items()
+        if name in allowed
     }
-    measured = data_signals(splits, components.preprocessing.on("cpu"), components.data.classes)
+    classes = components.data.classes if components.data.task == CLASSIFICATION else None
+    measured = data_signals(splits, components.preprocessing.on("cpu"), classes)
     return {**measured, **loading_signals(components, allowed)}
 
 
 def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
     """Return the shape of the output. Raises `UserError` where the network cannot run or returns no tensor."""
+    before, dtype = inputs.clone(), torch.get_default_dtype()
     try:
         with torch.no_grad():
             output = network(inputs)
@@ -203,10 +228,26 @@ def output_shape_signals(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
                 field="model",
             ) from error
         raise UserError(
-            f"the network cannot take a batch of shape {tuple(inputs.shape)}: {error}", field="model"
+            f"the network cannot take a batch of shape {tuple(inputs.shape)}: {error}{user_frames(error)}",
+            field="model",
         ) from error
     if not isinstance(output, Tensor):
-        raise UserError(f"the network returned a {type(output).__name__}, not a tensor of logits.", field="model")
+        kind, keys = describe_parts(output)
+        hint = f" Say which of its parts are the logits: {', '.join(f'model.output={key}' for key in keys)}."
+        raise UserError(f"the network returned {kind}, not a tensor of logits.{hint if keys else ''}", field="model")
+    if not torch.equal(before.nan_to_num(), inputs.nan_to_num()):
+        raise UserError(
+            "the network changes its input in place, so that every pass would get another one. Write x = x - mean in "
+            "place of x -= mean, or begin with x = x.clone().",
+            field="model",
+        )
+    if torch.get_default_dtype() != dtype:
+        torch.set_default_dtype(dtype)
+        raise UserError(
+            "its forward pass changes torch's default number format, which holds for all that follows. Name the format "
+            "where a tensor is made.",
+            field="model",
+        )
     return {"output_shape": list(output.shape)}
 
 
@@ -221,8 +262,8 @@ def outputs_that_loss_takes(network: nn.Module, loss: Loss, inputs: Tensor, labe
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             raise UserError(
                 f"the loss is called with outputs of shape {tuple(outputs.shape)} and labels of shape "
-                f"{tuple(labels.shape)}, whole numbers from {int(labels.min())} to {int(labels.max())}; it raised "
-                f"{type(error).__name__}: {error}",
+                f"{tuple(labels.shape)}, numbers from {float(labels.min()):g} to {float(labels.max()):g}; it raised "
+                f"{type(error).__name__}: {error}{user_frames(error)}",
                 field="loss",
             ) from error
     return outputs
@@ -244,5 +285,6 @@ def _headline(signals: dict[str, Any]) -> str:
     if "first_loss" not in signals:
         return f"output of shape {tuple(signals['output_shape'])} for {signals['classes']} classes"
     expected = signals.get("expected_first_loss")
-    chance = f", chance gives {expected:.3f}" if expected is not None else ""
-    return f"first loss {signals['first_loss']:.3f}{chance}; logits spread {signals['logit_std']:.2g}"
+    guess, outputs = ("zeros give", "outputs") if signals.get("task") == REGRESSION else ("chance gives", "logits")
+    chance = f", {guess} {expected:.3f}" if expected is not None else ""
+    return f"first loss {signals['first_loss']:.3f}{chance}; {outputs} spread {signals['logit_std']:.2g}"

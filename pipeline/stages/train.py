@@ -15,7 +15,8 @@ from pipeline import validation
 from pipeline.checks import CheckSuite, Finding
 from pipeline.checks.curve_shape import classify_curve
 from pipeline.data import EpochBatchSampler
-from pipeline.data.shuffle import permutation
+from pipeline.data.sampling import sampling_weights
+from pipeline.data.shuffle import evaluation_batch, permutation
 from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import recompute_batchnorm_statistics
@@ -30,11 +31,14 @@ from pipeline.stages.signals_of_training import (
 )
 from pipeline.training import checkpoints
 from pipeline.training.callbacks import CheckpointCallback, LogEpochs, log_training
+from pipeline.training.checkpoint_io import AtomicCheckpointIO
 from pipeline.training.ddp import worker_processes
 from pipeline.training.device import CHUNK_SIZE, ProcessRank
 from pipeline.training.divergence import DivergenceGuard, TrainingDiverged
 from pipeline.training.examples import keeps_images_on_host
-from pipeline.training.lightning_module import EVALUATION_BATCH, Classifier
+from pipeline.training.lightning_module import Classifier
+from pipeline.training.metrics import AUTO, choose_monitor, needs_outputs
+from pipeline.training.score_names import validation_scores
 from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
 from pipeline.workflow.process_setup import deterministic_algorithms
@@ -64,7 +68,7 @@ class Train(Stage):
         validation.number("break_factor", self.break_factor, above=1)
         if self.patience is not None:
             validation.integer("patience", self.patience, at_least=1)
-        validation.one_of("monitor", self.monitor, ("val_accuracy", "val_loss"))
+        validation.one_of("monitor", self.monitor, [AUTO, *validation_scores()])
 
     def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
@@ -94,12 +98,13 @@ class Train(Stage):
         if components.recompute_batchnorm and (checkpoint_dir / checkpoints.BEST).exists():
             _recompute_batchnorm(components, classifier, checkpoint_dir / checkpoints.BEST)
         val_examples = len(components.data.val)
-        metrics = self._metrics(classifier.history, val_examples) | guard.signals | {"lr": components.lr}
+        monitor = self._monitor(components)
+        metrics = self._metrics(classifier.history, monitor, val_examples) | guard.signals | {"lr": components.lr}
         return Outcome(
             name="train",
             passed=not components.checks.has_failure(findings) and not guard.has_diverged,
             seconds=time.perf_counter() - started,
-            headline=self._headline(classifier.history, guard, val_examples),
+            headline=self._headline(classifier.history, guard, monitor, val_examples),
             metrics=metrics | _curve_shape(signals, components.checks),
             findings=tuple(findings),
             signals=signals,
@@ -121,9 +126,12 @@ class Train(Stage):
             on_finding=context.on_finding,
             progress=context.progress,
         )
+        if (components.weights or {}).get("head") == "loaded":  # the first loss is low already, and noise is many times it
+            train = components.data.train
+            guard.explosion.original_cost = components.loss.initial_loss_on(train.labels, len(components.data.classes))
         checkpoint_callback = CheckpointCallback(
             None if context.is_trial else context.directory / "checkpoints",
-            monitor=self.monitor,
+            monitor=self._monitor(components),
             examples=len(components.data.val),
             patience=self.patience,
             interrupt_handler=context.interrupt_handler,
@@ -133,7 +141,7 @@ class Train(Stage):
             rank=rank,
             max_epochs=self.epochs,
             callbacks=[guard, LogEpochs(context.log), checkpoint_callback],
-            plugins=[checkpoints.AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO()],
             enable_checkpointing=True,  # by the callback above
         )
         try:
@@ -162,6 +170,7 @@ class Train(Stage):
 
     def _classifier(self, components: Components) -> Classifier:
         train, recorder_config, device = components.data.train, components.recorder_config, components.device_config
+        monitor = self._monitor(components)
         recorder = probe = None
         if recorder_config is not None:
             recorder = Recorder(recorder_config, total_steps=self._count_steps(components))
@@ -172,6 +181,7 @@ class Train(Stage):
             batch_size=components.step_size,
             seed=components.seed,
             steps_per_call=min(device.chunk_size, CHUNK_SIZE) if on_host else device.chunk_size,
+            weights=sampling_weights(train, len(components.data.classes), components.sampling),
         )
         classifier = Classifier(
             components.make_network(),
@@ -193,33 +203,54 @@ class Train(Stage):
             compile_for=components.batch_size // device.devices if components.compile else None,
             cuda_graph=device.cuda_graph,
             images_on_host=on_host,
+            clipping=device.clipping,
+            layer_decay=components.layer_decay,
+            ema=device.ema,
+            task=components.data.task,
+            val_metric=monitor.removeprefix("val_") if needs_outputs(components.data.task, monitor) else None,
+            target_moments=components.data.target_moments,
         )
         classifier.checkpoint_extra = {
             "config": components.config,
             "classes": list(components.data.classes),
             "input_shape": list(components.data.input_shape),
             "fingerprint": components.data.fingerprint(),
+            "task": components.data.task,
+            "reading": dict(components.data.reading),
+            "scale": components.data.scale,
+            "pixel_type": str(components.data.train.pixels.dtype).removeprefix("torch."),
+            "target_moments": components.data.target_moments,
         }
         return classifier
 
-    def _metrics(self, history: list[dict[str, float]], val_examples: int) -> dict[str, Any]:
+    def _monitor(self, components: Components) -> str:
+        """Return the score by which the best epoch is chosen; raise `UserError` where the task has no such score."""
+        try:
+            return choose_monitor(components.data.task, self.monitor)
+        except UserError as error:
+            raise error.with_prefix("stages.train") from error
+
+    def _metrics(self, history: list[dict[str, float]], monitor: str, val_examples: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {"epochs": len(history), "history": history}
         if history:
-            best = checkpoints.best_epoch(history, self.monitor, examples=val_examples)
-            metrics |= {
-                "best_epoch": int(best["epoch"]),
-                "val_accuracy": best["val_accuracy"],
-                "val_loss": best["val_loss"],
-            }
+            best = checkpoints.best_epoch(history, monitor, examples=val_examples)
+            scores = {name: value for name, value in best.items() if name.startswith("val_")}
+            metrics |= {"best_epoch": int(best["epoch"]), **scores}
         return metrics
 
-    def _headline(self, history: list[dict[str, float]], guard: DivergenceGuard, val_examples: int) -> str:
+    def _headline(
+        self, history: list[dict[str, float]], guard: DivergenceGuard, monitor: str, val_examples: int
+    ) -> str:
         if guard.has_diverged:
             return f"stopped early at step {guard.signals.get('exploded_step', guard.signals.get('nonfinite_step'))}"
-        best, last = checkpoints.best_epoch(history, self.monitor, examples=val_examples), history[-1]
+        best, last = checkpoints.best_epoch(history, monitor, examples=val_examples), history[-1]
+        score = "accuracy" if "val_accuracy" in best else "r2"
+        named = f"{score} {best[f'val_{score}']:.4f}"
+        if monitor not in ("val_loss", f"val_{score}"):
+            named += f", {monitor.removeprefix('val_')} {best[monitor]:.4f}"
         return (
-            f"validation accuracy {best['val_accuracy']:.4f} (epoch {int(best['epoch']) + 1} of {len(history)}); "
-            f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, accuracy {last['accuracy']:.4f}"
+            f"validation {named} (epoch {int(best['epoch']) + 1} of {len(history)}); "
+            f"last epoch: loss {last['loss']:.3f} + penalty {last['penalty']:.3f}, {score} {last[score]:.4f}"
         )
 
 
@@ -241,7 +272,8 @@ def _recompute_batchnorm(components: Components, classifier: Classifier, path: P
     classifier.to(device)
     pixels = components.data.train.pixels
     order = permutation(components.seed, 0, len(pixels))  # every batch has all classes
-    pieces = torch.tensor_split(order, -(-len(order) // EVALUATION_BATCH))  # of equal size: no lone example at the end
+    n_pieces = -(-len(order) // evaluation_batch(pixels.shape[1:]))
+    pieces = torch.tensor_split(order, n_pieces)  # of equal size: no lone example at the end
     inputs = (classifier.preprocessing(pixels[index].to(device)) for index in pieces)
     recompute_batchnorm_statistics(classifier.network, inputs)
     state["state_dict"] = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}

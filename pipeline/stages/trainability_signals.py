@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.model import decay_groups
-from pipeline.model.frozen import frozen_names
+from pipeline.model.frozen import frozen_names, frozen_parts
 from pipeline.signals.frozen import frozen_signals
 from pipeline.signals.optimizer import clearing_signals, optimizer_signals
 from pipeline.signals.trained_parameters import trained_parameter_signals
@@ -25,7 +25,7 @@ def trainability_signals(components: Components, network: nn.Module, inputs: Ten
         optimizer = components.make_optimizer(groups) if groups else None
     except (TypeError, ValueError) as error:
         raise UserError(f"it cannot be built for the parameters of this network: {error}", field="optimizer") from error
-    loss, frozen = components.loss, frozen_names(components.config["model"])
+    loss, frozen = components.loss, frozen_parts(network, frozen_names(components.config["model"]))
     signals: dict[str, Any] = dict(trained_parameter_signals(network, loss, inputs, labels, optimizer))
     signals |= frozen_signals(network, inputs, declared=frozen)
     if optimizer is not None:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from pipeline import validation
 from pipeline.data import Images, Preprocessing
+from pipeline.data.pixels import StoredPixels
+from pipeline.data.shuffle import evaluation_batch
 from pipeline.errors import UserError
 from pipeline.model import Loss
 from pipeline.training.device import DeviceConfig
@@ -64,8 +66,6 @@ class BatchSizeLimits:
 
         An epoch has at least `MIN_STEPS_PER_EPOCH` steps. Raises `UserError` where no size leaves that many.
         """
-        from pipeline.training.lightning_module import EVALUATION_BATCH  # Lightning takes a second to import
-
         device, processes = self.device_config.device, self.device_config.devices
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         network = network.to(device).to(memory_format=memory_format).train()
@@ -79,6 +79,7 @@ class BatchSizeLimits:
             size = share * processes
             return self._step_size(size) * MIN_STEPS_PER_EPOCH <= self.n and self.is_valid(size)
 
+        is_resident = self.device_config.images_on != "host" and not isinstance(train.pixels, StoredPixels)
         with torch.random.fork_rng(devices=[]):
             share = largest_batch(
                 network,
@@ -87,8 +88,8 @@ class BatchSizeLimits:
                 device=device,
                 is_allowed=is_allowed,
                 processes=processes if device.type == "cpu" else 1,
-                resident_bytes=0 if self.device_config.images_on == "host" else train.pixels.nbytes,
-                evaluation_size=EVALUATION_BATCH,
+                resident_bytes=train.pixels.nbytes if is_resident else 0,
+                evaluation_size=evaluation_batch(train.pixels.shape[1:]),
             )
         if not share:
             raise UserError(

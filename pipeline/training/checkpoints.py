@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.runs.paths import write_atomic, write_text
+from pipeline.training.score_names import is_falling
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -89,37 +89,24 @@ def strip_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lets Lightning save and load with the functions above.
-
-    Its own way goes through $TMPDIR, from where the last move can be a copy, which a kill leaves half written.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        save(checkpoint, Path(path))
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return load(Path(path), field="resume")
-
-
 def best_epoch(history: list[dict[str, float]], monitor: str, *, examples: int) -> dict[str, float]:
-    """Return the row of the epoch to keep, by `monitor` (val_loss or val_accuracy).
+    """Return the row of the epoch to keep, by `monitor` (val_loss, val_accuracy or another score of the row).
 
-    That is the epoch of lowest loss, or the last one whose accuracy is within one standard error of the highest: the
-    highest of many scores on few images is partly luck, and the rate has fallen since. An accuracy a on n `examples`
-    has the standard error sqrt(a (1 - a) / n): 0.02 on 250 images, 0.003 on 10,000. Of equal losses the last counts,
+    That is the epoch of the best score, the lowest of a loss or an error; or the last one whose accuracy is within one
+    standard error of the highest: the highest of many scores on few images is partly luck, and the rate has fallen
+    since. An accuracy a on n `examples` has the standard error sqrt(a (1 - a) / n): 0.02 on 250 images. Of equal losses the last counts,
     and NaN is worse than any.
     """
     scores = epoch_scores(history, monitor)
     threshold = max(scores)
-    if not monitor.endswith("loss") and 0 < threshold < 1:
+    if monitor == "val_accuracy" and 0 < threshold < 1:
         threshold -= math.sqrt(threshold * (1 - threshold) / examples)
     return history[max(i for i, score in enumerate(scores) if score >= threshold)]
 
 
 def epoch_scores(history: list[dict[str, float]], monitor: str) -> list[float]:
     """Return a score of each epoch; higher is better."""
-    sign = -1 if monitor.endswith("loss") else 1
+    sign = -1 if is_falling(monitor) else 1
     return [-math.inf if math.isnan(row[monitor]) else sign * row[monitor] for row in history]
 
 

@@ -7,6 +7,7 @@ j mod `world_size`. DDP averages gradients over processes, so the mean loss of a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -65,15 +66,20 @@ def sum_over_processes(values: Tensor, trainer: pl.Trainer) -> Tensor:
 
 
 def combine_steps(losses: Tensor, correct: Tensor, trainer: pl.Trainer) -> tuple[Tensor, Tensor]:
-    """Return the losses and numbers of correct predictions of some steps over all processes, in one exchange."""
+    """Return the losses and sums of scores of some steps over all processes, in one exchange."""
     if trainer.world_size == 1:
         return losses, correct
     both = sum_over_processes(torch.stack([losses / trainer.world_size, correct.float()]), trainer)
-    return both[0], both[1].round().long()
+    return both[0], both[1].to(correct.dtype) if correct.is_floating_point() else both[1].round().long()
 
 
 def broadcast_buffers(network: nn.Module, trainer: pl.Trainer) -> None:
     """Give all processes the running statistics of the first one, which is the one that saves the network."""
+    broadcast(network.buffers(), trainer)
+
+
+def broadcast(tensors: Iterable[Tensor], trainer: pl.Trainer) -> None:
+    """Give all processes the `tensors` of the first one."""
     if trainer.world_size > 1:
-        for buffer in network.buffers():
-            torch.distributed.broadcast(buffer, src=0)
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor, src=0)

@@ -12,6 +12,7 @@ import torch
 
 from pipeline import validation
 from pipeline.errors import UserError
+from pipeline.training.clipping import GradientClipping
 from pipeline.training.launcher import AGENT_STORE, is_joint_training, launched_process
 from pipeline.workflow.process_setup import available_cores, cache_entry_points
 
@@ -43,6 +44,9 @@ class DeviceConfig:
     cuda_graph: bool | str
     deterministic: bool
     images_on: str
+    clip_norm: float | None
+    clip_value: float | None
+    ema: float | None
 
     def __post_init__(self) -> None:
         validation.one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
@@ -58,6 +62,9 @@ class DeviceConfig:
             validation.boolean("cuda_graph", self.cuda_graph)
         validation.boolean("deterministic", self.deterministic)
         validation.one_of("images_on", self.images_on, ("auto", "device", "host"))
+        GradientClipping(self.clip_norm, self.clip_value)
+        if self.ema is not None:
+            validation.number("ema", self.ema, above=0, below=1)
         accelerators = count_accelerators()
         if self.accelerator != "auto" and self.accelerator not in accelerators:
             raise UserError(
@@ -107,6 +114,11 @@ class DeviceConfig:
         if isinstance(self.steps_per_call, str):
             return GPU_CHUNK_SIZE if self.kind == "gpu" else CHUNK_SIZE
         return self.steps_per_call
+
+    @property
+    def clipping(self) -> GradientClipping:
+        """What gradients are limited to before each update."""
+        return GradientClipping(self.clip_norm, self.clip_value)
 
     @property
     def amp_dtype(self) -> torch.dtype | None:

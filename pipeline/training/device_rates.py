@@ -54,6 +54,8 @@ def make_capturable(optimizer: Optimizer) -> str | None:
     if type(optimizer) is not getattr(torch.optim, name, None):
         return f"{name} is not one of torch's optimizers, and may count steps in Python"
     for group in optimizer.param_groups:
+        if any(parameter.is_complex() for parameter in group["params"]):
+            return "the update of complex parameters has no fused form"
         if "fused" in group and not group.get("differentiable"):
             group |= {"fused": True, "foreach": False}
         elif "capturable" not in group:

@@ -53,7 +53,7 @@ class DivergenceGuard(pl.Callback):
             self._check_loss(loss, len(index), step)
         module.checkpoint_extra |= {"original_cost": self.explosion.original_cost, "explosion": self.explosion.state()}
         row = module.history[-1] if module.history else {}
-        accuracy = {"val_accuracy": row["val_accuracy"]} if row else {}
+        accuracy = {name: row[name] for name in ("val_accuracy", "val_r2") if name in row}
         mean = sum(losses) / len(losses)
         self.progress(
             trainer.global_step, self.total_steps, unit="steps", epoch=module.epoch + 1, loss=mean, **accuracy

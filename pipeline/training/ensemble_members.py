@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data import Augmentation, Images, preprocessing_from_state
-from pipeline.data.shuffle import split_batches
+from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.errors import UserError
 from pipeline.model.factory import uninitialized_network
 from pipeline.training import checkpoints
-from pipeline.training.lightning_module import EVALUATION_BATCH
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def member_probabilities(
     all_members = []
     for done, member in enumerate(members, start=1):
         pieces = []
-        for index in split_batches(torch.arange(len(images)), EVALUATION_BATCH):
+        for index in split_batches(torch.arange(len(images)), evaluation_batch(images.pixels.shape[1:])):
             pixels = images.pixels[index].to(device)
             pieces.append(augmentation.average_logits(member, pixels).softmax(1).float().cpu())
         all_members.append(torch.cat(pieces))

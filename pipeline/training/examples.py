@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.data import Augmentation, Images, NoAugmentation, Splits
+from pipeline.data import Augmentation, Images, MixedLabels, NoAugmentation, Splits
+from pipeline.data.pixels import StoredPixels
 from pipeline.training.device import DeviceConfig
 from pipeline.training.device_memory import memory_of
 from pipeline.training.lightning_shortcuts import Chunk
@@ -44,12 +45,13 @@ class TrainingExamples(ABC):
     def set_parameters(self, parameters: Tensor) -> None:
         """Use `parameters` (N, k), on the device, in this epoch."""
 
-    def select(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def select(self, index: Tensor) -> tuple[Tensor, Tensor | MixedLabels]:
         """Return the augmented images at `index` (B,) and their labels, on the device."""
-        pixels = self.pixels.index_select(0, index)
-        if self.parameters is not None:
-            pixels = self.augmentation(pixels, self.parameters.index_select(0, index))
-        return pixels, self.labels.index_select(0, index)
+        pixels, labels = self.pixels.index_select(0, index), self.labels.index_select(0, index)
+        if self.parameters is None:
+            return pixels, labels
+        parameters = self.parameters.index_select(0, index)
+        return self.augmentation(pixels, parameters), self.augmentation.mix_labels(labels, parameters, pixels.shape[2:])
 
 
 class ResidentExamples(TrainingExamples):
@@ -57,6 +59,7 @@ class ResidentExamples(TrainingExamples):
 
     def __init__(self, images: Images, augmentation: Augmentation, device: torch.device):
         images = images.to(device)
+        assert isinstance(images.pixels, Tensor)
         self.pixels, self.labels, self.augmentation, self._device = images.pixels, images.labels, augmentation, device
 
     def chunks(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -79,18 +82,21 @@ class StreamedExamples(TrainingExamples):
 
     def __init__(self, images: Images, augmentation: Augmentation, device: torch.device, *, capacity: int):
         self._images, self.augmentation, self._device = images, augmentation, device
-        shape = (capacity, *images.pixels.shape[1:])
-        is_cuda = device.type == "cuda"
-        self._pinned = torch.empty(shape, dtype=images.pixels.dtype, pin_memory=is_cuda)
-        self._incoming = torch.empty(shape, dtype=images.pixels.dtype, device=device)
-        self._stream: Any = torch.cuda.Stream(device) if is_cuda else None
-        self.pixels, self.labels = torch.empty_like(self._incoming), torch.empty(capacity, dtype=torch.int64).to(device)
+        self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._allocate(capacity)
         self._all_labels = images.labels.to(device)
+        self.labels = self._all_labels.new_empty((capacity, *images.labels.shape[1:]))
         self._positions = torch.arange(capacity).to(device)
         self._all_parameters: Tensor | None = None
         self._waiting: deque[Tensor] = deque()  # the indices of chunks that are not copied yet
         self._copy: Future[Tensor] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="copy-images")
+
+    def _allocate(self, capacity: int) -> None:
+        shape, dtype = (capacity, *self._images.pixels.shape[1:]), self._images.pixels.dtype
+        self._pinned = torch.empty(shape, dtype=dtype, pin_memory=self._device.type == "cuda")
+        self._incoming = torch.empty(shape, dtype=dtype, device=self._device)
+        self.pixels = torch.empty_like(self._incoming)
 
     def chunks(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         self._waiting.clear()
@@ -109,17 +115,20 @@ class StreamedExamples(TrainingExamples):
         assert index is not None
         n = len(index)
         index = index.to(self._device)
-        self.pixels[:n].copy_(self._incoming[:n])
+        self._take_incoming(n)
         torch.index_select(self._all_labels, 0, index, out=self.labels[:n])
         if self.parameters is not None and self._all_parameters is not None:
             self.parameters[:n].copy_(self._all_parameters.index_select(0, index))
         if self._waiting:
             self._begin_copy()
 
+    def _take_incoming(self, n: int) -> None:
+        self.pixels[:n].copy_(self._incoming[:n])
+
     def set_parameters(self, parameters: Tensor) -> None:
         self._all_parameters = parameters
         if self.parameters is None:
-            self.parameters = parameters.new_zeros((len(self.pixels), *parameters.shape[1:]))
+            self.parameters = parameters.new_zeros((len(self._positions), *parameters.shape[1:]))
 
     def _begin_copy(self) -> None:
         # the copy may overwrite `_incoming` once the work that reads it, and is queued already, is done
@@ -128,7 +137,11 @@ class StreamedExamples(TrainingExamples):
 
     def _copy_images(self, index: Tensor, ready: Any) -> Tensor:
         n = len(index)
-        torch.index_select(self._images.pixels, 0, index, out=self._pinned[:n])
+        pixels = self._images.pixels
+        if isinstance(pixels, StoredPixels):
+            self._pinned[:n].copy_(pixels.gather(index))
+        else:
+            torch.index_select(pixels, 0, index, out=self._pinned[:n])
         with torch.cuda.stream(self._stream) if self._stream else nullcontext():
             if self._stream:
                 self._stream.wait_event(ready)
@@ -142,10 +155,26 @@ class StreamedExamples(TrainingExamples):
         return copy.result() if copy else None
 
 
+class GatheredExamples(StreamedExamples):
+    """Images that are not in memory, for the CPU: those of a chunk are gathered while the chunk before it trains."""
+
+    def _allocate(self, capacity: int) -> None:
+        self._incoming = self.pixels = self._images.pixels[:0]
+
+    def _copy_images(self, index: Tensor, ready: Any) -> Tensor:
+        self._incoming = self._images.pixels.index_select(0, index)
+        return index
+
+    def _take_incoming(self, n: int) -> None:
+        self.pixels = self._incoming
+
+
 def place_examples(
     images: Images, augmentation: Augmentation, device: torch.device, *, on_host: bool, capacity: int
 ) -> TrainingExamples:
     """Return the examples on `device`, or streamed to it; a chunk has at most `capacity` of them."""
+    if on_host and device.type == "cpu" and isinstance(images.pixels, StoredPixels):
+        return GatheredExamples(images, augmentation, device, capacity=capacity)
     if on_host:
         return StreamedExamples(images, augmentation, device, capacity=capacity)
     return ResidentExamples(images, augmentation, device)
@@ -155,8 +184,10 @@ def keeps_images_on_host(data: Splits, device: DeviceConfig) -> bool:
     """Return whether the training and validation images stay in the host's memory.
 
     With `trainer.images_on=auto` they do where they need more than `DEVICE_SHARE` of what is free on a device with
-    memory of its own.
+    memory of its own; and on the CPU where they are not in memory at all.
     """
+    if device.kind == "cpu" and isinstance(data.train.pixels, StoredPixels):
+        return True
     if device.images_on != "auto" or device.kind == "cpu":
         return device.images_on == "host"
     needed = sum(images.pixels.nbytes for images in (data.train, data.val))

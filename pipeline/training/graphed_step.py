@@ -53,7 +53,9 @@ class GraphedStep:
 
     def __call__(self, index: Tensor, seed_of: SeedOfPart, probe: StepSampler | None) -> StepResult:
         """Make the step over the examples at `index` (B,)."""
-        graph = self._graph_for(index) if probe is None or probe.needs_gradients_only else None
+        # a replayed step leaves clipped gradients, which are not those that a probe asks for
+        sees_gradients = probe is not None and probe.needs_gradients_only and not self._step.clipping
+        graph = self._graph_for(index) if probe is None or sees_gradients else None
         self._made_steps += 1
         if graph is None:
             loss, hits = self._step(index, seed_of, probe)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,21 +24,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pipeline.data import Augmentation, EpochBatchSampler, Images, NoAugmentation, Preprocessing, derive_seed
-from pipeline.data.shuffle import split_batches
+from pipeline.data.dataset import CLASSIFICATION
+from pipeline.data.shuffle import EVALUATION_BATCH as EVALUATION_BATCH
+from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.model.losses import Loss
 from pipeline.model.regularization import decay_groups, penalty
+from pipeline.model.task import SCORES, score_examples
 from pipeline.signals.recorder import Recorder, StepSampler
-from pipeline.training import data_parallel
+from pipeline.training import checkpoints, data_parallel
+from pipeline.training.clipping import GradientClipping
 from pipeline.training.compile import compiled
 from pipeline.training.device_rates import DeviceRates, make_capturable
 from pipeline.training.examples import TrainingExamples, draws_parameters, place_examples
 from pipeline.training.graphed_step import GraphedStep, capturer_for
+from pipeline.training.layer_rates import apply_rate_factors
 from pipeline.training.lightning_shortcuts import Chunk, ChunkLoader
-from pipeline.training.schedule import Schedule
+from pipeline.training.metrics import compute_metrics
+from pipeline.training.schedule import Schedule, change_length
 from pipeline.training.step import TrainingStep, count_correct
-
-EVALUATION_BATCH = 500
-"""Examples in one pass where no gradient is needed. It bounds memory, and larger passes are no faster."""
+from pipeline.training.weight_average import WeightAverage
 
 
 class Classifier(pl.LightningModule):
@@ -47,12 +52,16 @@ class Classifier(pl.LightningModule):
     of correct predictions of each of its optimizer steps, on the device. Whoever transfers them calls `record_steps`,
     which appends to `losses` and `accuracies`. `history` has a row per epoch: epoch, step, lr, loss, penalty, accuracy,
     val_loss, val_accuracy and seconds. A `recorder` measures some steps from inside. With a recorder and `probe`
-    examples, a row also has probe_loss and probe_accuracy.
+    examples, a row also has probe_loss and probe_accuracy. What is called accuracy here is the mean score of `task`: of
+    regression, rows have r2, val_r2 and probe_r2 in its place (see `pipeline.model.task`).
 
     A step over more than one pass (`accumulate`, or several processes) is the same step to rounding. `compile_for` is
     the number of examples whose passes are compiled; None: none are. `cuda_graph` (False, True or "auto") says whether
     steps are replayed as a CUDA graph; `graphed_step` tells how many were. With `images_on_host` the
-    training and validation images stay in the host's memory.
+    training and validation images stay in the host's memory. `val_metric` (such as f1) is computed of all validation
+    outputs after each epoch; errors of targets are in their units by `target_moments` (2, T). `clipping` limits
+    gradients. With `ema`, a decay, validation and checkpoints are those of averaged weights (`WeightAverage`), while
+    steps and units are measured on the trained ones.
     """
 
     def __init__(
@@ -77,12 +86,19 @@ class Classifier(pl.LightningModule):
         compile_for: int | None = None,
         cuda_graph: bool | str = False,
         images_on_host: bool = False,
+        task: str = CLASSIFICATION,
+        val_metric: str | None = None,
+        target_moments: Tensor | None = None,
+        clipping: GradientClipping | None = None,
+        layer_decay: float | None = None,
+        ema: float | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.network = network
         self.preprocessing = preprocessing
         self.loss = loss
+        self.task, self.val_metric, self.target_moments = task, val_metric, target_moments
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.train_images, self.val_images = train, val
         self.augmentation = augmentation or NoAugmentation()
@@ -95,6 +111,10 @@ class Classifier(pl.LightningModule):
         self.cuda_graph = cuda_graph
         self.graphed_step: GraphedStep | None = None
         self.images_on_host = images_on_host
+        self.clipping = clipping or GradientClipping()
+        self.layer_decay = layer_decay
+        self.ema = ema
+        self.average: WeightAverage | None = None
         self.epoch, self.step_in_epoch = 0, 0
         self.last_losses = self.last_correct = torch.zeros(0)
         self.losses: list[float] = []
@@ -109,10 +129,13 @@ class Classifier(pl.LightningModule):
         self._sums = torch.zeros(3)
         """Sums over this epoch: loss x examples, correct predictions, examples."""
         self._val_sums = torch.zeros(3)
+        self._val_outputs: list[Tensor] = []
+        """All outputs of this validation, where a metric needs them."""
         self._parameters_epoch: int | None = None
         """The epoch whose parameters of the augmentation the examples have."""
         self._sizes: dict[tuple[int, ...], Tensor] = {}
         """The numbers of examples of a chunk's steps, on the device."""
+        self._loaded_average: tuple[dict[str, Tensor], int] | None = None
         self._started = time.perf_counter()
 
     # ------------------------------------------------------------------ setting up
@@ -121,7 +144,8 @@ class Classifier(pl.LightningModule):
         self.network.to(memory_format=self.memory_format)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(decay_groups(self.network, l2=self.l2))
+        groups = decay_groups(self.network, l2=self.l2, layer_decay=self.layer_decay)
+        optimizer = apply_rate_factors(self.make_optimizer(groups))
         if self.schedule is None:
             return optimizer
         assert isinstance(self.steps, EpochBatchSampler)
@@ -170,6 +194,10 @@ class Classifier(pl.LightningModule):
             step_size=step_size,
             steps_to_come=steps_to_come,
         )
+        if self.ema is not None:
+            self.average = WeightAverage(self.network, self.ema)
+            if self._loaded_average is not None:
+                self.average.load(*self._loaded_average)
 
     def _make_step(self, optimizer: Any) -> TrainingStep:
         return TrainingStep(
@@ -182,6 +210,8 @@ class Classifier(pl.LightningModule):
             accumulate=self.accumulate,
             compiled_forward=self._compiled_forward,
             compiled_size=self.compile_for,
+            task=self.task,
+            clipping=self.clipping,
         )
 
     def on_train_end(self) -> None:
@@ -222,6 +252,8 @@ class Classifier(pl.LightningModule):
             loss, hits_of_step = self.graphed_step(index, functools.partial(self._part_seed, step), next(probes))
             losses.append(loss)
             hits.append(hits_of_step)
+            if self.average is not None:
+                self.average.update()
             if moves_each_step:
                 scheduler.step()
         self.step_in_epoch = step + 1
@@ -252,26 +284,40 @@ class Classifier(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Let all processes evaluate the network that is saved."""
         data_parallel.broadcast_buffers(self.network, self.trainer)
+        if self.average is not None:
+            data_parallel.broadcast(self.average.tensors, self.trainer)
 
     def validation_step(self, chunk: Chunk, _: int) -> None:
         assert self.val_images is not None
-        logits_of = functools.partial(self.augmentation.average_logits, self)
-        for _step, index in chunk:
-            self._val_sums += self.score(
-                self.val_images, data_parallel.share_of_process(index, self.trainer), logits_of
-            )
+        self._val_outputs = []
+        with self.evaluated_weights():
+            for _step, index in chunk:
+                # a metric of all outputs is computed by each process: they need no exchange, and all agree
+                share = index if self.val_metric else data_parallel.share_of_process(index, self.trainer)
+                self._val_sums += self.score(self.val_images, share, self._validation_logits)
+
+    def evaluated_weights(self) -> AbstractContextManager[None]:
+        """Return a context in which the network has the weights that are evaluated and kept."""
+        return nullcontext() if self.average is None else self.average.in_use()
+
+    def _validation_logits(self, pixels: Tensor) -> Tensor:
+        logits = self.augmentation.average_logits(self, pixels)
+        if self.val_metric:
+            self._val_outputs.append(logits.float().cpu())
+        return logits
 
     def score(self, images: Images, index: Tensor, logits_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return (3,): the sum of the loss, the correct predictions and the number of the examples at `index`.
+        """Return (3,): the sums of the loss and of the scores, and the number of the examples at `index`.
 
         `logits_of` maps images to logits; by default it is the classifier, in the mode that its network is in.
         """
         sums = torch.zeros(3, device=self.device)
-        for batch in split_batches(index.to(images.labels.device), EVALUATION_BATCH):
+        for batch in split_batches(index.to(images.labels.device), evaluation_batch(images.pixels.shape[1:])):
             labels = images.labels.index_select(0, batch).to(self.device)
             logits = (logits_of or self)(images.pixels.index_select(0, batch).to(self.device))
-            correct, count = (logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))
-            sums += torch.stack([self.loss(logits, labels).float() * count, correct.float(), count.float()])
+            correct = score_examples(self.task, logits, labels).sum()
+            count = torch.tensor(float(len(labels)), device=self.device)
+            sums += torch.stack([self.loss(logits, labels).float() * count, correct.float(), count])
         return sums
 
     def probe_indices(self) -> Tensor:
@@ -284,7 +330,10 @@ class Classifier(pl.LightningModule):
         return torch.arange(count) * n // count
 
     def _score_probe(self) -> dict[str, float]:
-        """Score the network in evaluation mode on some training examples, and let the recorder see its units."""
+        """Score the network in evaluation mode on some training examples, and let the recorder see its units.
+
+        The scores are of the weights that validation sees too, the units of the trained ones.
+        """
         if self.recorder is None or self.probe_images is None:
             return {}
         self.network.eval()
@@ -299,8 +348,11 @@ class Classifier(pl.LightningModule):
                         return self(pixels)
 
                     sums = self.score(self.probe_images, self.probe_indices(), logits_of)
+            if self.average is not None:
+                with self.evaluated_weights():
+                    sums = self.score(self.probe_images, self.probe_indices())
         self.network.train()
-        return _means(sums, "probe_")
+        return _means(sums, "probe_", self.task)
 
     # ------------------------------------------------------------------ ends of epochs
 
@@ -309,10 +361,10 @@ class Classifier(pl.LightningModule):
         scheduler: Any = self.lr_schedulers() if self.schedule else None
         optimizer: Any = self.optimizers()
         row = {"epoch": float(self.epoch), "step": float(self.global_step), "lr": optimizer.param_groups[0]["lr"]}
-        row |= _means(self._sums, "")
+        row |= _means(self._sums, "", self.task)
         row["penalty"] = float(penalty(self.network, self.l2).detach()) if self.l2 else 0.0
         if self.val_images is not None:
-            row |= _means(data_parallel.sum_over_processes(self._val_sums, self.trainer), "val_")
+            row |= self._validation_row()
         row |= self._score_probe()
         row["seconds"] = self._seconds()
         self.history.append(row)
@@ -323,6 +375,17 @@ class Classifier(pl.LightningModule):
         self.epoch, self.step_in_epoch = self.epoch + 1, 0
         # for callbacks that monitor a value; `self.log` would take 2 ms for each
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in row.items()})
+
+    def _validation_row(self) -> dict[str, float]:
+        assert self.val_images is not None
+        if not self.val_metric:
+            return _means(data_parallel.sum_over_processes(self._val_sums, self.trainer), "val_", self.task)
+        outputs, self._val_outputs = torch.cat(self._val_outputs), []
+        metrics = compute_metrics(
+            self.task, outputs, self.val_images.labels, moments=self.target_moments, names=[self.val_metric]
+        )
+        named = {f"val_{name}": value for name, value in metrics.items()}
+        return _means(self._val_sums, "val_", self.task) | named
 
     def _step_scheduler(self, scheduler: LRScheduler, row: dict[str, float]) -> None:
         assert self.schedule is not None
@@ -348,7 +411,14 @@ class Classifier(pl.LightningModule):
             "losses": torch.tensor(self.losses),
             "accuracies": torch.tensor(self.accuracies),
             "signals": None if self.recorder is None else self.recorder.state(),
+            "epochs": self.epochs,
         }
+        if self.average is not None:  # whoever loads the checkpoint gets the averaged weights
+            trained = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+            checkpoint["pipeline"] |= {"trained_weights": trained, "averaged_steps": self.average.steps}
+            checkpoint["state_dict"] |= {
+                f"network.{name}": tensor for name, tensor in self.average.state_dict().items()
+            }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["pipeline"]
@@ -358,6 +428,15 @@ class Classifier(pl.LightningModule):
         self.losses, self.accuracies = state["losses"].tolist(), state["accuracies"].tolist()
         if self.recorder is not None and state["signals"] is not None:
             self.recorder.load(state["signals"])
+        if self.schedule and self.schedule.length_argument and state.get("epochs", self.epochs) != self.epochs:
+            (optimizer,), (scheduler,) = self.configure_optimizers()
+            change_length(checkpoint, optimizer, scheduler)
+        if "trained_weights" in state:
+            weights = checkpoint["state_dict"]
+            self._loaded_average = checkpoints.strip_prefix(weights, "network."), state["averaged_steps"]
+            checkpoint["state_dict"] = weights | {
+                f"network.{name}": tensor for name, tensor in state["trained_weights"].items()
+            }
 
 
 def _step_probes(recorder: Recorder | None, steps_done: int, network: nn.Module) -> Iterator[StepSampler | None]:
@@ -370,7 +449,7 @@ def _step_probes(recorder: Recorder | None, steps_done: int, network: nn.Module)
         yield None if recorder is None else recorder.sample(steps_done, network)
 
 
-def _means(sums: Tensor, prefix: str) -> dict[str, float]:
-    """Return the mean loss and the accuracy of sums as `Classifier.score` returns them."""
-    loss, correct, count = sums.tolist()
-    return {f"{prefix}loss": loss / count, f"{prefix}accuracy": correct / count}
+def _means(sums: Tensor, prefix: str, task: str) -> dict[str, float]:
+    """Return the mean loss and the mean score of sums as `Classifier.score` returns them."""
+    loss, score, count = sums.tolist()
+    return {f"{prefix}loss": loss / count, f"{prefix}{SCORES[task]}": score / count}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
+
+from torch.optim import Optimizer
 
 from pipeline import validation
 from pipeline.errors import UserError
@@ -32,6 +35,20 @@ def validate_optimizer_args(fields: Mapping[str, Any]) -> None:
         _validate_betas(fields["betas"])
     if fields.get("nesterov") and not (fields.get("momentum", 0) > 0 and fields.get("dampening", 0) == 0):
         raise UserError("it needs momentum above 0 and dampening 0. Try momentum=0.9.", field="nesterov")
+
+
+def without_fused_complex(factory: functools.partial[Optimizer]) -> functools.partial[Optimizer]:
+    """Return the factory, with torch's plain update in place of the fused one for groups with complex parameters."""
+
+    @functools.wraps(factory.func)
+    def build(*args: Any, **kwargs: Any) -> Optimizer:
+        optimizer = factory.func(*args, **kwargs)
+        for group in optimizer.param_groups:
+            if group.get("fused") and any(parameter.is_complex() for parameter in group["params"]):
+                group["fused"] = False
+        return optimizer
+
+    return functools.partial(build, *factory.args, **factory.keywords)
 
 
 def _validate_betas(betas: Any) -> None:

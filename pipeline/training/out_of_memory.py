@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from pipeline.data import Splits
+from pipeline.data.shuffle import EVALUATION_BATCH, evaluation_batch
 from pipeline.errors import UserError
 from pipeline.training.device import DeviceConfig
 from pipeline.training.device_memory import AllocatorMemory, HostMemory, memory_of
@@ -130,9 +131,8 @@ def _describe_memory(error: BaseException, memory: HostMemory | AllocatorMemory)
 def _describe_sizes(use: MemoryUse, frames: list[FrameType]) -> Iterator[str]:
     """Yield lines on the passes, the network and the images, as far as they are known."""
     if use.stage is not None:
-        from pipeline.training.lightning_module import EVALUATION_BATCH
-
-        fixed = f"{EVALUATION_BATCH} examples where the network is evaluated, whatever data.batch_size is"
+        size = evaluation_batch(use.data.input_shape) if use.data else EVALUATION_BATCH
+        fixed = f"{size} examples where the network is evaluated, whatever data.batch_size is"
         yield f"  passes   {fixed if use.is_evaluation else f'{use.examples} examples ({use.examples_key})'}"
     parameters, size = _largest_network(frames)
     if parameters:

@@ -39,6 +39,16 @@ class Predictions:
         counts = torch.bincount(labels * self.n_classes + predicted, minlength=self.n_classes**2)
         return counts.view(self.n_classes, self.n_classes)
 
+    def most_confused(self, limit: int) -> Tensor:
+        """Return at most `limit` classes, in order: those of the most frequent confusions, then the first others."""
+        labels, predicted, _ = self._columns()
+        wrong = labels != predicted
+        pairs, counts = torch.unique(labels[wrong] * self.n_classes + predicted[wrong], return_counts=True)
+        pairs = pairs[counts.argsort(descending=True, stable=True)]
+        confused = torch.stack([pairs // self.n_classes, pairs % self.n_classes], dim=1).flatten().tolist()
+        chosen = list(dict.fromkeys([*confused, *range(self.n_classes)]))[:limit]
+        return torch.tensor(sorted(chosen))
+
     def calibration(self) -> dict[str, Any]:
         """Return `count`, mean `confidence` and `accuracy` of each bin of confidence, and the calibration error `ece`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from pipeline.errors import UserError
 from pipeline.signals.schedule import schedule_signals
@@ -75,3 +77,43 @@ class Schedule:
         steps = epochs * steps_per_epoch
         moves, other_moves = (steps, epochs) if by_step else (epochs, steps)
         return schedule_signals(scheduler, optimizer, moves=moves, other_moves=other_moves, monitor=monitor)
+
+
+class WarmupCosineLR(LambdaLR):
+    """lr(t) = lr (t + 1) / (w + 1) while t < w, then lr (1 + cos(pi (t - w) / (T - w))) / 2, for T steps in all.
+
+    The `warmup` is a fraction: w = round(warmup T). Raises `UserError` naming the field.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, total_steps: int, warmup: float):
+        number("warmup", warmup, at_least=0, below=1)
+        self.total_steps, self.warmup_steps = total_steps, round(warmup * total_steps)
+        super().__init__(optimizer, self._factor)
+
+    def _factor(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state without the function, which a new scheduler brings along."""
+        return {key: value for key, value in super().state_dict().items() if key != "lr_lambdas"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a `state_dict()`."""
+        super().load_state_dict(state_dict | {"lr_lambdas": [None] * len(self.lr_lambdas)})
+
+
+def change_length(checkpoint: dict[str, Any], optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    """Let a Lightning `checkpoint` go on with the schedule of another length, from the step at which it stands.
+
+    `optimizer` and `scheduler` are new ones for that length. Their rates replace those of the checkpoint.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, since no optimizer steps between two moves
+        for _ in range(checkpoint["lr_schedulers"][0]["last_epoch"]):
+            scheduler.step()
+    checkpoint["lr_schedulers"] = [scheduler.state_dict()]
+    for saved, group in zip(checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups, strict=True):
+        saved |= {key: value for key, value in group.items() if key != "params"}

@@ -13,8 +13,6 @@ from pipeline.signals.data import data_signals
 from pipeline.signals.schema import Data
 from pipeline.watching.errors import PreflightError
 
-OF_CLASSES = ("class_names", "class_counts", "neighbours")
-"""Signals that labels without classes do not have."""
 TOKENS = (torch.int32, torch.int64)
 OF_AMOUNTS = ("inputs", "constant_features", "neighbours", "channel_orders", "layouts", "near_copies", "turns")
 """Signals that inputs which are no amounts, such as tokens, do not have."""
@@ -39,12 +37,9 @@ def data_signals_of(data: Any) -> Data:
     if len(shapes) > 1:
         raise PreflightError(f"the splits have inputs of different shapes: {sorted(map(tuple, shapes))}.", field="data")
     left_out = OF_AMOUNTS if all(pixels.dtype in TOKENS for pixels, _ in splits.values()) else ()
-    names = ["0"]
+    names = None
     if all(labels.ndim == 1 and not labels.is_floating_point() for _, labels in splits.values()):
         names = [str(label) for label in range(max(int(labels.max()) for _, labels in splits.values()) + 1)]
-    else:
-        splits = {name: (pixels, torch.zeros(len(pixels), dtype=torch.long)) for name, (pixels, _) in splits.items()}
-        left_out = (*left_out, *OF_CLASSES)
     measured = data_signals(splits, lambda pixels: pixels.float(), names)
     return {key: value for key, value in measured.items() if key not in left_out}  # type: ignore[return-value]
 

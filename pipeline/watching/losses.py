@@ -8,19 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.signals.schema import SanitySignals
 from pipeline.signals.synthetic_outputs import FAILURES, find_class_axis
+from pipeline.signals.target_loss import target_signals
 from pipeline.watching.adapter import AdaptedModel, Task, describe
 from pipeline.watching.errors import PreflightError
 
 LossFunction = Callable[[Tensor, Any], Tensor]
-
-AT_REST = 1e-3
-"""Gradient at the labels, relative to that at other outputs, below which the loss has its minimum there."""
 
 
 @dataclass(frozen=True)
@@ -113,24 +110,10 @@ def best_outputs(loss: GivenLoss, outputs: Tensor, labels: Any, task: Task) -> S
             value = float(loss(perfect, labels))
             return {"perfect_probability_loss": value} if math.isfinite(value) else {}
         if task == "regression":
-            targets = labels.detach().reshape(outputs.shape).to(outputs.dtype)
-            gradients = [_gradient_size(loss, one, labels) for one in (targets, targets.roll(1, 0))]
-            # the gradient says nothing at the kink of a quantile loss, and is NaN at the minimum of a root
-            is_zero = abs(float(loss(targets, labels))) <= AT_REST**2
-            return {
-                "labels_are_best_outputs": is_zero or gradients[0] <= AT_REST * gradients[1],
-                "label_range": [float(labels.min()), float(labels.max())],
-            }
+            return target_signals(loss, outputs, labels)
     except FAILURES:
         pass
     return {}
-
-
-def _gradient_size(loss: GivenLoss, outputs: Tensor, labels: Tensor) -> float:
-    outputs = outputs.clone().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(outputs, labels), outputs)
-    return float(gradient.abs().max())
 
 
 def _first_line(error: Exception) -> str:

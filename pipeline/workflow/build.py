@@ -17,16 +17,24 @@ from pipeline import validation
 from pipeline.checks import CheckSuite
 from pipeline.config.instantiate import call_with_path, instantiate
 from pipeline.config.to_dict import to_dict
-from pipeline.data import Preprocessing, Splits, split, validate_data
+from pipeline.data import Augmentation, Preprocessing, Source, Splits, split, validate_data
+from pipeline.data.augmentation import as_augmentation
+from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION
+from pipeline.data.sampling import ALL, check_sampling
+from pipeline.data.shuffle import evaluation_batch
 from pipeline.data.splits import stratified_head
+from pipeline.data.storage import settle
 from pipeline.errors import UserError
-from pipeline.model import HiddenBlock
+from pipeline.model import HiddenBlock, Loss
 from pipeline.model.factory import build_hidden_block, make_network_factory
+from pipeline.model.load_weights import WeightLoader
+from pipeline.model.pretrained import PretrainedWeights
+from pipeline.model.start_weights import find_weights, init_arguments, preprocessing_of_weights, with_weights_file
 from pipeline.runs.paths import validate_name
 from pipeline.training.batch_size import AUTO, BatchSizeLimits
 from pipeline.training.compile import check_compiler
 from pipeline.training.device import DeviceConfig
-from pipeline.training.optimizer_args import validate_optimizer_args
+from pipeline.training.optimizer_args import validate_optimizer_args, without_fused_complex
 from pipeline.training.out_of_memory import explain_out_of_memory
 from pipeline.workflow.components import Components, Stage
 from pipeline.workflow.process_setup import fix_cublas_workspace
@@ -70,22 +78,31 @@ def build_from_dict(config: dict[str, Any], *, cache: BuildCache | None = None) 
     `OutOfMemory` where memory runs out.
     """
     with explain_out_of_memory(config):
-        return _build(_check_plain_values(config), cache or BuildCache())
+        return _build(check_plain_values(config), cache or BuildCache())
 
 
 def _build(config: dict[str, Any], cache: BuildCache) -> Components:
-    fields = _build_without_data(config, cache)
+    fields = build_without_data(config, cache)
     device, loss = fields["device_config"], fields["loss"]
-    init = None if config["init"].get("model_default") else instantiate(config["init"], "init")
+    init = None if config["init"].get("model_default") else instantiate(init_arguments(config["init"]), "init")
+    weights: PretrainedWeights | None
+    weights = cache.get_or_build("weights", [config["model"], config["init"].get("from")], lambda: find_weights(config))
+    config = with_weights_file(config, weights)
     block = build_hidden_block(config)
-    data_node = {key: value for key, value in config["data"].items() if key != "batch_size"}
+    data_node = {key: value for key, value in config["data"].items() if key not in ("batch_size", "sampling")}
     data: Splits = cache.get_or_build("data", data_node, functools.partial(load_data, config["data"]))
+    needs_network = any(stage.needs_network for stage in fields["stages"].values())
+    if needs_network:
+        fields["loss"] = loss = _fit_loss(loss, data)
+    call_with_path(fields["augmentation"].check_images, "augmentation", data.train.pixels[:4])
     limits, batch_size = _batch_size_limits(config, data, device, block)
-    preprocessing = _fit_preprocessing(config, data_node, data, cache)
+    preprocessing = _fit_preprocessing(config, data_node, data, cache, weights)
+    load_weights = WeightLoader(weights, data.classes) if weights else None
+    most = min(len(data.train), evaluation_batch(data.input_shape))
     init_batch = cache.get_or_build(
         "init_batch",
         data_node,
-        lambda: stratified_head(data.train, len(data.classes), min(INIT_EXAMPLES, len(data.train))),
+        lambda: stratified_head(data.train, len(data.classes), min(INIT_EXAMPLES, most)).to("cpu"),
     )
     make_network = make_network_factory(
         config["model"],
@@ -95,8 +112,13 @@ def _build(config: dict[str, Any], cache: BuildCache) -> Components:
         preprocessing=preprocessing,
         classes=len(data.classes),
         init_batch=init_batch,
+        load_weights=load_weights,
     )
-    channels_last = device.channels_last and _wants_channels_last(config, data_node, make_network, cache)
+    if load_weights:
+        make_network()  # which says what fits
+    channels_last = (
+        needs_network and device.channels_last and _wants_channels_last(config, data_node, make_network, cache)
+    )
     if batch_size == AUTO:
         batch_size = limits.find_largest(make_network(), preprocessing, loss, data.train, channels_last=channels_last)
         config = config | {"data": config["data"] | {"batch_size": batch_size}}
@@ -107,11 +129,12 @@ def _build(config: dict[str, Any], cache: BuildCache) -> Components:
         make_network=make_network,
         channels_last=channels_last,
         config=config,
+        weights=load_weights.report if load_weights else None,
         **fields,
     )
 
 
-def _check_plain_values(config: dict[str, Any]) -> dict[str, Any]:
+def check_plain_values(config: dict[str, Any]) -> dict[str, Any]:
     """Check the kinds of the top-level values. Return the configuration with the selected stages only."""
     validate_name(config["name"])
     validation.integer("verbose", config["verbose"], at_least=0, at_most=2)
@@ -125,7 +148,7 @@ def _check_plain_values(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"stages": _selected_stages(config["stages"])}
 
 
-def _build_without_data(config: Mapping[str, Any], cache: BuildCache) -> dict[str, Any]:
+def build_without_data(config: Mapping[str, Any], cache: BuildCache) -> dict[str, Any]:
     """Build the fields of `Components` that need no data."""
     device = call_with_path(DeviceConfig, "trainer", **config["trainer"])
     if device.deterministic:
@@ -150,10 +173,12 @@ def _build_without_data(config: Mapping[str, Any], cache: BuildCache) -> dict[st
         "loggers": {name: instantiate(node, f"logger.{name}") for name, node in config["logger"].items()},
         "make_optimizer": make_optimizer,
         "lr": float(config["optimizer"].get("lr", math.nan)),
+        "layer_decay": _layer_decay(config["optimizer"]),
         "schedule": schedule,
         "loss": instantiate(config["loss"], "loss"),
-        "augmentation": instantiate(config["augmentation"], "augmentation"),
+        "augmentation": _build_augmentation(config["augmentation"]),
         "l2": validation.number("regularization.l2", config["regularization"]["l2"], at_least=0),
+        "sampling": call_with_path(check_sampling, "data", config["data"].get("sampling", ALL)),
         "recompute_batchnorm": validation.boolean("batchnorm.recompute", config["batchnorm"]["recompute"]),
     }
 
@@ -177,11 +202,29 @@ def _batch_size_limits(
     return limits, requested
 
 
+def _fit_loss(loss: Loss, data: Splits) -> Loss:
+    """Return the loss with its weights; raise `UserError` where it is made for other labels."""
+    if data.task not in loss.tasks:
+        found, option = {
+            CLASSIFICATION: ("one class for each example", "cross_entropy"),
+            MULTILABEL: ("any number of labels for each example", "bce"),
+            REGRESSION: ("numbers to predict", "regression"),
+        }[data.task]
+        raise UserError(f"the data have {found}, for which this loss is not made. Use loss={option}.", field="loss")
+    return call_with_path(loss.fit_weights, "loss", data.train.labels, len(data.classes))
+
+
 def _fit_preprocessing(
-    config: Mapping[str, Any], data_node: Mapping[str, Any], data: Splits, cache: BuildCache
+    config: Mapping[str, Any],
+    data_node: Mapping[str, Any],
+    data: Splits,
+    cache: BuildCache,
+    weights: PretrainedWeights | None,
 ) -> Preprocessing:
-    """Fit the preprocessing to the training split alone."""
-    node = config["preprocessing"]
+    """Fit the preprocessing to the training split alone, or take the one that the weights were trained with."""
+    node = preprocessing_of_weights(config["preprocessing"], weights, data)
+    if isinstance(node, Preprocessing):
+        return node
 
     def fit() -> Any:
         return call_with_path(instantiate(node, "preprocessing"), "preprocessing", data.train.pixels, scale=data.scale)
@@ -199,8 +242,8 @@ def _wants_channels_last(
     return cache.get_or_build("layout", nodes, lambda: bool(getattr(make_network(), "channels_last", False)))
 
 
-def load_data(node: Mapping[str, Any]) -> Splits:
-    """Load, validate and split the data set that the `data` node describes."""
+def load_source(node: Mapping[str, Any]) -> Source:
+    """Load and validate the data set that the `data` node describes, with the splits that it has itself."""
     if node["limit"] is not None:
         validation.integer("data.limit", node["limit"], at_least=2)
     if node["scale"] is not None:
@@ -211,9 +254,19 @@ def load_data(node: Mapping[str, Any]) -> Splits:
     if "path" in node["source"] and node["path"] is None:
         raise UserError("give the file or folder of your data: data.path=...", field="data.path")
     source = instantiate(node["source"], "data")
+    if not isinstance(source, Source):
+        raise UserError(
+            f"must return a Source of this program, but it is a {type(source).__name__}. A Dataset of torch goes to "
+            "data=custom data.dataset._target_=...",
+            field="data.source",
+        )
     call_with_path(validate_data, "data", source)
-    if node["scale"] is not None:
-        source = replace(source, scale=float(node["scale"]))
+    return source if node["scale"] is None else replace(source, scale=float(node["scale"]))
+
+
+def load_data(node: Mapping[str, Any]) -> Splits:
+    """Load, validate and split the data set that the `data` node describes."""
+    source = load_source(node)
     data = call_with_path(
         split,
         "data",
@@ -223,6 +276,9 @@ def load_data(node: Mapping[str, Any]) -> Splits:
         seed=int(node["split_seed"]),
         limit=None if node["limit"] is None else int(node["limit"]),
     )
+    data = call_with_path(settle, "data", data, cache=node.get("cache", "auto"))
+    if node["scale"] is not None:  # which images with 16 bits have changed
+        data = replace(data, scale=float(node["scale"]))
     call_with_path(validate_data, "data", data)
     return data
 
@@ -244,14 +300,27 @@ def _build_checks(node: Mapping[str, Any]) -> CheckSuite:
     return call_with_path(CheckSuite, "checks", fail_on=node["fail_on"], rules=rules)
 
 
+def _layer_decay(node: Mapping[str, Any]) -> float | None:
+    value = node.get("layer_decay")
+    return None if value is None else validation.number("optimizer.layer_decay", value, above=0, at_most=1)
+
+
+def _build_augmentation(node: Mapping[str, Any]) -> Augmentation:
+    """Return the augmentation; a user's function of one image becomes one."""
+    return call_with_path(as_augmentation, "augmentation", instantiate(node, "augmentation"))
+
+
 def _build_optimizer_factory(node: Mapping[str, Any]) -> Any:
     """Return a function from parameters to an optimizer."""
+    node = {key: value for key, value in node.items() if key != "layer_decay"}
     call_with_path(
         validate_optimizer_args, "optimizer", {key: value for key, value in node.items() if not key.startswith("_")}
     )
     factory = instantiate(node, "optimizer")
     if not node.get("_partial_"):
         raise UserError("needs _partial_: true, since it is called with the parameters later.", field="optimizer")
+    if node.get("fused"):
+        factory = without_fused_complex(factory)
     try:  # torch checks the arguments when an optimizer is built
         factory([nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:

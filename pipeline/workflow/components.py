@@ -30,6 +30,8 @@ class Stage(ABC):
     """The metric (or signal) by which two runs of the stage are compared: losses in nats, accuracy as a fraction."""
     is_fixable: ClassVar[bool] = True
     """Whether `fix=true` may try remedies where the stage fails."""
+    needs_network: ClassVar[bool] = True
+    """Whether the stage looks at the network and the loss at all."""
     fixes_warnings: ClassVar[bool] = False
     """Whether `fix=true` tries remedies for warnings too."""
     logged_metrics: ClassVar[tuple[str, ...] | None] = None
@@ -64,6 +66,8 @@ class Components:
     lr: float
     schedule: Schedule
     l2: float
+    sampling: str
+    """How often an epoch visits each example: `pipeline.data.sampling`."""
     recompute_batchnorm: bool
     compile: bool
     """Whether the training's passes are compiled."""
@@ -76,6 +80,10 @@ class Components:
     """The loggers that were chosen, by name; `RunContext.log` holds those that are open."""
     config: dict[str, Any]
     """The composed configuration as plain data, for the checkpoint."""
+    layer_decay: float | None = None
+    """The learning rate of a layer divided by that of the layer after it; None: all have the same."""
+    weights: Mapping[str, Any] | None = None
+    """Where the weights that networks start from are from, and what of them fits (`WeightLoader.report`); None: none."""
 
     @property
     def step_size(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.config.override_keys import override_key
+from pipeline.config.unused_options import unused_keys
 from pipeline.data import Splits
 from pipeline.runs.images import write_pictures
 from pipeline.runs.json_files import SCHEMA, command_line, config_hash, write_outcome, write_signals
@@ -75,6 +76,8 @@ class OutcomeWriter:
             "command": command_line(self._current_arguments()),
             "config_hash": config_hash(components.config),
             "data": self._data_summary(components.data),
+            "weights": dict(components.weights) if components.weights else None,
+            "unused_options": _unused_options(components, outcomes),
             "stages": [outcome.to_dict() for outcome in outcomes],
             "diagnosis": [
                 {
@@ -111,9 +114,19 @@ class OutcomeWriter:
                 "sizes": data.sizes,
                 "classes": list(data.classes),
                 "class_counts": data.class_counts(),
+                "task": data.task,
             }
             self._cached_data_summary = data, summary
         return self._cached_data_summary[1]
+
+
+def _unused_options(components: Components, outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the keys of the configuration that the network does not use: as stages found, or by its signature."""
+    found = [outcome.signals for outcome in outcomes if outcome.signals and "ignored_keys" in outcome.signals]
+    if not found:
+        return unused_keys(components.config)
+    # an init that does not reach the logits has drawn other weights all the same
+    return [key for key in found[-1]["ignored_keys"] if key in found[-1]["options"] and key != "init"]
 
 
 @functools.cache

@@ -162,6 +162,8 @@ def silence_library_warnings() -> Iterator[None]:
             "ignore",
             module=r"(pytorch_lightning|lightning_fabric|torch)(\..*)?$",
         )
+        for message in ("Using `torch.compile.module.` when there are global hooks", "Lazy modules are a new feature"):
+            warnings.filterwarnings("ignore", message)
         yield
 
 

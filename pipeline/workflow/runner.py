@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.config.compose import compose_config
 from pipeline.config.override_keys import override_key
+from pipeline.config.to_dict import to_dict
+from pipeline.config.unused_options import refuse_unused_init, refuse_unused_options
 from pipeline.errors import UserError
 from pipeline.report.terminal import Terminal
 from pipeline.runs.json_files import config_dir_flag, config_hash, read_outcome
@@ -30,6 +33,7 @@ from pipeline.workflow.result import RunResult
 from pipeline.workflow.resume import find_resume_point
 
 BATCH_SIZE_KEY = "data.batch_size"
+WEIGHTS_KEY = "init.from"
 
 
 def run(
@@ -39,11 +43,12 @@ def run(
     directory: Path | None = None,
     quiet: bool = False,
     config_dir: str | None = None,
+    build: Callable[[DictConfig], Components] | None = None,
 ) -> RunResult:
     """Build what `config` describes, run its stages and write the report.
 
     `overrides` and `config_dir` are what `config` was composed from. `directory` is created; by default it is a new one
-    under `<outputs>/<name>/`. Raises `UserError` where the configuration or the data is wrong; if no stage has run by
+    under `<outputs>/<name>/`. `build` replaces `build_components`. Raises `UserError` where the configuration or the data is wrong; if no stage has run by
     then, nothing is left behind.
     """
     validate_name(config.name)
@@ -59,7 +64,10 @@ def run(
         with handler.installed(), silence_library_warnings():
             from pipeline.workflow.build import build_components  # torch is imported here
 
-            components = build_components(config)
+            typed = [override_key(override) for override in overrides]
+            refuse_unused_options(to_dict(config), typed)
+            components = (build or build_components)(config)
+            refuse_unused_init(components.config, typed, components.make_network)
             chooses_batch_size = OmegaConf.select(config, BATCH_SIZE_KEY) == "auto"
             typed_hash = config_hash(_as_typed(components.config) if chooses_batch_size else components.config)
             resume = find_resume_point(
@@ -69,12 +77,16 @@ def run(
                 run_dir,
                 with_fixes=fix,
                 with_batch_size=chooses_batch_size,
+                config=components.config,
             )
             _prepare_run_dir(run_dir, config, overrides)
             if chooses_batch_size:  # the chosen size is part of the run from here on
                 size = resume.batch_size or components.batch_size
                 config, overrides = _with_batch_size(config, overrides, size)
                 components = components if components.batch_size == size else build_components(config)
+                _write_hydra_files(run_dir, config, overrides)
+            if (weights_file := components.config["init"].get("from")) != OmegaConf.select(config, WEIGHTS_KEY):
+                config, overrides = _with_weights_file(config, overrides, weights_file)
                 _write_hydra_files(run_dir, config, overrides)
             update_latest_link(run_dir.resolve(), outputs.resolve())
             autofixer = None
@@ -86,6 +98,8 @@ def run(
                     components = rebuild(autofixer.applied_overrides)
                     on_applied(components, autofixer.applied_overrides)
             reporter.on_run_start(components)
+            if resume.note:
+                reporter.on_note(resume.note)
             result = execute(
                 components,
                 RunContext(
@@ -131,14 +145,28 @@ def _with_batch_size(config: DictConfig, overrides: Sequence[str], size: int) ->
     return config, [*others, f"{BATCH_SIZE_KEY}={size}"]
 
 
-def _write_report(run_dir: Path) -> None:
-    """Write report.html, however the run ended. An error of the page is printed and takes nothing from the run."""
-    from pipeline.report.run_page import write_report
+def _with_weights_file(config: DictConfig, overrides: Sequence[str], path: str) -> tuple[DictConfig, list[str]]:
+    """Return the configuration and its overrides with the file that was read: `outputs/latest` will be another one."""
+    config = copy.deepcopy(config)
+    OmegaConf.update(config, WEIGHTS_KEY, path)
+    others = [override for override in overrides if override_key(override) != WEIGHTS_KEY]
+    quoted = path if re.fullmatch(r"[\w./-]+", path) else "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return config, [*others, f"{WEIGHTS_KEY}={quoted}"]
 
-    try:
-        write_report(run_dir)
-    except Exception as error:  # noqa: BLE001 - whatever a page stumbles over, the run is finished
-        print(f"report.html could not be written: {type(error).__name__}: {error}", file=sys.stderr)
+
+def _write_report(run_dir: Path) -> None:
+    """Write report.html and model_card.md, however the run ended.
+
+    An error of a page is printed and takes nothing from the run.
+    """
+    from pipeline.report.model_card import MODEL_CARD, write_model_card
+    from pipeline.report.run_page import REPORT, write_report
+
+    for name, write in ((REPORT, write_report), (MODEL_CARD, write_model_card)):
+        try:
+            write(run_dir)
+        except Exception as error:  # noqa: BLE001 - whatever a page stumbles over, the run is finished
+            print(f"{name} could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _make_rebuilder(

@@ -28,7 +28,7 @@ PARTS = {"mlp": 2.0, "convnet": 3.0, "signals": 1.5, "watch": 0.5, "startup": 0.
 """Name -> minutes of ten. The time of parts that are left out is saved."""
 GPU_PARTS = {"gpu": 8.0}
 """The same for parts that need a GPU. By default they run where there is one, beside the ten minutes."""
-MORE = ("profile", "operators", "optimizers", "waiting", "gpu_sweep")
+MORE = ("data", "profile", "operators", "optimizers", "waiting", "gpu_sweep")
 """Parts that explain a figure or a constant; they run only when they are named."""
 
 
@@ -82,6 +82,10 @@ def measure(part: str, options: argparse.Namespace) -> dict[str, Any]:
         from tests.bench import watch
 
         return watch.measure(seconds=seconds, only=options.case)
+    if part == "data":
+        from tests.bench import data
+
+        return data.measure(seconds=90 * options.minutes / 10)
     if part == "profile":
         from tests.bench import profile
 

@@ -35,7 +35,7 @@ ROWS = range(max(map(len, OPTIONS.values())))
 """Enough compositions for every option to be in one: the i-th takes the i-th option of each group, round and round."""
 IN_LISTS = {"stage": "stages", "logger": "logger", "search": "search.rounds"}
 """Groups of which several options may be chosen, and the node in which each has its own."""
-NEEDS_MORE = {"model": {"custom", "torchvision"}, "loss": {"custom"}, "trainer": {"gpu"}}
+NEEDS_MORE = {"model": {"custom", "timm", "torchvision"}, "loss": {"custom"}, "trainer": {"gpu"}}
 """Options that cannot be built with digits on this machine as they are. test_user_code.py builds them."""
 
 

@@ -36,6 +36,8 @@ GOOD = [
     source(val=None, test=None),
     source(train=good(dtype=torch.uint8), val=None, test=None),
     source(val=relabelled(3, [0, 0, 1])),  # a class may be missing outside training
+    source(train=relabelled(12, [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]] * 6), val=None, test=None, task="multilabel"),
+    source(train=relabelled(12, [[0.5], [-3.0]] * 6), val=None, test=None, task="regression", classes=("y",)),
 ]
 
 
@@ -60,6 +62,31 @@ BAD = {
     "type": (source(test=good(6, dtype=torch.uint8)), ["test", "torch.uint8", "torch.float32"]),
     "one class": (source(train=relabelled(12, [0] * 12), classes=("only",), test=None, val=None), ["'only'"]),
     "missing class": (source(train=relabelled(12, [0, 2] * 6)), ["'b'"]),
+    "equal names": (source(classes=("a", "b", "a")), ["'a'"]),
+    "label of 2": (
+        source(train=relabelled(12, [[1.0, 0.0, 2.0]] * 12), val=None, test=None, task="multilabel"),
+        ["train split", "12", "2 at index 0"],
+    ),
+    "label never holds": (
+        source(train=relabelled(12, [[1.0, 0, 0], [0, 1.0, 0]] * 6), val=None, test=None, task="multilabel"),
+        ["'c'"],
+    ),
+    "infinite target": (
+        source(train=relabelled(12, [[1.0]] * 11 + [[torch.inf]]), val=None, test=None, task="regression", classes="y"),
+        ["train split", "index 11"],
+    ),
+    "constant target": (
+        source(train=relabelled(12, [[1.0]] * 12), val=None, test=None, task="regression", classes=("y",)),
+        ["'y'"],
+    ),
+    "targets without names": (
+        source(train=relabelled(12, [[1.0, 2.0]] * 12), val=None, test=None, task="regression", classes=("y",)),
+        ["(12, 2)"],
+    ),
+    "rows": (
+        source(train=Images(torch.full((12, 3, 1, 1), torch.nan), torch.arange(12) % 3), val=None, test=None),
+        ["12 row", "column 0"],
+    ),
     "no class": (source(train=relabelled(12, [-1] * 12), classes=()), ["-1", "index 0"]),
 }
 

@@ -104,7 +104,8 @@ def _fault(name: str, family: str, node: dict[str, Any], healthy: Mapping[str, C
         raise ValueError(f"{family}: {name}: there is no healthy case {node['twin']!r}")
     fields_of_fault = {key: value for key, value in node.items() if key != "change"}
     case = _case(name, family, fields_of_fault)
-    replaced = ["data"] * (case.data is not None) + ["model", "init"] * bool(case.module) + ["loss"] * bool(case.loss)
+    of_network = ["model", "init", "activation", "batchnorm"]  # a module of one's own does not take the last two
+    replaced = ["data"] * (case.data is not None) + of_network * bool(case.module) + ["loss"] * bool(case.loss)
     remaining = [override for override in twin.overrides if not _belongs_to(override, replaced)]
     return replace(
         case,

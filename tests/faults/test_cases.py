@@ -46,7 +46,7 @@ KINDS = {
     "gradients_cleared_early", "random_evaluation", "wrong_mode", "loss_ignores_pairs", "loss_mixes_examples",
     "frozen_batchnorm", "schedule_length", "rate_vanishes", "rate_falls_early", "channel_order", "scrambled_pixels",
     "near_duplicates", "shared_groups", "transparent_images", "crop_loses_content", "augmentation_changes_class",
-    "test_below_validation", "ignored_options",
+    "test_below_validation",
 }  # fmt: skip
 """Checks of faults of which there must be two that nobody looked at while the rules were written."""
 CONF = HERE.parents[1] / "conf"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.model import decay_groups, recompute_batchnorm_statistics
 from pipeline.model.batchnorm import batch_statistics_mode
-from pipeline.model.frozen import freeze, frozen_names
+from pipeline.model.frozen import freeze, frozen_names, frozen_parts
 
 X = 2 + torch.randn(16, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -165,3 +165,41 @@ def test_something_must_be_trained() -> None:
 def test_frozen_names() -> None:
     assert frozen_names({"frozen": ["a", "b"]}) == ["a", "b"]
     assert frozen_names({}) == frozen_names({"frozen": False}) == []
+
+
+def chosen(*names: str) -> set[str]:
+    network = frozen(*names)
+    return {name for name, p in network.named_parameters() if not p.requires_grad}
+
+
+ALL_BUT_HEAD = {f"{layer}.{part}" for layer in ("backbone.0", "backbone.1", "norm") for part in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["!head"], ALL_BUT_HEAD),
+        (["*", "!head"], ALL_BUT_HEAD),
+        (["backbone.*"], {name for name in ALL_BUT_HEAD if name.startswith("backbone")}),
+        (["backbone.[0-9].bias"], {"backbone.0.bias", "backbone.1.bias"}),
+        (["back*", "!backbone.1"], {"backbone.0.weight", "backbone.0.bias"}),
+        (["*", "!head", "head.bias"], ALL_BUT_HEAD | {"head.bias"}),
+        (["*.bias"], {"backbone.0.bias", "backbone.1.bias", "norm.bias", "head.bias"}),
+    ],
+)
+def test_patterns(names: list[str], expected: set[str]) -> None:
+    assert chosen(*names) == expected
+    assert set(frozen_parts(Net(), names)) == expected
+
+
+def test_batchnorms_of_a_pattern_stand_still() -> None:
+    network = frozen("!head").train()
+    assert [m.training for m in (network.backbone[1], network.backbone[4], network.norm)] == [False] * 3
+    assert frozen("*", "!norm", "!head").train().norm.training
+
+
+@pytest.mark.parametrize("names", [["!haed"], ["laye*"], ["!"], [""], [3], ["backbone.*", "!hed"]])
+def test_patterns_that_match_nothing(names: list[Any]) -> None:
+    with pytest.raises(UserError) as error:
+        freeze(Net(), names)
+    assert error.value.field == "frozen"

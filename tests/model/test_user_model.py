@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.model.batchnorm import BatchNorm
 from pipeline.model.block import HiddenBlock
-from pipeline.model.user_model import build_user_model
+from pipeline.model.user_model import IGNORES_BLOCK, build_user_model, describe_parts, materialize, select_output
 
 BLOCK = HiddenBlock(nn.ReLU, BatchNorm("none", 0.1, 1e-5), 0.0)
 
@@ -42,7 +45,121 @@ def test_open_arguments() -> None:
         return nn.Identity()
 
     build(factory, anything=1)
-    assert arguments == {"input_shape": (1, 8, 8), "classes": 10, "block": BLOCK, "anything": 1}
+    assert arguments == {"anything": 1}
+
+
+def test_open_arguments_beside_named_ones() -> None:
+    arguments: dict[str, Any] = {}
+
+    def factory(classes: int, name: str = "a", **kwargs: Any) -> nn.Module:
+        arguments.update(kwargs, classes=classes, name=name)
+        return nn.Identity()
+
+    build(factory, name="b", depth=3)
+    assert arguments == {"classes": 10, "name": "b", "depth": 3}
+    assert not hasattr(build(factory), IGNORES_BLOCK)
+
+
+def test_arguments_that_are_handed_on() -> None:
+    """The error of the inner call names the key that was typed."""
+
+    def inner(width: int) -> nn.Module:
+        return nn.Linear(width, width)
+
+    def factory(**kwargs: Any) -> nn.Module:
+        return inner(**kwargs)
+
+    with pytest.raises(UserError) as error:
+        build(factory, widht=3)
+    assert error.value.field == "widht"
+    assert "test_user_model.py" in error.value.message
+    with pytest.raises(TypeError):
+        build(factory, width="three")  # an error of the user's code, not of the arguments of the call
+
+
+@pytest.mark.parametrize("uses", [True, False])
+def test_whether_the_block_is_used(uses: bool) -> None:
+    def factory(block: HiddenBlock) -> nn.Module:
+        return block.make_dense(3, 3) if uses else nn.Linear(3, 3)
+
+    assert getattr(build(factory), IGNORES_BLOCK, False) is not uses
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Linear(2, 2, device="meta"),
+        nn.Linear(2, 2).half(),
+        nn.Sequential(nn.Embedding(3, 3, sparse=True)),
+    ],
+)
+def test_parameters_that_cannot_be_trained(network: nn.Module) -> None:
+    with pytest.raises(UserError) as error:
+        build(lambda: network)
+    assert error.value.with_prefix("model").field == "model"
+
+
+def test_lazy_layers() -> None:
+    network = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(3))
+    materialize(network, (1, 8, 8))
+    assert network[3].weight.shape == (3, 4 * 6 * 6)
+    assert not network[1].running_mean.any()  # the images of zeros leave no trace in the statistics
+    plain = nn.Linear(2, 2)
+    materialize(plain, (1, 8, 8))  # would fail on such images
+    assert plain.training
+
+
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lazy = nn.LazyLinear(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("network", [Unused(), nn.Sequential(nn.LazyConv2d(4, 9))])
+def test_lazy_layers_that_stay_lazy(network: nn.Module) -> None:
+    with pytest.raises(UserError):
+        materialize(network, (1, 8, 8))
+
+
+class Returns(nn.Linear):
+    def __init__(self, wrap: Any) -> None:
+        super().__init__(2, 3)
+        self.wrap = wrap
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wrap(super().forward(x))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "key"),
+    [
+        (lambda x: {"logits": x, "loss": None}, "logits"),
+        (lambda x: (x.mean(), x), 1),
+        (lambda x: [x], -1),
+        (lambda x: SimpleNamespace(logits=x), "logits"),
+    ],
+)
+def test_parts_of_results(wrap: Any, key: Any) -> None:
+    network = Returns(wrap)
+    names = list(network.state_dict())
+    select_output(network, key)
+    for one in (network, copy.deepcopy(network)):
+        assert one(torch.ones(4, 2)).shape == (4, 3)
+        assert list(one.state_dict()) == names
+    select_output(missing := Returns(wrap), "nothing")
+    with pytest.raises(UserError) as error:
+        missing(torch.ones(4, 2))
+    assert error.value.field == "model.output"
+
+
+def test_description_of_results() -> None:
+    x = torch.ones(1)
+    assert describe_parts({"a": x, "b": 3}) == ("a dict", ["a"])
+    assert describe_parts((None, x)) == ("a tuple", [1])
+    assert describe_parts(3.0) == ("a float", [])
 
 
 def test_unknown_and_missing_arguments() -> None:

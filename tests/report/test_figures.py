@@ -71,6 +71,30 @@ def test_update_ratio() -> None:
     assert (band["y0"], band["y1"]) == layers.RATIO_BAND
 
 
+def test_many_classes() -> None:
+    """Only the most confused and the worst are drawn, and the page says so."""
+    names = [f"c{i}" for i in range(200)]
+    metrics: dict[str, Any] = {
+        "confusion": [[1, 3], [0, 4]],
+        "confusion_classes": [7, 90],
+        "confusion_examples": [8, 4],
+        "per_class_accuracy": dict.fromkeys(names, 1.0) | {"c7": 0.125},
+        "test_accuracy": 0.9,
+    }
+    chart = predictions.confusion(metrics, names)
+    assert chart
+    [heat] = chart.figure["data"]
+    assert (heat["x"], heat["z"]) == (["c7", "c90"], [[1 / 8, 3 / 8], [0, 1]])
+    assert "1 of 8" in str(heat["text"][0][0])
+    assert "2" in chart.note
+    assert "200" in chart.note
+    bars = predictions.per_class(metrics)
+    assert bars
+    assert len(bars.figure["data"][0]["y"]) == predictions.MAX_BARS
+    assert bars.figure["data"][0]["y"][0] == "c7"
+    assert "200" in bars.note
+
+
 def test_nothing_measured_no_chart() -> None:
     assert layers.activation_ridgeline({}, chart_id="x", title="", ill=False) is None
     assert layers.inactive_units({}, {}) is None

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.signals.short_fit import ShortFit, fit_signals
+from pipeline.signals import short_fit
+from pipeline.signals.short_fit import COSTLY, ShortFit, bounded_rounds, fit_signals, step_operations
 
 INPUTS, LABELS = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 0, 1, 2])
 
@@ -80,3 +81,32 @@ def test_each_step_has_its_seed() -> None:
         fit = ShortFit(model, F.cross_entropy, INPUTS, LABELS, lr=0.01, seed=lambda step: step)
         losses.append((fit.run(0)[0], fit.run(9)[0]))
     assert losses[0] == losses[1]
+
+
+def test_operations_of_a_step() -> None:
+    """Two for each weight and example, three times: forward, and backward to weights and to inputs."""
+    assert step_operations(network(), INPUTS) == 3 * 2 * 12 * 6 + 20 * 15
+    norm = nn.BatchNorm1d(4)
+    step_operations(norm, INPUTS)
+    assert norm.training
+    assert not norm.running_mean.any()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [(COSTLY, (20, 6)), (1.01 * COSTLY, (5, 24)), (6.25e9, (5, 16)), (1e12, (5, 12))],
+)
+def test_rounds_are_bounded(operations: float, expected: tuple[int, int]) -> None:
+    assert bounded_rounds(20, 6, operations) == expected
+    assert bounded_rounds(1, 1, 1e15) == (1, 1)
+
+
+def test_costly_networks_stop_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (F.cross_entropy, INPUTS, LABELS, [])
+    options = {"steps": 40, "rounds": 6, "lr": 0.05, "seed": lambda step: step}
+    whole = fit_signals(network(), *arguments, **options)  # type: ignore[arg-type]
+    monkeypatch.setattr(short_fit, "COSTLY", 0)
+    bounded = fit_signals(network(), *arguments, **options)  # type: ignore[arg-type]
+    assert whole["fit_most_steps"] == 240
+    assert bounded["fit_steps"] < whole["fit_steps"]
+    assert bounded["fit_loss"] < 0.9 * bounded["fit_loss_zeroed"]

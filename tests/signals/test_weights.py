@@ -57,3 +57,11 @@ def test_gradient_noise(ratio: float) -> None:
     first, second = ([mean + ratio**0.5 * torch.randn(200_000, generator=generator)] for _ in range(2))
     assert float(gradient_noise(first, second)) == pytest.approx(ratio, rel=0.03)
     assert float(gradient_noise([mean], [mean])) == pytest.approx(0, abs=1e-5)
+
+
+def test_complex_weights_as_real_numbers() -> None:
+    network = nn.Module()
+    network.w = nn.Parameter(torch.full((2, 3), 3 + 4j, dtype=torch.cfloat))
+    weights = Weights.from_network(network)
+    assert weights.values()[0].shape == weights.gradients()[0].shape == (2, 3, 2)
+    assert gradient_columns(network)["weight_rms"] == pytest.approx([5.0])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import pipeline
-from pipeline.stages.option_signals import BLOCK_KEYS, option_signals
+from pipeline.config.unused_options import BLOCK_KEYS
+from pipeline.errors import UserError
+from pipeline.stages.option_signals import option_signals
 
 HERE = __name__
 SANITY = ("data=digits", "data.limit=300", "stage=[sanity]", "report=false")
@@ -54,6 +58,24 @@ class FromBlock(nn.Module):
         return self.output(self.hidden(x.flatten(1)))
 
 
+class IgnoresBlock(Plain):
+    """A network that names the block and builds nothing with it."""
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, block: Any):
+        super().__init__(input_shape, classes)
+
+
+class NoLayers(nn.Module):
+    """A network whose weights no init draws."""
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(input_shape[0] * input_shape[1] * input_shape[2], classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight
+
+
 class Linear(Plain):
     """A network whose units are copies of each other until it gets another init."""
 
@@ -75,15 +97,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: type[nn.Module
     ("network", "overrides", "named"),
     [
         (Plain, (), []),
-        (Plain, ("activation=tanh",), ["activation=tanh"]),
-        (Plain, ("batchnorm=none", "regularization=none"), []),  # they hold
-        (Plain, ("batchnorm=after_activation",), ["batchnorm=after_activation"]),
-        (Plain, ("regularization=dropout",), ["regularization.dropout=0.3"]),
-        (Plain, ("regularization.dropout=0.2",), ["regularization.dropout=0.2"]),
         (Plain, ("regularization=l2", "regularization.l2=0.1"), []),
         (Plain, ("init=he", "init.output_scale=0.5"), []),
-        (Normalized, ("batchnorm=none",), ["batchnorm=none"]),
-        (Normalized, ("init=he", "init.output_scale=0.5"), ["init.output_scale=0.5"]),
+        (Plain, ("init=orthogonal", "activation=tanh"), ["activation=tanh"]),
+        (IgnoresBlock, ("activation=tanh",), ["activation=tanh"]),
         (Normalized, ("batchnorm.recompute=true",), []),
         (FromBlock, ("activation=tanh", "batchnorm=none", "regularization=dropout"), []),
     ],
@@ -97,6 +114,35 @@ def test_own_network(
     assert [f.where for f in outcome.findings if f.check == "ignored_options"] == [
         text.partition("=")[0] for text in named[:1]
     ]
+
+
+@pytest.mark.parametrize(
+    ("network", "overrides", "field"),
+    [
+        (Plain, ("activation=tanh",), "activation"),
+        (Plain, ("activation=relu",), "activation"),  # the default, but typed
+        (Plain, ("batchnorm=none",), "batchnorm"),
+        (Plain, ("batchnorm.eps=0.1",), "batchnorm"),
+        (Plain, ("regularization=dropout",), "regularization.dropout"),
+        (Plain, ("regularization.dropout=0.2",), "regularization.dropout"),
+        (Normalized, ("init=he", "init.output_scale=0.5"), "init.output_scale"),
+        (NoLayers, ("init=he",), "init"),
+    ],
+)
+def test_refused(
+    network: type[nn.Module], overrides: tuple[str, ...], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError) as error:
+        run(tmp_path, monkeypatch, network, *OWN, *overrides)
+    assert error.value.field == field
+    assert not list(tmp_path.iterdir())
+
+
+def test_record_of_options_without_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = json.loads((run(tmp_path, monkeypatch, Normalized, *OWN).directory / "outcome.json").read_text())
+    assert record["unused_options"] == list(BLOCK_KEYS)
+    record = json.loads((run(tmp_path, monkeypatch, FromBlock, *OWN).directory / "outcome.json").read_text())
+    assert record["unused_options"] == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +166,7 @@ def test_built_in_networks(
 def test_networks_of_torchvision_have_no_block() -> None:
     """Whatever their layers are called."""
     network = nn.ModuleDict({"activation": nn.ReLU()})
-    config = {"model": {"_target_": "pipeline.model.torchvision_model.torchvision_model"}}
+    config = {"model": {"_target_": "pipeline.model.torchvision_model.torchvision_model"}, "init": {}}
     assert option_signals(config, network)["ignored_keys"] == [*BLOCK_KEYS, "init.output_scale"]
 
 
@@ -136,3 +182,47 @@ def test_no_remedy_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = run(tmp_path, monkeypatch, Linear, *OWN, "init=he", "checks.rules.input_ignored.min_margin=0.999")
     (found,) = [f for f in result.findings if f.check == "input_ignored"] or result.findings[:1]
     assert not {"init=he", "activation=relu", "batchnorm=before_activation"} & set(found.remedy)
+
+
+class Cosine(Plain):
+    """Logits that do not depend on the size of any weight, and that begin too large."""
+
+    def __init__(self, input_shape: tuple[int, int, int], classes: int):
+        super().__init__(input_shape, classes)
+        self.prototypes = nn.Parameter(torch.randn(classes, 32))
+        del self.output
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = nn.functional.normalize(self.hidden(x.flatten(1)).relu(), dim=1)
+        return 16 * features @ nn.functional.normalize(self.prototypes, dim=1).T
+
+
+def test_no_init_reaches_the_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(tmp_path, monkeypatch, Cosine, *OWN)
+    (found,) = [f for f in result.findings if f.check == "initial_loss"]
+    assert found.remedy == ()
+    assert {"init", "init.output_scale"} <= set(result.outcomes[0].signals["ignored_keys"])
+
+
+class LazyParts(nn.Module):
+    """Layers without shapes, drawn with random numbers of their own, and a result of several parts."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten())
+        self.head = nn.LazyLinear(classes)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.head(self.layers(x)), "mean": x.mean()}
+
+
+@pytest.mark.slow
+def test_lazy_layers_and_parts_from_training_to_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = ("data=digits", "data.limit=300", "stage=[sanity,train,evaluate]", "stages.train.epochs=2", "report=false")
+    options = (*stages, "model=custom", "model.output=logits")
+    results = [run(tmp_path, monkeypatch, LazyParts, *options) for _ in range(2)]
+    assert all(result.status == "passed" for result in results)
+    first, again = (result.metrics["train"]["val_accuracy"] for result in results)
+    assert first == again
+    predictor = pipeline.load(results[0].directory)
+    assert predictor(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 10)

@@ -80,3 +80,19 @@ def test_first_layer_filters() -> None:
     assert set(np.unique(images[1:])) == {128}, "zero is grey"
     assert first_layer_filters(nn.Linear(3, 2), (1, 8, 8)) == {}
     assert first_layer_filters(nn.Conv2d(1, 4, 1), (1, 8, 8)) == {}, "a single pixel is no image"
+
+
+def test_mixed_examples_have_both_labels(small_run: MakeRun) -> None:
+    """The other class and its share stand beside each augmented tile, and are those of the mixture."""
+    small = small_run("augmentation=cutmix", "augmentation.flip=0")
+    images = data_images(small.components)
+    partners, shares = images["mixed_with"], images["mixed_share"]
+    assert partners.shape == shares.shape == images["examples"].shape[1:3]
+    plain, augmented = (images["examples"][list(images["steps"]).index(name)] for name in ("pixels", "augmented"))
+    for label in range(len(partners)):
+        for tile, (partner, share) in enumerate(zip(partners[label], shares[label], strict=True)):
+            changed = (plain[label, tile] != augmented[label, tile]).any(-1).mean()
+            assert changed <= share + 1e-6
+            assert 0 <= partner < 10
+    assert (shares > 0.2).any()
+    assert "mixed_with" not in data_images(small_run("augmentation=flip").components)

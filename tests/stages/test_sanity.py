@@ -405,6 +405,31 @@ def test_output_shape() -> None:
     assert output_shape_signals(nn.Flatten(), torch.zeros(5, 2, 3)) == {"output_shape": [5, 6]}
 
 
+class ChangesInput(nn.Flatten):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.sub_(1))
+
+
+class ChangesNumberFormat(nn.Flatten):
+    def forward(self, input: Tensor) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        return super().forward(input)
+
+
+class ReturnsParts(nn.Flatten):
+    def forward(self, input: Tensor) -> Any:
+        return {"logits": super().forward(input), "loss": None}
+
+
+@pytest.mark.parametrize("network", [ChangesInput(), ChangesNumberFormat(), ReturnsParts()])
+def test_networks_that_cannot_be_measured(network: nn.Module) -> None:
+    with pytest.raises(UserError) as error:
+        output_shape_signals(network, torch.zeros(5, 2, 3))
+    assert error.value.field == "model"
+    assert torch.get_default_dtype() == torch.float32
+    assert ("model.output=logits" in error.value.message) == isinstance(network, ReturnsParts)
+
+
 def test_penalty_signals() -> None:
     network = nn.Linear(3, 2)
     squares = float(network.weight.detach().square().sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.training.optimizer_args import validate_optimizer_args
+from pipeline.training.optimizer_args import validate_optimizer_args, without_fused_complex
 
 CURVATURE = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)
 START = torch.tensor([2.0, -1.0, 5.0], dtype=torch.float64)
@@ -148,3 +149,15 @@ def test_nesterov_needs_momentum() -> None:
         assert error.value.field == "nesterov"
     validate_optimizer_args({"nesterov": True, "momentum": 0.9})
     validate_optimizer_args({"nesterov": False})
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_complex_parameters_are_not_fused(optimizer: Any) -> None:
+    real, other = (torch.nn.Parameter(torch.ones(2, dtype=dtype)) for dtype in (torch.float32, torch.cfloat))
+    build = without_fused_complex(functools.partial(optimizer, lr=0.1, fused=True))
+    assert build.func.__name__ == optimizer.__name__
+    made = build([{"params": [real]}, {"params": [other]}])
+    assert [group["fused"] for group in made.param_groups] == [True, False]
+    real.grad, other.grad = torch.ones(2), torch.ones(2, dtype=torch.cfloat)
+    made.step()
+    assert not torch.equal(other, torch.ones(2, dtype=torch.cfloat))

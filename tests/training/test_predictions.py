@@ -31,6 +31,16 @@ def test_confusion() -> None:
     assert predictions.confusion().tolist() == [[1, 0], [1, 1]]
 
 
+def test_most_confused() -> None:
+    """The most frequent confusions come first, then classes that are never wrong; the answer is in order."""
+    given = [5, 5, 5, 3, 1]
+    predictions = predictions_of(torch.eye(6)[given].tolist(), [2, 2, 2, 4, 1])
+    assert predictions.most_confused(2).tolist() == [2, 5]
+    assert predictions.most_confused(4).tolist() == [2, 3, 4, 5]
+    assert predictions.most_confused(5).tolist() == [0, 2, 3, 4, 5]
+    assert predictions.most_confused(9).tolist() == list(range(6))
+
+
 def test_calibration() -> None:
     """Two bins: 0.9 twice, right once; 0.6 once, right."""
     calibration = predictions_of([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]], [0, 1, 0]).calibration()

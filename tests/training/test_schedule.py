@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from pipeline.errors import UserError
+from pipeline.training.schedule import WarmupCosineLR
+
 LR, STEPS = 0.4, 20
 
 
@@ -24,6 +27,14 @@ def one_cycle(t: int) -> float:
     return lowest + (LR - lowest) * (1 + math.cos(math.pi * (t - peak) / (STEPS - 1 - peak))) / 2
 
 
+def warmup_cosine(t: int) -> float:
+    """A straight line over the first 15 % of the steps, then half a cosine to zero."""
+    warmup = 3
+    if t < warmup:
+        return LR * (t + 1) / (warmup + 1)
+    return LR * (1 + math.cos(math.pi * (t - warmup) / (STEPS - warmup))) / 2
+
+
 SCHEDULES: dict[str, tuple[Callable[..., Any], Callable[[int], float]]] = {
     "constant": (partial(lr_scheduler.ConstantLR, factor=1, total_iters=0), lambda t: LR),
     "step": (partial(lr_scheduler.StepLR, step_size=6, gamma=0.1), lambda t: LR * 0.1 ** (t // 6)),
@@ -32,6 +43,7 @@ SCHEDULES: dict[str, tuple[Callable[..., Any], Callable[[int], float]]] = {
         partial(lr_scheduler.CosineAnnealingLR, T_max=STEPS),
         lambda t: LR * (1 + math.cos(math.pi * t / STEPS)) / 2,
     ),
+    "warmup_cosine": (partial(WarmupCosineLR, total_steps=STEPS, warmup=0.15), warmup_cosine),
     "one_cycle": (partial(lr_scheduler.OneCycleLR, max_lr=LR, total_steps=STEPS), one_cycle),
 }
 
@@ -102,3 +114,22 @@ def test_plateau_is_resumed() -> None:
     rest = iter(LOSSES[4:])
     expected = rates(optimizer, lambda: schedule.step(next(losses)), 9)
     assert rates(resumed, lambda: resumed_schedule.step(next(rest)), 9) == expected
+
+
+def test_warmup_follows_every_group() -> None:
+    parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [p], "lr": lr} for p, lr in zip(parameters, (0.1, 0.4), strict=True)])
+    scheduler = WarmupCosineLR(optimizer, total_steps=STEPS, warmup=0.15)
+    for step in range(STEPS):
+        low, high = (group["lr"] for group in optimizer.param_groups)
+        assert high == pytest.approx(warmup_cosine(step))
+        assert low == pytest.approx(high / 4)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1, "a", None])
+def test_wrong_warmup(warmup: Any) -> None:
+    with pytest.raises(UserError) as error:
+        started(partial(WarmupCosineLR, total_steps=STEPS, warmup=warmup))
+    assert error.value.field == "warmup"

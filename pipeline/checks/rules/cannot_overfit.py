@@ -62,22 +62,23 @@ class CannotOverfit(Rule):
         if signals.get("overfit_reached", True) or signals.get("overfit_other_rate") is not None:
             return None
         loss, target, first = signals["overfit_loss"], signals["overfit_target"], signals["overfit_first_loss"]
-        wrong, examples, steps = signals["overfit_wrong"], signals["overfit_examples"], signals["overfit_steps"]
+        wrong, examples, steps = signals.get("overfit_wrong"), signals["overfit_examples"], signals["overfit_steps"]
         losses = to_floats(signals.get("losses", ()))
         half = losses[len(losses) // 2] if losses else 0.0
-        nearly = wrong == 0 and 0 <= loss <= max(self.near_loss_ratio * first, self.still_falling_ratio * half)
+        nearly = not wrong and 0 <= loss <= max(self.near_loss_ratio * first, self.still_falling_ratio * half)
         reason, remedy = ("The budget was too short.", _more_steps(steps)) if nearly else _reason(signals)
         return self.finding(
             "info" if nearly else "failure",
             measured={
                 "loss": loss,
-                "wrong": float(wrong),
+                **({} if wrong is None else {"wrong": float(wrong)}),
                 "steps": float(steps),
                 "best_loss": signals["overfit_best_loss"],
             },
-            expected=f"loss below {target:g} and all {examples} examples right within {steps} steps",
-            message=f"Stuck at loss {loss:.4g} with {wrong} of {examples} examples wrong after {steps} steps (it "
-            f"began at {first:.4g}). {reason}",
+            expected=f"loss below {target:g}{'' if wrong is None else f' and all {examples} examples right'} within "
+            f"{steps} steps",
+            message=f"Stuck at loss {loss:.4g} {'on' if wrong is None else f'with {wrong} of'} {examples} examples "
+            f"{'' if wrong is None else 'wrong '}after {steps} steps (it began at {first:.4g}). {reason}",
             remedy=remedy,
             step=steps,
         )

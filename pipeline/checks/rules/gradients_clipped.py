@@ -15,10 +15,10 @@ from pipeline.validation import integer, number
 class GradientsClipped(Rule):
     """Anti-pattern: gradients that are clipped, or scaled, to next to nothing before the optimizer gets them.
 
-    Fires when, in nine of ten sampled steps of a watched loop (of `min_samples` or more), the optimizer gets a gradient
-    whose norm is below `max_share` of that after the backward pass, no sampled update is above `min_ratio` of its
-    layer's weights, and even a learning rate of 1 would not make it so in a typical step. A high rate makes up for a
-    low threshold, and Adam for any scale. It is a failure where the training is over and such updates, made at every
+    Fires when, in nine of ten sampled steps (of `min_samples` or more), the optimizer gets a gradient whose norm is
+    below `max_share` of that after the backward pass, no sampled update is above `min_ratio` of its layer's weights,
+    and even a learning rate of 1 would not make it so in a typical step. A high rate makes up for a low
+    threshold, and Adam for any scale. It is a failure where the training is over and such updates, made at every
     step, would have changed no layer by `min_moved` of its weights.
     """
 
@@ -31,6 +31,7 @@ class GradientsClipped(Rule):
         "before gradients are unscaled, leaves steps that no learning rate makes up for."
     )
     source = "Pascanu et al. 2013: a threshold near the usual norm; torch: unscale_ comes before clip_grad_norm_"
+    remedies = ("trainer.clip_norm=null", "trainer.clip_value=null")
     advice = "Raise the threshold to the usual norm of the gradient, and unscale gradients before they are clipped."
     code = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # with a scaler, after scaler.unscale_(optimizer)"
     explains = ("frozen_weights", *FAILS_TO_FIT)
@@ -68,6 +69,7 @@ class GradientsClipped(Rule):
             expected=f"gradients that keep more than {self.max_share:g} of their size in most steps",
             message=f"In {len(shrunk)} of {len(rows)} sampled steps the optimizer gets less than {self.max_share:g} of "
             f"the gradient, typically {share:.1e} of it; the largest update is {update:.1e} of a layer's weights.",
+            remedy=self.remedies,
         )
 
 

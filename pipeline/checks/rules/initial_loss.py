@@ -20,7 +20,7 @@ class InitialLoss(Rule):
     """
 
     check = "initial_loss"
-    reads = ("expected_first_loss", "first_loss", "logit_std")
+    reads = ("expected_first_loss", "first_loss", "logit_std", "ignored_keys")
     needs = ("expected_first_loss", "first_loss")
     severities = ("failure", "warning")
     why = (
@@ -51,6 +51,8 @@ class InitialLoss(Rule):
         if deviation <= (self.warning if is_above else self.warning_below):
             return None
         std = signals["logit_std"]
+        # no init draws the weights behind the logits
+        is_out_of_reach = {"init", "init.output_scale"} <= set(signals.get("ignored_keys") or ())
         reason = (
             f"The logits have a standard deviation of {std:.3g} before training; s^2/2 = {std * std / 2:.3g}."
             if is_above
@@ -61,6 +63,12 @@ class InitialLoss(Rule):
             measured={"first_loss": loss, "logit_std": std},
             expected=f"{expected:.4g}, at most {self.warning:.0%} above and {self.warning_below:.0%} below",
             message=f"The first loss is {loss:.4g} where chance gives {expected:.4g}. {reason}",
-            remedy=self.remedies if is_above else (),
+            remedy=self.remedies if is_above and not is_out_of_reach else (),
+            advice="Let the outputs begin near zero: with small weights in the last layer, or a smaller factor on them."
+            if is_above and is_out_of_reach
+            else None,
+            code="logits = scale * cosine  # scale near 1 in the beginning, as a parameter that is learned"
+            if is_above and is_out_of_reach
+            else None,
             step=0,
         )

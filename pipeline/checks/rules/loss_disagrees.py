@@ -34,7 +34,8 @@ class LossDisagrees(Rule):
     (2) in training, once the loss has changed by `min_loss_change` of its first value, fewer answers are right than a
     guess gives, by `sigmas` standard errors over at least `min_examples` answers; or (3) the loss falls below zero
     while the answers are no better than a guess. A guess that prefers no class is right 1/C of the time whatever the
-    frequencies of the classes are: fewer right answers than that take knowledge of the labels.
+    frequencies of the classes are, and a guess of a rare class, to which weights may lead, as often as it is: fewer
+    right answers than that take knowledge of the labels.
     """
 
     check = "loss_disagrees"
@@ -47,6 +48,7 @@ class LossDisagrees(Rule):
         "synthetic_loss",
         "losses",
         "accuracies",
+        "chance_accuracy",
         "classes",
         "overfit_examples",
         "batch_size",
@@ -92,7 +94,9 @@ class LossDisagrees(Rule):
         if not losses or not accuracies or not size or not classes:
             return None
         steps = int(signals.get("steps_per_entry", 1))
-        guess = 1 / classes
+        chance = signals.get("chance_accuracy") or 1 / classes
+        # of uneven classes: what the rarest one gives, since a loss may weight it so that it is the first answer
+        guess = min(1 / classes, (1 - chance) / max(1, classes - 1))
         evidence = self._below_chance(losses, accuracies, int(size) * steps, guess) or _unbounded(
             losses, accuracies, guess
         )

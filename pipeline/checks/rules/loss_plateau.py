@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import median
 
 from pipeline.checks.finding import Finding
 from pipeline.checks.layer_stats import NEAR_CHANCE
-from pipeline.checks.not_checked import FINISHED_NEEDS
+from pipeline.checks.not_checked import LOSS_NEEDS
 from pipeline.checks.rule import Rule
-from pipeline.checks.training_curves import BEATS_CHANCE_KEYS, FINISHED_KEYS, Training, is_augmented, lr_remedy
+from pipeline.checks.training_curves import (
+    BEATS_CHANCE_KEYS,
+    FINISHED_KEYS,
+    MOST_UNEVEN,
+    Training,
+    is_augmented,
+    lr_remedy,
+)
 from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
@@ -28,7 +36,7 @@ class LossPlateau(Rule):
 
     check = "loss_plateau"
     reads = (*FINISHED_KEYS, *BEATS_CHANCE_KEYS, "steps_per_entry", "samples", "chance_loss", "augmentation", "lr")
-    needs = (*FINISHED_NEEDS, "losses>=min_steps", "epochs.probe_accuracy|epochs.accuracy|chance_loss")
+    needs = (*LOSS_NEEDS, "losses>=min_steps", "epochs.probe_accuracy|epochs.accuracy|chance_loss")
     severities = ("failure", "warning")
     why = (
         "At chance no gradient that tells one image from another reaches the weights: units are saturated, dead or "
@@ -40,6 +48,7 @@ class LossPlateau(Rule):
         "Training Neural Networks: the input-independent baseline must be beaten"
     )
     remedies = (
+        "data.sampling=balanced",
         "init=he",
         "activation=relu",
         "batchnorm=before_activation",
@@ -63,11 +72,11 @@ class LossPlateau(Rule):
         number("min_learned", self.min_learned, above=0, at_most=1)
 
     def __call__(self, signals: Signals) -> Finding | None:
-        training = Training.if_finished(signals)
+        training = Training.if_finished(signals, needs_classes=False)
         if training is None or training.steps < self.min_steps:
             return None
         accuracy = training.final_train_accuracy()
-        if accuracy is None:  # a log of another program
+        if accuracy is None or math.isnan(training.chance):  # a log of another program, or targets
             return self._loss_at_chance(training)
         if training.beats_chance():
             return self._early_plateau(training, accuracy)
@@ -101,7 +110,9 @@ class LossPlateau(Rule):
             expected=f"more than the {training.chance:.1%} of training examples that the most frequent class gives",
             message=f"After {training.steps} steps {accuracy:.1%} of the training examples are right and the loss is "
             f"{loss:.4g}{level}: the network never left chance.",
-            remedy=(
+            remedy=("data.sampling=balanced",)
+            if training.chance >= MOST_UNEVEN
+            else (
                 "init=he",
                 "activation=relu",
                 "batchnorm=before_activation",

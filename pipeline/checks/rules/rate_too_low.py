@@ -187,9 +187,12 @@ class RateTooLow(Rule):
 
     def _higher_rate_learns(self, signals: Signals, rate: float, other: float) -> Finding:
         times, steps = other / rate, signals["overfit_other_steps"]
-        wrong, examples = signals["overfit_wrong"], signals["overfit_examples"]
-        chance = 1 / signals["classes"]
-        memorized = (1 - wrong / examples - chance) / (1 - chance)
+        wrong, examples = signals.get("overfit_wrong"), signals["overfit_examples"]
+        if wrong is None:  # targets, of which the loss is the share that is not explained
+            wrong, memorized = examples, 1 - signals["overfit_loss"] / signals["overfit_first_loss"]
+        else:
+            chance = 1 / signals["classes"]
+            memorized = (1 - wrong / examples - chance) / (1 - chance)
         is_stuck = memorized < self.min_memorized
         is_far = times >= 50 and wrong > 0  # where all are right already, only certainty is missing
         return self.finding(

@@ -33,6 +33,13 @@ class _Shift(NamedTuple):
     def ratio(self) -> float:
         return self.other_std / self.std
 
+    def with_expected_error(self, growth: float) -> _Shift:
+        """Return this with at least the error that few examples of the training distribution would have.
+
+        A sample of zeros from a column that is hardly ever 1 has a deviation of 0, and no error of its own.
+        """
+        return self._replace(other_std_error=max(self.other_std_error, self.std_error * growth))
+
 
 @dataclass(frozen=True)
 class SplitShift(Rule):
@@ -104,6 +111,8 @@ class SplitShift(Rule):
             _Shift(*moments)
             for moments in zip(*(part.get(key, ()) for part in (train, other) for key in _CHANNEL_KEYS), strict=True)
         ]
+        growth = math.sqrt(train.get("examples", 1) / max(1, other.get("examples", 1)))
+        whole, *channels = [shift.with_expected_error(growth) for shift in (whole, *channels)]
         if self._is_far(whole) or self._is_rescaled(whole):
             return self._shifted(split, whole, None)
         off = [shift for shift in channels if self._is_far(shift) or self._is_rescaled(shift)]

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from pipeline.data.dataset import Images, Source
 from pipeline.data.groups import number_groups
+from pipeline.data.sources.npz_labels import AUTO, read_labels
+from pipeline.data.sources.npz_pixels import describe_layout, infer_scale, read_pixels
 from pipeline.errors import UserError, did_you_mean
-from pipeline.validation import number
+from pipeline.validation import boolean, number
 
 _GROUPS = "groups"  # the usual name, which a file need not have
 _KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "classes")
+_SPLITS = ("train", "val", "test")
 
 
-def npz(*, path: str, scale: float | None, groups: str | None = None) -> Source:
+def npz(
+    *,
+    path: str,
+    scale: float | None,
+    groups: str | None = None,
+    task: str = AUTO,
+    channels_last: bool | None = None,
+) -> Source:
     """Return the arrays `x_train` and `y_train` of a .npz file.
 
-    The file may also hold the splits `x_val`, `y_val` and `x_test`, `y_test`, and `classes`.
+    The file may also hold the splits `x_val`, `y_val` and `x_test`, `y_test`, and `classes`, the names of the classes,
+    labels or targets; by default these are numbers.
 
-    x is (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1, 3 or 4, or (N, D), which becomes (N, D, 1, 1). Where both
-    the last and the second dimension could be C, as in (N, 3, 3, 3), the last one is. Pixels are kept as uint8, int32
-    for other integers, or float32 for floats. y holds integers 0 .. C-1, (N,) or (N, 1). `classes` are the names of the
-    classes; by default they are the numbers.
+    x is (N, H, W), (N, H, W, C) or (N, C, H, W), or (N, D), which becomes (N, D, 1, 1). C is the last or the second
+    dimension as `channels_last` says; with None the one of size 1, 3 or 4, the last if both are, and otherwise the one
+    that is smaller than height and width. Pixels are kept as uint8, int32 for other integers, or float32 for floats.
+    What y means, `read_labels` says.
 
     `groups` names arrays (`groups_train` or `groups`, `groups_val`, `groups_test`) with an integer or a word for each
     example that says what it shows: examples of one group are never cut into two splits. None passes them over.
@@ -43,62 +54,103 @@ def npz(*, path: str, scale: float | None, groups: str | None = None) -> Source:
     """
     if scale is not None:
         scale = number("scale", scale, above=0)
+    if channels_last is not None:
+        boolean("channels_last", channels_last)
     file = Path(path).expanduser()
-    arrays = _load(file)
-    unknown = [key for key in arrays if key not in _KEYS]
+    names, arrays = _load(file, groups)
     if missing := [key for key in _KEYS[:2] if key not in arrays]:
-        meant = did_you_mean(missing[0], unknown)
-        raise _error(file, f"has no {' and no '.join(missing)}; it has {', '.join(arrays) or 'nothing'}.{meant}")
+        meant = did_you_mean(missing[0], [key for key in names if key not in _KEYS])
+        raise _error(file, f"has no {' and no '.join(missing)}; it has {', '.join(names) or 'nothing'}.{meant}")
     if unpaired := [f"x_{split}" for split in ("val", "test") if (f"x_{split}" in arrays) != (f"y_{split}" in arrays)]:
         raise _error(file, f"has only one of {unpaired[0]} and y{unpaired[0][1:]}; both are needed, or neither.")
-    splits = {split: _images(arrays, split, file) for split in ("train", "val", "test") if f"x_{split}" in arrays}
+    found = [split for split in _SPLITS if f"x_{split}" in arrays]
+    labels = read_labels(
+        {split: arrays[f"y_{split}"] for split in found}, file=str(file), names=arrays.get("classes"), task=task
+    )
+    splits = {
+        split: Images(
+            read_pixels(arrays[f"x_{split}"], f"x_{split}", channels_last=channels_last, file=str(file)),
+            labels.splits[split],
+        )
+        for split in found
+    }
     if groups is not None:
-        splits = _with_groups(splits, arrays, groups, file)
+        splits = _with_groups(splits, arrays, groups, file, names)
+    notes = [*labels.notes, *describe_layout(arrays["x_train"], channels_last)]
     return Source(
         name=file.stem,
         train=splits["train"],
         val=splits.get("val"),
         test=splits.get("test"),
-        classes=_class_names(arrays, splits, file),
-        scale=_infer_scale(splits, file) if scale is None else scale,
+        classes=labels.classes,
+        scale=infer_scale(splits, str(file)) if scale is None else scale,
         path=str(file),
+        loading={"notes": notes} if notes else {},
+        task=labels.task,
+        reading={"kind": "array", "channels_last": channels_last},
     )
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
+def _load(file: Path, groups: str | None) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Return the names of all arrays, and those arrays that are used."""
     try:
         with file.open("rb") as stream:  # numpy does not close a file that it cannot read
+            _check_kind(file, stream.read(4096))
+            stream.seek(0)
             loaded = np.load(stream, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise _error(file, "is a single array (.npy). Save with numpy.savez(path, x_train=.., y_train=..).")
-            return {key: loaded[key] for key in loaded.files}
+            names = list(loaded.files)
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise _error(file, f"has more than one array of the name {', '.join(twice)}.")
+            used = [name for name in names if name in _KEYS or (groups and name.startswith(groups))]
+            return names, {name: _read_array(file, loaded, name) for name in used}
     except FileNotFoundError:
         meant = did_you_mean(file.name, [other.name for other in file.parent.glob("*.npz")])
         raise _error(file, f"does not exist.{meant} Set data.path to a .npz file.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        hint = (
-            "Arrays of objects are refused, since unpickling runs code: save numbers." if "pickle" in str(error) else ""
-        )
-        raise _error(file, f"cannot be read as .npz ({type(error).__name__}: {error}). {hint}".rstrip()) from error
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise _error(file, f"cannot be read as .npz ({type(error).__name__}: {error}).") from error
 
 
-def _images(arrays: Mapping[str, np.ndarray], split: str, file: Path) -> Images:
-    pixels, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if pixels.dtype.kind not in "uif":
-        raise _error(file, f"must hold numbers, but x_{split} is of type {pixels.dtype}. Save it as uint8 or float32.")
-    if labels.dtype.kind not in "ui":
-        raise _error(file, f"must have integer labels, but y_{split} is {labels.dtype}. Save y.astype('int64').")
-    if labels.ndim != 1:
-        one_hot = " For one-hot labels, save y.argmax(1)." if labels.ndim == 2 else ""
-        raise _error(file, f"must have labels of shape (N,) or (N, 1), but y_{split} is {labels.shape}.{one_hot}")
-    stored = _to_storage_dtype(_to_nchw(pixels, split, file), split, file)
-    return Images(torch.from_numpy(stored), torch.from_numpy(labels.astype(np.int64)))
+def _check_kind(file: Path, start: bytes) -> None:
+    """Raise `UserError` where the first bytes are those of another kind of file."""
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY")):
+        return
+    if not start:
+        raise _error(file, "is empty.")
+    if start.startswith(b"\x80"):
+        raise _error(file, "is a pickle. It is not read, since unpickling runs code: save with numpy.savez.")
+    if start.startswith(b"\x89HDF"):
+        raise _error(file, "is an HDF5 file. Save its arrays with numpy.savez(path, x_train=.., y_train=..).")
+    try:
+        start[:-4].decode()  # the last character may be cut in two
+    except UnicodeDecodeError:
+        raise _error(file, "is no .npz file. Save with numpy.savez(path, x_train=.., y_train=..).") from None
+    if b"\0" in start:
+        raise _error(file, "is no .npz file. Save with numpy.savez(path, x_train=.., y_train=..).")
+    raise _error(file, "is not a .npz file but text; data=csv reads tables in text files.")
+
+
+def _read_array(file: Path, loaded: Any, name: str) -> NDArray[Any]:
+    try:
+        array = loaded[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise _error(
+            file,
+            f"holds Python objects in {name}, which are pickled and not read, since unpickling runs code. Save an "
+            "array of numbers or words of one shape.",
+        ) from None
+    except MemoryError as error:
+        raise _error(file, f"has an array {name} that does not fit in memory ({error}).") from None
+    if not isinstance(array, np.ndarray):
+        raise _error(file, f"has a file {name} that is no array.")
+    return array
 
 
 def _with_groups(
-    splits: Mapping[str, Images], arrays: Mapping[str, np.ndarray], name: str, file: Path
+    splits: Mapping[str, Images], arrays: Mapping[str, NDArray[Any]], name: str, file: Path, names: list[str]
 ) -> dict[str, Images]:
     """Return the splits with the groups that the file has for them; those of training must be among them."""
     keys = {split: f"{name}_{split}" for split in splits}
@@ -108,8 +160,8 @@ def _with_groups(
     if not found and name == _GROUPS:
         return dict(splits)
     if "train" not in found:
-        meant = did_you_mean(keys["train"], [key for key in arrays if key not in _KEYS])
-        raise UserError(f"{file} has no {keys['train']}; it has {', '.join(arrays)}.{meant}", field="groups")
+        meant = did_you_mean(keys["train"], [key for key in names if key not in _KEYS])
+        raise UserError(f"{file} has no {keys['train']}; it has {', '.join(names)}.{meant}", field="groups")
     for split, values in found.items():
         if values.dtype.kind not in "iuUS" or values.shape not in ((len(splits[split]),), (len(splits[split]), 1)):
             raise UserError(
@@ -121,76 +173,6 @@ def _with_groups(
     numbers = number_groups(np.concatenate([*flat.values()])).split([len(values) for values in flat.values()])
     by_split = dict(zip(flat, numbers, strict=True))
     return {split: replace(images, groups=by_split.get(split)) for split, images in splits.items()}
-
-
-def _to_nchw(pixels: np.ndarray, split: str, file: Path) -> np.ndarray:
-    """Bring any of the accepted layouts to (N, C, H, W)."""
-    shape = pixels.shape
-    if len(shape) == 2:
-        return pixels[:, :, None, None]
-    if len(shape) == 3:
-        return pixels[:, None]
-    if len(shape) == 4 and shape[3] in (1, 3, 4):
-        return pixels.transpose(0, 3, 1, 2)
-    if len(shape) == 4 and shape[1] in (1, 3, 4):
-        return pixels
-    raise _error(
-        file,
-        f"must have images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1, 3 or 4, or rows (N, D), "
-        f"but x_{split} is {shape}.",
-    )
-
-
-def _to_storage_dtype(pixels: np.ndarray, split: str, file: Path) -> np.ndarray:
-    """Return the same values as uint8, int32 or float32."""
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if pixels.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which `validate_data` refuses
-            return np.ascontiguousarray(pixels, dtype=np.float32)
-    if pixels.size and (pixels.max() >= 2**31 or pixels.min() < -(2**31)):
-        raise _error(file, f"must hold integers of at most 32 bits, but x_{split} has larger ones. Save it as float32.")
-    return np.ascontiguousarray(pixels, dtype=np.int32)
-
-
-def _class_names(arrays: Mapping[str, np.ndarray], splits: Mapping[str, Images], file: Path) -> tuple[str, ...]:
-    if "classes" in arrays:
-        return tuple(str(name) for name in arrays["classes"].ravel())
-    highest = max((int(images.labels.max()) for images in splits.values() if len(images.labels)), default=-1)
-    if highest >= len(splits["train"]) > 0:
-        raise _error(
-            file, f"must have labels 0 .. C-1, but the highest is {highest} with {len(splits['train'])} examples."
-        )
-    return tuple(str(label) for label in range(highest + 1))
-
-
-def _infer_scale(splits: Mapping[str, Images], file: Path) -> float:
-    """Return the scale that brings the stored values of all splits into [0, 1], by their type and range."""
-    all_pixels = [images.pixels for images in splits.values() if images.pixels.numel()]
-    if not all_pixels:
-        return 1.0
-    highest = max(float(pixels.max()) for pixels in all_pixels)
-    if not all_pixels[0].is_floating_point():
-        lowest = min(float(pixels.min()) for pixels in all_pixels)
-        largest = max(highest, -lowest)
-        if largest > 65535:
-            raise _error(file, f"has integers up to {largest:.0f}; pixels have at most 65535. Set data.scale.")
-        return 1 / 255 if largest <= 255 else 1 / 65535
-    if any(_looks_like_uint8(pixels) for pixels in all_pixels):
-        raise _error(
-            file,
-            f"holds values up to {highest:g} that look like 0..255 pixels stored as floats: save them as uint8, or "
-            "set data.scale=0.00392156862745098 to divide by 255 (data.scale=1 leaves them unchanged).",
-        )
-    return 1.0
-
-
-def _looks_like_uint8(pixels: torch.Tensor) -> bool:
-    highest, lowest = float(pixels.max()), float(pixels.min())
-    is_image = pixels.shape[2] * pixels.shape[3] > 1
-    if not math.isfinite(highest):
-        return False  # `validate_data` reports these
-    return is_image and ((highest > 16 and lowest >= 0) or (highest > 2 and bool((pixels == pixels.round()).all())))
 
 
 def _error(file: Path, problem: str) -> UserError:

@@ -82,19 +82,20 @@ def _loss_references(train: Signals, ends: Sequence[float]) -> list[dict[str, An
 
 
 def accuracy(train: Signals, *, test: float | None = None) -> Chart | None:
-    """Return the accuracy of training and validation after each epoch, the gap between them shaded."""
+    """Return the accuracy (or R2) of training and validation after each epoch, the gap between them shaded."""
     epochs = train.get("epochs") or {}
-    if not epochs.get("val_accuracy"):
+    score = "r2" if epochs.get("val_r2") else "accuracy"
+    if not epochs.get(f"val_{score}"):
         return None
-    steps, val = epochs["step"], list(epochs["val_accuracy"])
-    training = list(epochs.get("probe_accuracy") or epochs.get("accuracy") or ())
+    steps, val = epochs["step"], list(epochs[f"val_{score}"])
+    training = list(epochs.get(f"probe_{score}") or epochs.get(score) or ())
     has_gap = bool(training) and training[-1] is not None and val[-1] is not None  # a watched loop may leave some out
     data = [line(steps, val, "validation", ORANGE)]
     if training:
         shade = "rgba(217,134,0,.18)" if has_gap and training[-1] > val[-1] else "rgba(0,0,0,0)"
         data.append(line(steps, training, "training", BLUE) | {"fill": "tonexty", "fillcolor": shade})
-    if epochs.get("probe_accuracy") and epochs.get("accuracy"):
-        data.append(line(steps, epochs["accuracy"], "training, during the epoch", BLUE, width=1, dash="dot"))
+    if epochs.get(f"probe_{score}") and epochs.get(score):
+        data.append(line(steps, epochs[score], "training, during the epoch", BLUE, width=1, dash="dot"))
     if test is not None:
         diamond = {"symbol": "diamond", "size": 11, "color": GREEN}
         data.append(
@@ -102,10 +103,12 @@ def accuracy(train: Signals, *, test: float | None = None) -> Chart | None:
         )
     if "chance_accuracy" in train:
         data.append(reference_line(train["chance_accuracy"], "chance", steps))
-    layout: dict[str, Any] = HOVER_BY_STEP | {"xaxis": axis("step"), "yaxis": axis("accuracy", tickformat=".0%")}
+    layout: dict[str, Any] = HOVER_BY_STEP | {"xaxis": axis("step"), "yaxis": axis(score)}
+    if score == "accuracy":
+        layout["yaxis"] |= {"tickformat": ".0%", "range": [0, 1.03]}
     layout["annotations"] = [_gap_label(steps[-1], training[-1], val[-1])] if has_gap else []
-    layout["yaxis"]["range"] = [0, 1.03]
-    return Chart("accuracy", "Accuracy and generalization gap", {"data": data, "layout": layout}, height=360)
+    title = "R2 and generalization gap" if score == "r2" else "Accuracy and generalization gap"
+    return Chart("accuracy", title, {"data": data, "layout": layout}, height=360)
 
 
 def _gap_label(step: float, training: float, val: float) -> dict[str, Any]:

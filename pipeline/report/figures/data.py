@@ -39,9 +39,19 @@ def examples(images: Mapping[str, Any], classes: Sequence[str]) -> Table | None:
                            for sheet, step in zip(sheets, steps, strict=True))]
         for label in range(min(sheets.shape[1], len(classes)))
     ]  # fmt: skip
+    if "mixed_with" in images:
+        steps = [*steps, "mixed with"]
+        for row, partners, shares in zip(rows, images["mixed_with"], images["mixed_share"], strict=False):
+            row.append(_list_partners(partners, shares, classes))
     part = f", of the first {len(rows)} of {len(classes)} classes" if len(rows) < len(classes) else ""
     caption = f"Training examples after each step of preprocessing{part}. Where values have a sign, grey is zero."
     return Table(["class", *steps], rows, caption=caption, sortable=False)
+
+
+def _list_partners(partners: Sequence[int], shares: Sequence[float], classes: Sequence[str]) -> str:
+    """Return the class of the other image in each mixed tile of a row, and its share."""
+    pairs = [(int(label), float(share)) for label, share in zip(partners, shares, strict=True) if label >= 0]
+    return ", ".join(f"{classes[label] if label < len(classes) else label} {share:.0%}" for label, share in pairs)
 
 
 def mean(images: Mapping[str, Any]) -> Images | None:

@@ -9,19 +9,28 @@ from pipeline.report.blocks import BLUE, GREEN, MUTED, ORANGE, SKY, Chart, Image
 from pipeline.report.figures.traces import axis, bars
 
 Metrics = Mapping[str, Any]
+MAX_BARS = 30
+"""Most classes whose accuracy is drawn."""
 MAX_WRITTEN = 12
 """Most classes whose counts are written into the cells of the confusion matrix."""
 
 
 def confusion(metrics: Metrics, classes: Sequence[str]) -> Chart | None:
-    """Return the confusion matrix: a row is a true class, and the colour of a cell is its fraction of the row."""
+    """Return the confusion matrix: a row is a true class, and the colour of a cell is its fraction of the examples.
+
+    Of many classes, records have those that are confused most.
+    """
     counts = metrics.get("confusion")
     if not counts:
         return None
-    fractions = [[n / max(1, sum(row)) for n in row] for row in counts]
+    totals = metrics.get("confusion_examples") or [sum(row) for row in counts]
+    shown = metrics.get("confusion_classes") or range(len(counts))
+    note = f"The {len(shown)} most confused of {len(classes)} classes." if len(shown) < len(classes) else ""
+    classes = [classes[label] for label in shown]
+    fractions = [[n / max(1, total) for n in row] for row, total in zip(counts, totals, strict=True)]
     hover_texts = [
         [
-            PlotlyMarkup(f"{n} of {sum(row)} {escape_plotly(classes[i])}<br>predicted as {escape_plotly(classes[j])}")
+            PlotlyMarkup(f"{n} of {totals[i]} {escape_plotly(classes[i])}<br>predicted as {escape_plotly(classes[j])}")
             for j, n in enumerate(row)
         ]
         for i, row in enumerate(counts)
@@ -42,7 +51,7 @@ def confusion(metrics: Metrics, classes: Sequence[str]) -> Chart | None:
             for j, n in enumerate(row)
             if n
         ]  # fmt: skip
-    return Chart("confusion", "Confusion matrix", {"data": [heat], "layout": layout}, height=460)
+    return Chart("confusion", "Confusion matrix", {"data": [heat], "layout": layout}, note=note, height=460)
 
 
 def calibration(metrics: Metrics) -> Chart | None:
@@ -71,11 +80,12 @@ def calibration(metrics: Metrics) -> Chart | None:
 
 
 def per_class(metrics: Metrics) -> Chart | None:
-    """Return the accuracy of each class, the worst first, with the mean as a line."""
+    """Return the accuracy of each class, the worst first and of many only these, with the mean as a line."""
     scores = {name: score for name, score in metrics.get("per_class_accuracy", {}).items() if score is not None}
     if not scores:
         return None
-    names = sorted(scores, key=lambda name: scores[name])
+    names = sorted(scores, key=lambda name: scores[name])[:MAX_BARS]
+    note = f"The {len(names)} worst of {len(scores)} classes." if len(names) < len(scores) else ""
     texts = [f"{100 * scores[name]:.1f} %" for name in names]
     mean = metrics["test_accuracy"]
     data = [bars(names, [scores[name] for name in names], "accuracy", BLUE, text=texts, textposition="inside",
@@ -85,7 +95,8 @@ def per_class(metrics: Metrics) -> Chart | None:
                  "line": {"color": ORANGE, "width": 2, "dash": "dash"}}  # fmt: skip
     layout = {"yaxis": {"type": "category", "autorange": "reversed"}, "shapes": [mean_line]}
     layout["xaxis"] = axis("accuracy", tickformat=".0%", range=[0, 1])
-    return Chart("per-class", "Accuracy by class", {"data": data, "layout": layout}, height=110 + 26 * len(names))
+    figure = {"data": data, "layout": layout}
+    return Chart("per-class", "Accuracy by class", figure, note=note, height=110 + 26 * len(names))
 
 
 def members(metrics: Metrics) -> Chart | None:

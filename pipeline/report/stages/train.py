@@ -19,6 +19,9 @@ def headline_tile(stage: StageData) -> Tile | None:
     if m.get("exploded"):
         note = f"at step {m['exploded_step']}; expected below {m['break_factor']:g}"
         return Tile("cost / original cost", f"{m['exploded_cost'] / m['original_cost']:.3g}", note, stage.tile_status)
+    if m.get("val_r2") is not None:
+        note = f"epoch {m['best_epoch'] + 1} of {m['epochs']}"
+        return Tile("validation R2", f"{m['val_r2']:.3f}", note, stage.tile_status)
     if m.get("val_accuracy") is None:
         return None
     training = ((stage.signals.get("epochs") or {}).get("probe_accuracy") or [None])[-1]
@@ -58,8 +61,8 @@ def charts(stage: StageData) -> Sequence[Block | None]:
 
 
 def metric_rows(metrics: Metrics) -> dict[str, float]:
-    """Return accuracy and loss on the validation split."""
-    return numbers(metrics, "val_accuracy", "val_loss")
+    """Return the scores on the validation split."""
+    return numbers(metrics, *(name for name in metrics if name.startswith("val_")))
 
 
 def _accuracies(s: Signals) -> list[ExpectedValue]:

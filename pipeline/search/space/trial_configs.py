@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.config.check_overrides import has_key
 from pipeline.config.compose import compose_config, groups
+from pipeline.config.override_keys import override_key
+from pipeline.config.unused_options import refuse_unused_options
 from pipeline.errors import UserError
 from pipeline.runs.json_files import config_dir_flag
 from pipeline.search.records import Parameter, Round, Value
@@ -97,6 +99,18 @@ class TrialConfigs:
             # this raises the error that names the key
             compose_config([*self.base, *self._composed_overrides({}), *missing], config_dir=self.config_dir)
             raise AssertionError(f"{missing} can be composed, but no combination has the keys")
+
+    def refuse_unused_options(self) -> None:
+        """Raise `UserError` where all trials of an option of `model` are the same, whatever a searched option says."""
+        typed = [override_key(override) for override in self.base]
+        models = next((p.choices for p in self.composed_parameters if p.key == "model"), (None,))
+        for model in models:
+            chosen = [to_override(p, model if p.key == "model" else midpoint(p)) for p in self.composed_parameters]
+            config = compose_config([*self.base, *chosen], config_dir=self.config_dir)
+            plain: Any = OmegaConf.to_container(config, resolve=True)
+            for p in (p for p in self.value_parameters if has_key(config, p.key)):
+                _set_value(plain, p.key, midpoint(p))
+            refuse_unused_options(plain, [*typed, *(p.key for p in self.parameters)])
 
     def for_trial(self, search_round: Round, params: Mapping[str, Value]) -> dict[str, Any]:
         """Return the configuration of the trial with `params` as plain data.

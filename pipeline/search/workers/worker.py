@@ -17,6 +17,7 @@ from pipeline.errors import FAILED, PASSED, UserError
 from pipeline.runs.json_files import OUTCOME, SCHEMA, SIGNALS, to_json
 from pipeline.search.records import BROKEN, COMPLETE, CRASHED, PRUNED
 from pipeline.search.workers.task import Task
+from pipeline.training.metrics import AUTO, choose_monitor
 from pipeline.workflow.build import BuildCache, build_from_dict
 from pipeline.workflow.components import Components, RunContext
 from pipeline.workflow.execution import execute
@@ -54,6 +55,7 @@ class TrialRunner:
         assert task.directory is not None
         try:
             components = build_from_dict(task.config, cache=self.cache)
+            _check_metric(components.data.task, task.metric)
             stages = {name: stage for name, stage in components.stages.items() if name == "sanity"}
             components = dataclasses.replace(components, stages=stages, loggers={})
             context = RunContext(task.directory)
@@ -68,7 +70,7 @@ class TrialRunner:
         scores: list[float] = []
         result: dict[str, Any] = {"scores": scores}
         try:
-            components = build_from_dict(task.config, cache=self.cache)
+            components = build_from_dict(_with_monitor(task), cache=self.cache)
             result["seed"] = components.seed
             context = RunContext(is_trial=True, on_epoch_end=self._make_epoch_callback(task, scores))
             outcome = run_stage(components, context, "train", ())
@@ -99,6 +101,23 @@ class TrialRunner:
         return on_epoch_end
 
 
+def _with_monitor(task: Task) -> dict[str, Any]:
+    """Return the configuration with the metric among the scores of each epoch."""
+    stages = task.config["stages"]
+    if task.metric in ("val_loss", "val_accuracy") or stages["train"]["monitor"] != AUTO:
+        return task.config
+    train = stages["train"] | {"monitor": task.metric}
+    return task.config | {"stages": stages | {"train": train}}
+
+
+def _check_metric(name: str, metric: str) -> None:
+    """Raise `UserError` where the task `name` has no such score."""
+    try:
+        choose_monitor(name, metric)
+    except UserError as error:
+        raise UserError(error.message, field="search.metric") from error
+
+
 def _describe_error(error: Exception) -> str:
     location = traceback.extract_tb(error.__traceback__)[-1]
     message = (str(error).strip().splitlines() or [""])[0]
@@ -108,9 +127,11 @@ def _describe_error(error: Exception) -> str:
 def _summarize(outcome: Outcome, metric: str) -> dict[str, Any]:
     """Return the state of a trial that has trained, its score and its metrics."""
     metrics = outcome.metrics
-    numbers = {str(key): float(metrics[key]) for key in ("val_accuracy", "val_loss", "best_epoch") if key in metrics}
+    keys = [key for key in metrics if key.startswith("val_") or key == "best_epoch"]
+    numbers = {str(key): float(metrics[key]) for key in keys}
     if metrics["history"]:
-        numbers |= {key: float(metrics["history"][-1][key]) for key in ("loss", "accuracy")}
+        last = metrics["history"][-1]
+        numbers |= {key: float(last[key]) for key in ("loss", "accuracy", "r2") if key in last}
     broken = {"state": BROKEN, "metrics": numbers}
     if "exploded_step" in metrics:
         cost, original, step = (metrics[key] for key in ("exploded_cost", "original_cost", "exploded_step"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.signals.data.blank import blank_images
 from pipeline.signals.data.channels import channel_orders
 from pipeline.signals.data.duplicates import count_repeats, find_duplicates, is_in_train, value_bits
 from pipeline.signals.data.inputs import constant_share, input_moments
@@ -23,16 +24,24 @@ from pipeline.signals.schema import Data
 __all__ = ["data_signals"]
 
 
+
+
 @torch.no_grad()
 def data_signals(
-    splits: Mapping[str, tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor], classes: Sequence[str]
+    splits: Mapping[str, tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor], classes: Sequence[str] | None
 ) -> Data:
     """Return the signal `sanity.data` of docs/signals.md.
 
     `splits` holds (stored pixels (N, C, H, W), labels (N,) int64) of `train`, and of `val` and `test` if they may be
-    measured. `prepare` maps stored pixels to the inputs of the network. `classes` are names in label order. Pixels may
-    be on any device. The global random state is neither used nor changed: equal data give equal numbers.
+    measured. `prepare` maps stored pixels to the inputs of the network. `classes` are names in label order; with None,
+    labels are no classes, and all examples are counted as one. Pixels may be on any device. The global random state is
+    neither used nor changed: equal data give equal numbers.
     """
+    if classes is None:
+        alike = {name: (pixels, torch.zeros(len(pixels), dtype=torch.long)) for name, (pixels, _) in splits.items()}
+        measured = data_signals(alike, prepare, ["all"])
+        del measured["neighbours"]
+        return measured
     train, labels = splits["train"]
     others = {name: split for name, split in splits.items() if name != "train"}
     numbers = find_duplicates({name: pixels for name, (pixels, _) in splits.items()})
@@ -42,6 +51,7 @@ def data_signals(
         "value_bits": value_bits(train),
         "inputs": {name: input_moments(pixels, prepare) for name, (pixels, _) in splits.items()},
         "constant_features": constant_share(train),
+        "blank": {name: len(blank_images(pixels)) for name, (pixels, _) in splits.items()},
         "class_names": list(classes),
         "class_counts": {
             name: torch.bincount(split_labels, minlength=len(classes)).tolist()

@@ -64,10 +64,10 @@ def constant_share(pixels: Tensor) -> float:
 
     The result is exact, and cheap if few are constant.
     """
-    flat = pixels.flatten(1)
-    constant = torch.arange(flat.shape[1], device=pixels.device)
-    for chunk in flat.split(256):
+    first = pixels[0].flatten()
+    constant = torch.arange(len(first), device=pixels.device)
+    for chunk in pixels.split(256):
         if not len(constant):
             break
-        constant = constant[(chunk[:, constant] == flat[0, constant]).all(0)]
-    return len(constant) / flat.shape[1]
+        constant = constant[(chunk.flatten(1)[:, constant] == first[constant]).all(0)]
+    return len(constant) / len(first)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.signals.data.alignment import align, detail, faint_agreement, halve, overlap, shrink, turned
-from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.data.subsample import reduce_images, subsample_indices
 from pipeline.signals.schema import NearCopies
 
 _SIDE = 32  # pixels along the shorter side of the images that are compared; half of it while candidates are sought
@@ -45,16 +45,20 @@ def near_copies(
         return {}
     limit = min(_MAX_TRAIN, max(_MIN_TRAIN, _MAX_TRAIN_VALUES // train[0].numel()))
     index = subsample_indices(len(train), limit).to(train.device)
-    images = shrink(train[index], _SIDE)
+    images = reduce_images(train, index, _shrink)
     small = halve(images) if min(images.shape[1:]) >= _MIN_HALVED else images
     result = {}
     for name, pixels in others.items():
         allowed = torch.arange(len(pixels)) if left_out is None else torch.nonzero(~left_out[name]).flatten()
         queries = allowed[subsample_indices(len(allowed), _MAX_QUERIES)].to(pixels.device)
         if len(queries):
-            found = _compare(images, small, shrink(pixels[queries], _SIDE))
+            found = _compare(images, small, reduce_images(pixels, queries, _shrink))
             result[name] = _describe(found, queries, index, len(train))
     return result
+
+
+def _shrink(pixels: Tensor) -> Tensor:
+    return shrink(pixels, _SIDE)
 
 
 def _describe(found: dict[str, Tensor], queries: Tensor, index: Tensor, n_train: int) -> NearCopies:

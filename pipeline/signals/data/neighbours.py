@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.data.subsample import reduce_images, subsample_indices
 from pipeline.signals.schema import Neighbours
 
 _MAX_REFERENCES, _MAX_QUERIES = 2000, 500  # sampled training examples; sampled examples of each other split
@@ -35,7 +35,7 @@ def label_agreement(
     index = subsample_indices(len(train), _MAX_REFERENCES).to(train.device)
     if len(index) < 2:
         return {}
-    references, reference_labels = _features(train[index]), labels[index]
+    references, reference_labels = reduce_images(train, index, _features), labels[index]
     mean = references.mean(0)
     std = references.std(0, correction=0) if train.shape[2] * train.shape[3] == 1 else torch.ones_like(mean)
     std = torch.where(std > 0, std, 1.0)  # columns of a table have different units, pixels share one
@@ -46,7 +46,7 @@ def label_agreement(
     result = {"train": _agreement(nearest, reference_labels, reference_labels, frequencies)}
     for name, (pixels, split_labels) in others.items():
         index = subsample_indices(len(pixels), _MAX_QUERIES).to(pixels.device)
-        nearest = _nearest(references, (_features(pixels[index]) - mean) / std, k, exclude_self=False)
+        nearest = _nearest(references, (reduce_images(pixels, index, _features) - mean) / std, k, exclude_self=False)
         result[name] = _agreement(nearest, reference_labels, split_labels[index], frequencies)
     return result
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.signals.data.subsample import reduce_images
+
 NEAREST = 5
 _MAX_SIDE = 16  # pixels; larger images are averaged down to 9 .. 16: cheaper, and what is left is form and colour
 _MAX_COLUMNS = 4096  # features of a table, which cannot be averaged
@@ -104,7 +106,10 @@ def _shifted(images: Tensor) -> list[Tensor]:
 
 
 def _average(images: Tensor, factor: int) -> Tensor:
-    return F.avg_pool2d(images.float(), factor) if factor > 1 else images.float()
+    if factor == 1:
+        return images.float()
+    index = torch.arange(len(images), device=images.device)
+    return reduce_images(images, index, lambda part: F.avg_pool2d(part.float(), factor))
 
 
 def _averaging_factor(images: Tensor) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.signals.data.neighbours import average_down
-from pipeline.signals.data.subsample import subsample_indices
+from pipeline.signals.data.subsample import reduce_images, subsample_indices
 from pipeline.signals.schema import Turn
 
 _MAX_TRAIN, _MAX_QUERIES = 2000, 500  # sampled training images; sampled images of each other split
@@ -26,14 +26,15 @@ def turn_signals(train: Tensor, labels: Tensor, others: Mapping[str, tuple[Tenso
     one with the highest agreement is given. The result is empty for rows of a table.
     """
     index = subsample_indices(len(train), _MAX_TRAIN).to(train.device)
-    known, known_labels = average_down(train[index]), labels[index]
+    known, known_labels = reduce_images(train, index, average_down), labels[index]
     if min(known.shape[2:]) < 2:
         return {}
     result = {}
     for name, (pixels, own_labels) in others.items():
         index = subsample_indices(len(pixels), _MAX_QUERIES).to(pixels.device)
         if len(index):
-            result[name] = _compare(average_down(pixels[index]), own_labels[index], known.flatten(1), known_labels)
+            queries = reduce_images(pixels, index, average_down)
+            result[name] = _compare(queries, own_labels[index], known.flatten(1), known_labels)
     return result
 
 

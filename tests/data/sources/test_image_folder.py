@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,24 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import Source, validate_data
+from pipeline.data import Images, Source, Splits, validate_data
 from pipeline.data.sources.image_folder import image_folder
+from pipeline.data.storage import settle
 from pipeline.errors import UserError
 
 RED = np.array([200, 10, 30], np.uint8)
 
 
 def load(**options: Any) -> Source:
-    """Return the source with the options of conf/data/image_folder.yaml, changed by `options`."""
-    return image_folder(**{"fit": "crop", "background": "white", "groups": None, **options})
+    """Return the source, its images read, with the options of conf/data/image_folder.yaml, changed by `options`."""
+    defaults = {"size": None, "grayscale": False, "fit": "crop", "background": "white", "groups": None}
+    source = image_folder(**{**defaults, "on_error": "refuse", **options})
+    none = Images(torch.zeros(0, *source.train.pixels.shape[1:]), torch.zeros(0, dtype=torch.long))
+    splits = {"train": none, "val": none, "test": none, **source.splits}
+    names = {"name": source.name, "classes": source.classes, "scale": source.scale, "loading": source.loading}
+    settled = settle(Splits(**splits, **names), cache="memory")
+    parts = {name: images for name, images in settled.splits.items() if name in source.splits}
+    return replace(source, **parts, scale=settled.scale, loading=settled.loading)
 
 
 def plain(height: int = 4, width: int = 6, colour: np.ndarray = RED) -> Image.Image:
@@ -243,7 +252,7 @@ def test_half_transparent_pixels_are_mixed(tmp_path: Path) -> None:
 def test_opaque_images_are_not_transparent(tmp_path: Path) -> None:
     for i, mode in enumerate(["RGBA", "LA", "RGB"]):
         write(plain().convert(mode), tmp_path / "a" / f"{i}.png")
-    assert load(path=str(tmp_path), size=None, grayscale=False).loading == {}
+    assert list(load(path=str(tmp_path)).loading) == ["files"]
 
 
 @pytest.mark.parametrize("background", ["red", "#12345", 256, -1, True, 0.5, None])

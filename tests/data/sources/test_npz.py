@@ -55,7 +55,7 @@ def test_layouts(shape: tuple[int, ...], expected: tuple[int, ...], tmp_path: Pa
     assert (back.reshape(shape) == pixels).all()
 
 
-@pytest.mark.parametrize("shape", [(6, 5, 4, 2), (6,), (6, 2, 5, 4, 3)])
+@pytest.mark.parametrize("shape", [(6, 5, 5, 5), (6,), (6, 2, 5, 4, 3)])
 def test_invalid_layouts(shape: tuple[int, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         loaded(tmp_path, counting(*shape))
@@ -153,10 +153,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "misspelt": ({"X_train": counting(6, 4, 4)}, "'X_train'"),
     "half a split": ({"x_train": counting(6, 4, 4), "x_test": counting(6, 4, 4)}, "x_test and y_test"),
     "objects": ({"x_train": np.array([Trap()] * 6, dtype=object)}, "pickle"),
-    "text": ({"x_train": np.array(["a"] * 6)}, "x_train.* <U1"),
+    "text": ({"x_train": np.array(["a"] * 6)}, "x_train .<U1"),
     "complex": ({"x_train": counting(6, 4, 4).astype(complex)}, "complex128"),
-    "float labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS / 1.0}, "y_train.* float64"),
-    "nan labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS * np.nan}, "y_train.* float64"),
+    "nan labels": ({"x_train": counting(6, 4, 4), "y_train": LABELS * np.nan}, "6 of 6"),
     "one-hot": ({"x_train": counting(6, 4, 4), "y_train": np.eye(6, dtype=int)}, r"y\.argmax\(1\)"),
     "huge label": ({"x_train": counting(6, 4, 4), "y_train": LABELS * 10**12}, "2000000000000.* 6 "),
     "64 bits": ({"x_train": counting(6, 4, 4).astype(np.int64) * 10**12}, "32 bits"),

@@ -1,62 +1,14 @@
-"""Random variations of training images, as functions of (seed, epoch, index).
-
-The parameters of one epoch (which images are mirrored, how far they are shifted) are drawn at once, for all images and
-on the CPU. An image is therefore varied in the same way on every device and in every batch.
-
-After training nothing is random: an augmentation may average the logits of several views of each image instead.
-"""
+"""Mirrored and shifted images."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipeline.data.shuffle import derive_seed
+from pipeline.data.augmentation.base import Augmentation, draw_uniform
 from pipeline.validation import boolean, integer, number
-
-_STREAM = 0xA06  # separates these draws from the permutation of the same seed and epoch
-
-
-class Augmentation(ABC):
-    """Interface of an augmentation.
-
-    `sample_parameters` is called once an epoch. The augmentation itself is called once a batch, with the rows of the
-    parameters that belong to the images of the batch.
-    """
-
-    @abstractmethod
-    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
-        """Draw the parameters of `n` images for one epoch: (n, k), on `device`. The columns are private."""
-
-    @abstractmethod
-    def __call__(self, pixels: Tensor, parameters: Tensor) -> Tensor:
-        """Return `pixels` (B, C, H, W) varied by `parameters` (B, k), in the same shape and type.
-
-        `pixels` itself is not changed.
-        """
-
-    def test_time_views(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return the V views of `pixels` (B, C, H, W) that a trained network classifies: by default the images."""
-        return (pixels,)
-
-    def average_logits(self, logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        """Return (1 / V) sum over the V views v of logits(v): (B, classes)."""
-        return torch.stack([logits(view) for view in self.test_time_views(pixels)]).mean(0)
-
-
-@dataclass(frozen=True)
-class NoAugmentation(Augmentation):
-    """The images themselves."""
-
-    def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
-        return torch.empty((n, 0), device=device)
-
-    def __call__(self, pixels: Tensor, parameters: Tensor) -> Tensor:
-        return pixels
 
 
 @dataclass(frozen=True)
@@ -76,7 +28,7 @@ class Flip(Augmentation):
 
     def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         """Draw (n, 1): true for a mirrored image."""
-        return (_draw_uniform(seed, epoch, n, 1) < self.p).to(device)
+        return (draw_uniform(seed, epoch, n, 1) < self.p).to(device)
 
     def __call__(self, pixels: Tensor, parameters: Tensor) -> Tensor:
         return torch.where(parameters.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
@@ -103,7 +55,7 @@ class CropFlip(Augmentation):
 
     def sample_parameters(self, seed: int, epoch: int, n: int, device: torch.device | str) -> Tensor:
         """Draw (n, 3): the shift down, the shift to the right, and 1 for a mirrored image."""
-        uniform = _draw_uniform(seed, epoch, n, 3)
+        uniform = draw_uniform(seed, epoch, n, 3)
         shifts = (uniform[:, :2] * (2 * self.padding + 1)).long() - self.padding
         return torch.cat([shifts, (uniform[:, 2:] < self.p).long()], dim=1).to(device)
 
@@ -115,12 +67,6 @@ class CropFlip(Augmentation):
         columns = torch.where(mirrored.bool(), columns.flip(1), columns)
         sources = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width)
         return pixels.flatten(2).gather(2, sources.expand(-1, channels, -1)).view_as(pixels)
-
-
-def _draw_uniform(seed: int, epoch: int, n: int, k: int) -> Tensor:
-    """Draw (n, k) uniform numbers in [0, 1), float64."""
-    generator = torch.Generator().manual_seed(derive_seed(_STREAM, seed, epoch))
-    return torch.rand((n, k), generator=generator, dtype=torch.float64)
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:

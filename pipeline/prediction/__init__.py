@@ -1,0 +1,1 @@
+"""A trained network on inputs that it has not seen: reading them as the training did, predicting, exporting."""
