@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.checks.finding import SEVERITIES, Finding
 from pipeline.checks.measured import NotMeasured, apply_rule
 from pipeline.checks.not_checked import NotChecked, list_not_checked
-from pipeline.checks.remedies import keep_true
+from pipeline.checks.remedies import keep_true, of_second_training
 from pipeline.checks.rule import Rule
 from pipeline.validation import one_of
 
@@ -37,7 +37,10 @@ class CheckSuite:
         explains nothing. No remedy is in force already, or ignored by the network (`keep_true`).
         """
         findings = [
-            replace(keep_true(f, signals, declared=rule), stage=stage)
+            replace(
+                keep_true(of_second_training(f, signals) if stage == "finetune" else f, signals, declared=rule),
+                stage=stage,
+            )
             for rule in self.rules.values()
             if (f := _finding_of(rule, signals)) is not None
         ]

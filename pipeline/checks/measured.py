@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from pipeline.checks.finding import Finding
 from pipeline.checks.rule import Rule
+from pipeline.errors import UserError
 from pipeline.signals.schema import Signals
 
 
@@ -26,5 +27,14 @@ class _MeasuredSignals(dict[str, Any]):
 
 
 def apply_rule(rule: Rule, signals: Mapping[str, Any]) -> Finding | None:
-    """Return the finding of `rule`, or None. Raises `NotMeasured` where it cannot judge for want of a signal."""
-    return rule(cast(Signals, _MeasuredSignals(signals)))
+    """Return the finding of `rule`, or None.
+
+    Raises `NotMeasured` where it cannot judge for want of a signal, and `UserError` if it returns anything else.
+    """
+    finding = rule(cast(Signals, _MeasuredSignals(signals)))
+    if finding is not None and not isinstance(finding, Finding):
+        raise UserError(
+            f"{type(rule).__name__} returned {finding!r}. Return self.finding(...), or None where all is well.",
+            field=f"checks.rules.{rule.check}",
+        )
+    return finding

@@ -189,6 +189,19 @@ def keep_true(finding: Finding, signals: Mapping[str, Any], *, declared: Rule) -
     return replace(for_code, remedy=kept)
 
 
+def of_second_training(finding: Finding, signals: Mapping[str, Any]) -> Finding:
+    """Return a finding of the stage finetune whose overrides change that stage, and not the training before it."""
+    rate, factor = signals.get("lr"), signals.get("lr_factor")
+
+    def own(override: str) -> str:
+        key, value = _split(override)
+        if key == "optimizer.lr" and rate and factor:
+            return f"stages.finetune.lr_factor={float(value) * factor / rate:.3g}"
+        return override.replace("stages.train.", "stages.finetune.", 1)
+
+    return replace(finding, remedy=tuple(own(override) for override in finding.remedy))
+
+
 def is_in_force(override: str, options: Mapping[str, Any]) -> bool:
     """Return whether the key of an override has its value already; False for a key that is not among `options`."""
     key, value = _split(override)

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pipeline.checks.finding import Finding, Severity
-from pipeline.signals.schema import Signals
+from pipeline.checks.finding import SEVERITIES, Finding, Severity
+from pipeline.errors import UserError, did_you_mean
+from pipeline.signals.schema import STAGES, Signals
 
 
 class Rule(ABC):
@@ -58,10 +59,14 @@ class Rule(ABC):
         advice: str | None = None,
         code: str | None = None,
     ) -> Finding:
-        """Build a finding with the declared name, reason and source.
+        """Build a finding with the declared name, reason and source. Raises `UserError` for an unknown severity.
 
         Without overrides in `remedy` it has the declared `advice` and `code`, unless it gives its own.
         """
+        if severity not in SEVERITIES:
+            raise UserError(
+                f"a finding is {' or '.join(SEVERITIES)}, not {severity!r}.", field=f"checks.rules.{self.check}"
+            )
         declared = ("", "") if remedy else (self.advice, self.code)
         return Finding(
             check=self.check,
@@ -76,6 +81,33 @@ class Rule(ABC):
             step=step,
             advice=declared[0] if advice is None else advice,
             code=declared[1] if code is None else code,
+        )
+
+
+_DECLARATIONS = ("check", "reads", "severities", "why", "source")
+
+
+def check_declarations(rule: object) -> None:
+    """Raise `UserError` where a rule lacks what every rule declares, or reads a signal that no stage has."""
+    title = type(rule).__name__
+    if not isinstance(rule, Rule):
+        raise UserError(f"{title} must be a class that derives from pipeline.checks.Rule.", field="")
+    missing = [name for name in _DECLARATIONS if not hasattr(rule, name)]
+    if missing:
+        raise UserError(f"{title} must declare {', '.join(missing)} as class variables.", field="")
+    for name in ("reads", "needs", "severities", "remedies", "explains"):
+        if isinstance(getattr(rule, name), str):
+            raise UserError(f"{title}.{name} must be a tuple, ({getattr(rule, name)!r},), not a string.", field="")
+    if not rule.severities or set(rule.severities) - set(SEVERITIES):
+        raise UserError(
+            f"{title}.severities must be some of {', '.join(SEVERITIES)}, not {rule.severities!r}.", field=""
+        )
+    if not rule.reads:
+        raise UserError(f"{title}.reads must name the signals that it looks at.", field="")
+    known = {name for schema in STAGES.values() for name in schema.__annotations__}
+    if unknown := [key for key in rule.reads if key not in known]:
+        raise UserError(
+            f"{title}.reads: no stage has a signal {unknown[0]!r}.{did_you_mean(unknown[0], sorted(known))}", field=""
         )
 
 

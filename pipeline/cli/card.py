@@ -10,7 +10,7 @@ from pipeline.errors import PASSED, UserError
 from pipeline.report.model_card import model_card, read_config
 from pipeline.report.run_files import read_run
 from pipeline.runs.find_checkpoint import find_checkpoint
-from pipeline.runs.paths import UnreadableFileError
+from pipeline.runs.paths import UnreadableFileError, run_of_checkpoint
 
 
 def card(args: Sequence[str]) -> int:
@@ -20,7 +20,7 @@ def card(args: Sequence[str]) -> int:
     )
     add_run_arguments(parser)
     parsed = parser.parse(args)
-    directory = find_checkpoint(parsed.run, parsed.outputs, parsed.checkpoint).parent.parent
+    directory = run_of_checkpoint(find_checkpoint(parsed.run, parsed.outputs, parsed.checkpoint))
     try:
         run = read_run(directory)
     except (FileNotFoundError, UnreadableFileError) as error:

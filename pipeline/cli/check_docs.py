@@ -98,12 +98,19 @@ def render_check_docs() -> str:
     return "\n".join([HEAD, *index, "", *(doc.markdown() for doc in checks.values())])
 
 
-def check_docs() -> dict[str, CheckDoc]:
-    """Return the documentation of each check of conf/checks/default.yaml, in its order."""
-    text = DEFAULT_CHECKS.read_text()
-    menu: Any = OmegaConf.to_container(OmegaConf.create(text))  # unlike PyYAML it reads 1e-5 as a number
-    nodes = menu["rules"]
-    comments = threshold_comments(text)
+def check_docs(config_dir: Path | None = None) -> dict[str, CheckDoc]:
+    """Return the documentation of each check of conf/checks/default.yaml, in its order, then of those of a user.
+
+    `config_dir` is the user's folder of options, of which each file in `checks/` may have rules.
+    """
+    nodes: dict[str, Any] = {}
+    comments: dict[tuple[str, str], str] = {}
+    for path in (DEFAULT_CHECKS, *(sorted((config_dir / "checks").glob("*.yaml")) if config_dir else ())):
+        text = path.read_text()
+        menu: Any = OmegaConf.to_container(OmegaConf.create(text))  # unlike PyYAML it reads 1e-5 as a number
+        new = {name: node for name, node in (menu.get("rules") or {}).items() if name not in nodes and node}
+        nodes |= {name: node for name, node in new.items() if "_target_" in node}
+        comments = {**threshold_comments(text), **comments}
     rules: dict[str, Any] = {
         name: import_allowed(node["_target_"], f"checks.rules.{name}") for name, node in nodes.items()
     }

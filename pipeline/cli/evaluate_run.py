@@ -13,6 +13,7 @@ from pipeline.config.override_keys import override_key
 from pipeline.config.overrides import swept_keys
 from pipeline.errors import UserError
 from pipeline.runs.find_checkpoint import find_checkpoint
+from pipeline.runs.paths import run_of_checkpoint
 from pipeline.runs.json_files import read_outcome
 
 OTHER_DATA = ("data.path", "data.dataset")
@@ -46,7 +47,7 @@ def evaluate(args: Sequence[str]) -> int:
     checkpoint = find_checkpoint(parsed.run, parsed.outputs, parsed.checkpoint)
     other_option = "data" in keys_typed
     other = other_option or any(_is_below(key, OTHER_DATA) for key in keys_typed)
-    overrides, config_dir = recorded_overrides(checkpoint.parent.parent)
+    overrides, config_dir = recorded_overrides(run_of_checkpoint(checkpoint))
     if other_option:
         overrides = [override for override in overrides if not _is_below(override_key(override), ("data",))]
     stage = ["stage=[evaluate]", f"stages.evaluate.checkpoint={_quoted(str(checkpoint))}"]

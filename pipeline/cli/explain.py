@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.padding import Padding
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.check_docs import NO_REMEDY, CheckDoc, check_docs
+from pipeline.cli.parser import CommandParser
 from pipeline.errors import UserError, did_you_mean
 from pipeline.report.console import SEVERITY_COLORS, console
 
@@ -18,11 +20,19 @@ LABEL_WIDTH = 9
 
 
 def explain(args: Sequence[str]) -> int:
-    """Print the section of the check `args[0]`; without an argument one line for each check.
+    """Print the section of the check that `args` names; without a name one line for each check.
 
-    Raises `UserError` if there is no such check, or more than one argument.
+    With `--config-dir FOLDER` the checks of the user's own options are among them. Raises `UserError` if there is no
+    such check, or more than one argument.
     """
-    docs = check_docs()
+    parser = CommandParser("explain", "Describe a check: its rule, thresholds, reason, remedies and source.")
+    parser.add_argument("check", metavar="CHECK", nargs="*", help="the check; without one all checks are listed")
+    parser.add_argument("--config-dir", metavar="FOLDER", type=Path, help="a folder of your own options, with checks/")
+    parsed = parser.parse(args, intermixed=True)
+    args, folder = parsed.check, parsed.config_dir
+    if folder and not folder.is_dir():
+        raise UserError(f"there is no folder {str(folder)!r}.", field="--config-dir")
+    docs = check_docs(folder)
     out = console()
     if not args:
         _print_list(out, list(docs.values()))

@@ -14,6 +14,7 @@ from pipeline.config.to_dict import to_dict
 from pipeline.errors import PASSED, UserError
 from pipeline.report.console import console
 from pipeline.runs.find_checkpoint import find_checkpoint
+from pipeline.runs.paths import run_of_checkpoint
 
 FORMATS = {"onnx": ".onnx", "torch.export": ".pt2"}
 INPUTS = 64
@@ -34,7 +35,7 @@ def export(args: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="the file; by default best.onnx or best.pt2 in the run's folder")
     parsed = parser.parse(args, intermixed=True)
     checkpoint = find_checkpoint(parsed.run, parsed.outputs, parsed.checkpoint)
-    out = parsed.out or checkpoint.parent.parent / f"{checkpoint.stem}{FORMATS[parsed.format]}"
+    out = parsed.out or run_of_checkpoint(checkpoint) / f"{checkpoint.stem}{FORMATS[parsed.format]}"
     if out.is_dir() or out.suffix != FORMATS[parsed.format]:
         raise UserError(f"must be a file that ends in {FORMATS[parsed.format]}, not {str(out)!r}.", field="--out")
 
@@ -66,7 +67,7 @@ def _own_pixels(checkpoint: Path) -> Any:
     """Return raw pixels of test examples of the run."""
     from pipeline.workflow.build import load_data
 
-    overrides, config_dir = recorded_overrides(checkpoint.parent.parent)
+    overrides, config_dir = recorded_overrides(run_of_checkpoint(checkpoint))
     try:
         return load_data(to_dict(compose_config(overrides, config_dir=config_dir))["data"]).test.pixels[:INPUTS]
     except UserError as error:

@@ -14,13 +14,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pipeline.checks import CheckSuite, Finding
+from pipeline.checks import CheckSuite, Finding, check_declarations
 from pipeline.config.compose import compose_config
 from pipeline.config.instantiate import call_with_path, instantiate
 from pipeline.config.options import CONF
+from pipeline.config.options import keys as keys_of_file
 from pipeline.config.override_keys import override_key
+from pipeline.config.overrides import parse_overrides
 from pipeline.config.retired import refuse_renamed_keys
 from pipeline.errors import UserError
+from pipeline.runs.json_files import config_dir_of, read_outcome
 
 HINT_OLDER_RUN = "If the run is older than this version, checks=default evaluates the checks of today."
 
@@ -61,11 +64,17 @@ def rejudge(
 def checks_for_run(directory: Path, overrides: Sequence[str]) -> CheckSuite:
     """Return the checks with which the run was configured, changed by `overrides`."""
     keys = _keys_of_checks(overrides)
-    if overrides:
-        today = compose_config(overrides).checks  # raises for an option or a key that does not exist
-        node = today if "checks" in keys else _change_checks(_recorded_checks(directory), keys, today)
+    config_dir = config_dir_of(read_outcome(directory)) if overrides else None
+    if "checks" in keys:
+        node = compose_config(overrides, config_dir=config_dir).checks
     else:
         node = _recorded_checks(directory)
+        own = [override for override in overrides if _is_own_key(override_key(override), node)]
+        if others := [override for override in overrides if override not in own]:
+            today = compose_config(others, config_dir=config_dir).checks  # raises for what does not exist
+            node = _change_checks(node, [override_key(override) for override in others], today)
+        for override in parse_overrides(own):
+            OmegaConf.update(node, override.key_or_group.removeprefix("checks."), override.value())
     try:
         return _build(node)
     except UserError as error:
@@ -84,6 +93,8 @@ def checks_for_log(overrides: Sequence[str]) -> CheckSuite:
 def _build(node: DictConfig) -> CheckSuite:
     plain: Any = OmegaConf.to_container(node, resolve=True)
     rules = {name: instantiate(rule, f"checks.rules.{name}") for name, rule in plain["rules"].items()}
+    for name, rule in rules.items():
+        call_with_path(check_declarations, f"checks.rules.{name}", rule)
     suite: CheckSuite = call_with_path(CheckSuite, "checks", fail_on=plain["fail_on"], rules=rules)
     return suite
 
@@ -99,6 +110,13 @@ def _keys_of_checks(overrides: Sequence[str]) -> list[str]:
                 field=key,
             )
     return keys
+
+
+def _is_own_key(key: str, node: DictConfig) -> bool:
+    """Return whether the key is one of a check of the user's: the recorded checks have it, the program has not."""
+    path = key.removeprefix("checks.")
+    rule = ".".join(path.split(".")[:2])
+    return OmegaConf.select(node, path) is not None and rule not in keys_of_file(CONF / "checks" / "default.yaml")
 
 
 def _change_checks(node: DictConfig, keys: Sequence[str], today: DictConfig) -> DictConfig:

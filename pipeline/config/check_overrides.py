@@ -5,7 +5,9 @@ Hydra itself lists the options of a mistyped group, but accepts any key behind `
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -59,8 +61,14 @@ def check_option(override: Override, loader: ConfigLoader) -> None:
             experiments.register_experiment_file(name)
         elif name not in available:
             refuse_renamed_option(group, name)
-            closest = did_you_mean(name, available)
+            closest = did_you_mean(name, available) or _own_folder_hint(group, name)
             raise UserError(f"there is no option {name!r}.{closest} Options: {', '.join(available)}.", field=group)
+
+
+def _own_folder_hint(group: str, name: str) -> str:
+    """Return ` It is in 'conf': add --config-dir conf.` if a folder of the working folder has the option, else ""."""
+    found = next(Path().glob(f"*/{group}/{glob.escape(name)}.yaml"), None)
+    return f" It is in {str(found.parents[1])!r}: add --config-dir {found.parents[1]}." if found else ""
 
 
 def check_key(override: Override, config: DictConfig, loader: ConfigLoader) -> None:

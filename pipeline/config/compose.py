@@ -26,7 +26,7 @@ from pipeline.config.options import CONF
 from pipeline.config.override_keys import effective_overrides
 from pipeline.config.overrides import is_hydra_override, parse_overrides, with_first_value
 from pipeline.config.retired import refuse_renamed_keys, refuse_renamed_option
-from pipeline.errors import UserError
+from pipeline.errors import UserError, did_you_mean
 from pipeline.runs.paths import new_run_id
 
 
@@ -76,8 +76,16 @@ def compose(overrides: Sequence[str], *, config_dir: str | None = None) -> Compo
             config, hydra = _compose_options(options, [o for o in parsed if is_hydra_override(o)])
             _apply_values(config, values, options, loader)
         except MissingConfigException as error:  # an option named in an experiment file
-            refuse_renamed_option(*str(error.missing_cfg_file).rpartition("/")[::2])
-            raise UserError(str(error).strip()) from error
+            group, _, option = str(error.missing_cfg_file).rpartition("/")
+            refuse_renamed_option(group, option)
+            if error.options is None:
+                raise UserError(str(error).strip()) from error
+            available = [name for name in error.options if name != "base"]
+            raise UserError(
+                f"an experiment or another option asks for {option!r}, which is no option of {group}."
+                f"{did_you_mean(option, available)} Options: {', '.join(available)}.",
+                field=group,
+            ) from error
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).strip()) from error
     typed = [o for o in parsed if not is_hydra_override(o)]

@@ -115,11 +115,10 @@ def _check_is_in_folder(target: str, field: str) -> None:
         spec = find_spec(target.partition(".")[0])
     except ValueError:  # as for __main__
         spec = None
-    places = list(spec.submodule_search_locations or [spec.origin]) if spec else []
-    if any(Path(str(place)).resolve().parent != Path.cwd() for place in places):
+    places = [Path(str(place)) for place in spec.submodule_search_locations or [spec.origin]] if spec else []
+    if any(not place.is_absolute() or place.resolve().parent != Path.cwd() for place in places):
         raise UserError(
-            f"{ALLOW_FILE} allows code of its own folder only, and {target!r} is found at {places[0]}. Where that is "
-            f"what you mean, allow it by PIPELINE_ALLOW={target} in the environment.",
+            f"{ALLOW_FILE} allows code of its own folder only, and {target!r} is found elsewhere ({places[0]}).",
             field=field,
         )
 
@@ -129,13 +128,16 @@ def _import(target: str, field: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a module of the user may raise anything
-        reason = f"{type(error).__name__}: {error}{user_frames(error)}"
         missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
-        hint = " It must be importable from the folder that you start in, or PYTHONPATH." if missing else ""
-        raise UserError(f"cannot import {target!r}: {reason}.{hint}", field=field) from error
-    if not hasattr(module, name):
+        missing = missing or not all(part.isidentifier() for part in f"{module_name}.{name}".split("."))
+        hint = ". It must be importable from the folder that you start in, or PYTHONPATH." if missing else ""
         raise UserError(
-            f"cannot import {target!r}: {module_name} has no {name!r}.{did_you_mean(name, vars(module))}", field=field
+            f"cannot import {target!r}: {type(error).__name__}: {error}{hint}{user_frames(error)}", field=field
+        ) from error
+    if not hasattr(module, name):
+        public = [other for other in vars(module) if not other.startswith("_")]
+        raise UserError(
+            f"cannot import {target!r}: {module_name} has no {name!r}.{did_you_mean(name, public)}", field=field
         )
     return getattr(module, name)
 
@@ -164,6 +166,9 @@ def _check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any],
 
     If `complete`, raise it for a missing one as well.
     """
+    if inspect.isabstract(function):
+        lacking = ", ".join(sorted(getattr(function, "__abstractmethods__", ())))
+        raise UserError(f"{getattr(function, '__name__', function)} must define {lacking}.", field=f"{path}._target_")
     try:
         parameters = _signature(function).parameters
     except (TypeError, ValueError):

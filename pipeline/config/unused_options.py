@@ -64,7 +64,7 @@ def refuse_unused_options(config: Mapping[str, Any], typed: Iterable[str]) -> No
         is_built_in = target.startswith("pipeline.")
         reason = "brings its own" if is_built_in else "does not name `block` among its arguments"
         raise UserError(
-            f"{target.rpartition('.')[2]} does not use {_chosen(config, key)}, since it {reason}: the run would be the "
+            f"{target.rpartition('.')[2]} does not use {_override_of(config, key)}, since it {reason}: the run would be the "
             f"same without, but recorded as if it were not. {_remedy(key, is_built_in=is_built_in)} Networks that use "
             "it: model=convnet, model=mlp, model=resnet, and your own whose constructor names `block` and builds its "
             "hidden layers with it.",
@@ -106,7 +106,7 @@ def _is_chosen(config: Mapping[str, Any], key: str, typed: set[str]) -> bool:
     return bool(node["dropout"]) and (is_typed or is_other)
 
 
-def _chosen(config: Mapping[str, Any], key: str) -> str:
+def _override_of(config: Mapping[str, Any], key: str) -> str:
     """Return `key=value` as it may have been typed."""
     group, _, inner = key.partition(".")
     value = config[group][inner] if inner else option_name(group, config[group])

@@ -13,14 +13,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from pipeline.data.dataset import Images
 
 from pipeline.errors import UserError
 from pipeline.signals.schema import Data
@@ -194,13 +191,17 @@ class DecodedPixels(StoredPixels):
         return self.key and hashlib.sha256(f"{self.key} {list(rows)}".encode()).hexdigest()[:32]
 
     def describe(
-        self, rows: Mapping[str, Tensor], train: Images, errors: Mapping[str, str], remember: Remember
+        self,
+        rows: Mapping[str, Tensor],
+        train: tuple[Pixels, Tensor],
+        errors: Mapping[str, str],
+        remember: Remember,
     ) -> Data:
         """Return signals of loading that only the decoded images show.
 
-        `rows` are those of each split, `train` is the training split as it was decoded, and `errors` are the reasons of
-        rows that were left out. `remember(name, measure)` is `measure()`, plain data, or what that was in an earlier
-        run with the same images in the same splits.
+        `rows` are those of each split, `train` are the decoded pixels and the labels of the training split, and
+        `errors` are the reasons of rows that were left out. `remember(name, measure)` is `measure()`, plain data, or
+        what that was in an earlier run with the same images in the same splits.
         """
         return {}
 

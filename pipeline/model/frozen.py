@@ -51,6 +51,33 @@ def freeze(network: nn.Module, names: Sequence[str], batch: Tensor | None = None
         _keep_statistics(norm)
 
 
+def unfreeze(network: nn.Module, frozen: Sequence[str], names: Sequence[str] | None) -> None:
+    """Let what `frozen` keeps learn again, where `names` choose it as in `freeze` (None: all of it).
+
+    A batchnorm updates its statistics again if it, a module around it, or all of its parameters are chosen. Raises
+    `UserError` naming `unfreeze` for an unknown name, and where `names` choose nothing that is frozen.
+    """
+    kept = FrozenNames(frozen, network)
+    try:
+        released = FrozenNames(["*"] if names is None else names, network)
+    except UserError as error:
+        raise UserError(error.message, field="unfreeze") from error
+    chosen = {k: p for k, p in network.named_parameters(remove_duplicate=False) if k in kept and k in released}
+    if names and not chosen:
+        frozen_now = f"model.frozen is [{', '.join(frozen)}]" if frozen else "model.frozen is empty"
+        raise UserError(
+            f"[{', '.join(names)}] chooses nothing that is frozen: {frozen_now}. Leave it out to train everything.",
+            field="unfreeze",
+        )
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    for key, norm in _norms(network).items():
+        own = [f"{key}.{part}" for part, _ in norm.named_parameters()]
+        if isinstance(norm, _StaysInEvaluation) and (key in released or (own and all(part in chosen for part in own))):
+            norm.__class__ = type(norm).__bases__[1]
+    network.train()
+
+
 def frozen_parts(network: nn.Module, names: Sequence[str]) -> list[str]:
     """Return the parameters of `network` that `names` choose."""
     chosen = FrozenNames(names, network)

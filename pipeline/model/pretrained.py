@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.runs.paths import checkpoint_file
 
-_BEST = Path("checkpoints", "best.ckpt")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "network", "weights", "params")
 """Keys under which training programs keep the tensors of a network."""
 
@@ -85,12 +85,12 @@ def weights_file(requested: object, *, field: str) -> Path:
     """Return the resolved path of the file: itself, or the best checkpoint of a run's directory."""
     path = Path(str(requested)).expanduser()
     if path.is_dir():
-        if not (path / _BEST).exists():
+        directory, path = path, checkpoint_file(path, "best")
+        if not path.exists():
             raise UserError(
-                f"the directory {str(path)!r} has no {_BEST}. Give the directory of a run that has trained, or a file.",
+                f"the directory {str(directory)!r} has no {path.relative_to(directory)}. Give the directory of a run that has trained, or a file.",
                 field=field,
             )
-        path = path / _BEST
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r}. Give a run's directory or a file of weights.", field=field)
     return path.resolve()

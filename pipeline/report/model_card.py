@@ -104,6 +104,8 @@ def _recipe(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     stages, data = config.get("stages") or {}, config.get("data") or {}
     if "train" in stages:
         rows.append(["epochs", stages["train"].get("epochs")])
+    if "finetune" in stages:
+        rows.append(["second training", describe_node(stages["finetune"])])
     rows += [["batch size", data.get("batch_size")], ["seed", record["seed"]]]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return [_table(["part", "choice"], rows), f"```\n{record['command']}\n```", f"Versions: {versions}."]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pipeline.runs.images import load_pictures
 from pipeline.runs.json_files import OUTCOME, load_json, load_signals
-from pipeline.runs.paths import UnreadableFileError
+from pipeline.runs.paths import FINETUNE, UnreadableFileError
 
 HISTORY = "history.csv"
 T = TypeVar("T")
@@ -82,8 +82,9 @@ def read_run(directory: Path) -> Run:
             return None
 
     signals = read(load_signals) or {}
-    if "train" not in signals and (history := read(load_history)):
-        signals["train"] = {"epochs": history}  # of a training that was interrupted
+    for stage, folder in (("train", "."), (FINETUNE, FINETUNE)):
+        if stage not in signals and (history := read(lambda run, folder=folder: load_history(run / folder))):  # type: ignore[misc]
+            signals[stage] = {"epochs": history}  # of a training that was interrupted
     images, planned = read(load_pictures) or {}, read(_load_planned_stages) or []
     return Run(directory.resolve().name, record, signals, images, planned, problems)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.instantiate import find_submodule
 from pipeline.report.blocks import Block, Cell, Table
+from pipeline.runs.paths import FINETUNE
 
 if TYPE_CHECKING:
     from pipeline.report.run_files import Run
@@ -72,6 +73,11 @@ class StageData:
     def images(self) -> Mapping[str, Any]:
         """The arrays that the stage kept for the page, or {}."""
         return self.run.images.get(self.name, {})
+
+    @property
+    def is_last_training(self) -> bool:
+        """Whether the run's network is from this training: no second one followed it."""
+        return self.name == FINETUNE or FINETUNE not in self.run.stages
 
     @property
     def tile_status(self) -> str:

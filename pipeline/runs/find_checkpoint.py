@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.runs.index import SEARCH, resolve_run
 from pipeline.runs.json_files import read_outcome
+from pipeline.runs.paths import checkpoint_file
 
 
 def find_checkpoint(reference: str, outputs: Path, name: str) -> Path:
@@ -18,10 +19,10 @@ def find_checkpoint(reference: str, outputs: Path, name: str) -> Path:
     path = Path(reference)
     if path.suffix == ".ckpt" and path.is_file():
         return path
-    if (inside := path / "checkpoints" / f"{name}.ckpt").is_file():
+    if (inside := checkpoint_file(path, name)).is_file():
         return inside
     directory = resolve_run(reference, outputs)
-    found = directory / "checkpoints" / f"{name}.ckpt"
+    found = checkpoint_file(directory, name)
     if found.is_file():
         return found
     stages = (read_outcome(directory) or {}).get("stages", [])

@@ -92,6 +92,13 @@ def config_dir_flag(folder: str | None) -> list[str]:
     return [f"--config-dir={path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}"]
 
 
+def config_dir_of(record: Mapping[str, Any] | None) -> str | None:
+    """Return the folder of options with which the run of `record` was started, if it is there, else None."""
+    words = shlex.split(str((record or {}).get("command", "")))
+    folders = [word.removeprefix("--config-dir=") for word in words if word.startswith("--config-dir=")]
+    return next((folder for folder in folders if Path(folder).is_dir()), None)
+
+
 def config_hash(config: dict[str, Any]) -> str:
     """Return a hash of all keys that decide a run's result: two runs with one hash compute the same thing."""
     return hashlib.sha256(json.dumps(decisive_keys(config), sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 from pipeline.errors import UserError
 
+CHECKPOINTS, FINETUNE = "checkpoints", "finetune"
+"""Folders of a run: the checkpoints of the training, and the second training with checkpoints of its own."""
+
 
 class UnreadableFileError(Exception):
     """A file of a run exists and cannot be read: cut off, of another version, or not permitted."""
@@ -29,6 +32,19 @@ def new_run_id() -> str:
     Names sort by time, and 48 random bits tell runs of the same second apart.
     """
     return f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(6)}"
+
+
+def checkpoint_file(directory: Path, name: str) -> Path:
+    """Return the path of the checkpoint `name` (best or last) of the run in `directory`: that of its last training."""
+    finetuned = directory / FINETUNE / CHECKPOINTS / f"{name}.ckpt"
+    return finetuned if finetuned.is_file() else directory / CHECKPOINTS / f"{name}.ckpt"
+
+
+def run_of_checkpoint(path: Path) -> Path:
+    """Return the directory of the run that wrote the checkpoint `path`."""
+    directory = path.parent.parent
+    is_second = directory.name == FINETUNE and (directory.parent / CHECKPOINTS).is_dir()
+    return directory.parent if is_second else directory
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -732,12 +732,27 @@ class TrainSignals(
     pass
 
 
+class FinetuneOnly(TypedDict, total=False):
+    lr_factor: Annotated[float, "ratio", "`stages.finetune.lr_factor`: `lr` of the second training over `optimizer.lr`"]
+
+
+class FinetuneSignals(TrainSignals, FinetuneOnly, total=False):
+    pass
+
+
 class EvaluateSignals(ValidationSignals, EvaluateOnly, total=False):
     pass
 
 
 class Signals(
-    SanitySignals, OverfitSignals, LrRangeSignals, TrainSignals, EnsembleSignals, EvaluateSignals, total=False
+    SanitySignals,
+    OverfitSignals,
+    LrRangeSignals,
+    TrainSignals,
+    FinetuneSignals,
+    EnsembleSignals,
+    EvaluateSignals,
+    total=False,
 ):
     """Signals of any stage: what a rule takes."""
 
@@ -748,6 +763,7 @@ STAGES: Mapping[str, type] = {
     "overfit": OverfitSignals,
     "lr_range": LrRangeSignals,
     "train": TrainSignals,
+    "finetune": FinetuneSignals,
     "ensemble": EnsembleSignals,
     "evaluate": EvaluateSignals,
 }
@@ -755,5 +771,9 @@ STAGES: Mapping[str, type] = {
 
 @functools.cache
 def stages_with(key: str) -> tuple[str, ...]:
-    """Return the stages that have the top-level key `key`, in the order of `STAGES`."""
-    return tuple(stage for stage, schema in STAGES.items() if key in get_type_hints(schema))
+    """Return the stages that have the top-level key `key`, in the order of `STAGES`.
+
+    What finetune has from train is named as train's.
+    """
+    stages = tuple(stage for stage, schema in STAGES.items() if key in get_type_hints(schema))
+    return tuple(stage for stage in stages if stage != "finetune" or "train" not in stages)

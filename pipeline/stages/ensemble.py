@@ -22,6 +22,7 @@ from pipeline.workflow.components import Components, RunContext, Stage
 from pipeline.workflow.outcome import Outcome, all_findings
 
 FIELD = "stages.ensemble.checkpoints"
+TRAININGS = ("train", "finetune")
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,15 @@ class Ensemble(Stage):
 
     def _train_members(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> list[Path]:
         """Train the other members. Return the directories of the run and of the trainings that passed."""
-        train = components.stages["train"]
+        trainings = [outcome.name for outcome in earlier if outcome.name in TRAININGS]
         directories = [context.directory]
         for seed in range(components.seed + 1, components.seed + self.members):
-            member_context = _member_context(context, seed)
-            if train(_with_seed(components, seed), member_context, earlier).passed:
+            member, member_context, outcomes = _with_seed(components, seed), _member_context(context, seed), [*earlier]
+            for name in trainings:
+                outcomes.append(components.stages[name](member, member_context, outcomes))
+                if not outcomes[-1].passed:
+                    break
+            else:
                 directories.append(member_context.directory)
         return directories
 

@@ -22,6 +22,7 @@ from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION
 from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.errors import UserError
 from pipeline.model.task import SCORES, score_examples
+from pipeline.runs.paths import checkpoint_file
 from pipeline.stages import sample_images
 from pipeline.training import checkpoints
 from pipeline.training.ensemble_members import load_member
@@ -133,7 +134,7 @@ class Evaluate(Stage):
         """Return the network behind its preprocessing, its file, and what the training wrote there about itself."""
         path = Path(self.checkpoint)
         if self.checkpoint in ("best", "last"):
-            path = context.directory / "checkpoints" / f"{self.checkpoint}.ckpt"
+            path = checkpoint_file(context.directory, self.checkpoint)
         state = checkpoints.load(path, field=FIELD)
         device = components.device_config.device
         network = components.make_network().to(device).eval()

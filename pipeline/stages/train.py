@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -54,6 +54,7 @@ class Train(Stage):
     times as much in one, and where `monitor` was not better for `patience` epochs (None: it never does).
     """
 
+    name: ClassVar[str] = "train"
     key_metric = "val_accuracy"
     logged_metrics = ("best_epoch", "val_accuracy", "val_loss")
     fixes_warnings = True
@@ -90,18 +91,18 @@ class Train(Stage):
         if classifier.history and not context.is_trial:
             checkpoints.write_history(context.directory / "history.csv", classifier.history)
         log_training(context.log, classifier)
-        signals = training_signals(components, classifier, epochs=self.epochs) | planned | guard.signals
+        signals = self._signals(components, classifier) | planned | guard.signals
         signals |= {"interrupted_epoch": True} if guard.has_diverged else batchnorm_mode_signals(components, classifier)
         if context.save_images:
             signals |= final_histograms(components, classifier)
-        findings = components.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
+        findings = components.checks.evaluate(signals, stage=self.name, earlier=all_findings(earlier))
         if components.recompute_batchnorm and (checkpoint_dir / checkpoints.BEST).exists():
             _recompute_batchnorm(components, classifier, checkpoint_dir / checkpoints.BEST)
         val_examples = len(components.data.val)
         monitor = self._monitor(components)
         metrics = self._metrics(classifier.history, monitor, val_examples) | guard.signals | {"lr": components.lr}
         return Outcome(
-            name="train",
+            name=self.name,
             passed=not components.checks.has_failure(findings) and not guard.has_diverged,
             seconds=time.perf_counter() - started,
             headline=self._headline(classifier.history, guard, monitor, val_examples),
@@ -153,6 +154,9 @@ class Train(Stage):
             pass
         return classifier, guard
 
+    def _signals(self, components: Components, classifier: Classifier) -> dict[str, Any]:
+        return training_signals(components, classifier, epochs=self.epochs)
+
     def _count_steps(self, components: Components) -> int:
         return self.epochs * -(-len(components.data.train) // components.step_size)
 
@@ -163,8 +167,8 @@ class Train(Stage):
 
         Checks that need the whole training stay silent.
         """
-        signals = training_signals(components, classifier, epochs=self.epochs) | planned | {"running": True}
-        findings = components.checks.evaluate(signals, stage="train", earlier=all_findings(earlier))
+        signals = self._signals(components, classifier) | planned | {"running": True}
+        findings = components.checks.evaluate(signals, stage=self.name, earlier=all_findings(earlier))
         known = {finding.check for finding in all_findings(earlier)}
         return [finding for finding in findings if finding.check not in known]
 
@@ -228,7 +232,7 @@ class Train(Stage):
         try:
             return choose_monitor(components.data.task, self.monitor)
         except UserError as error:
-            raise error.with_prefix("stages.train") from error
+            raise error.with_prefix(f"stages.{self.name}") from error
 
     def _metrics(self, history: list[dict[str, float]], monitor: str, val_examples: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {"epochs": len(history), "history": history}

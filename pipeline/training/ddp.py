@@ -62,7 +62,7 @@ def worker_processes(
         checkpoint = str(resume_from.resolve()) if resume_from else None
         for number in range(1, processes):
             rank = replace(first, rank=number, local_rank=local_ranks[number])
-            workers.append(make_worker(WorkerSpec(config, asdict(train), checkpoint, asdict(rank))))
+            workers.append(make_worker(WorkerSpec(config, asdict(train), checkpoint, asdict(rank), train.name)))
         for worker in workers:
             worker.wait_until_ready()
         yield first

@@ -40,6 +40,7 @@ def main() -> None:
 
 
 def _train_as_worker(spec: dict[str, Any], *, on_ready: Callable[[], None]) -> None:
+    from pipeline.stages.finetune import Finetune
     from pipeline.stages.train import Train
     from pipeline.training.ddp import destroy_process_group
     from pipeline.training.device import ProcessRank
@@ -48,7 +49,8 @@ def _train_as_worker(spec: dict[str, Any], *, on_ready: Callable[[], None]) -> N
 
     components = build_from_dict(spec["config"])
     context = RunContext(resume_from=Path(spec["resume_from"]) if spec["resume_from"] else None)
-    rank, train = ProcessRank(**spec["rank"]), Train(**spec["train"])
+    kind = Finetune if spec.get("stage") == Finetune.name else Train
+    rank, train = ProcessRank(**spec["rank"]), kind(**spec["train"])
     components.device_config.select_gpu(rank)
     on_ready()
     with context.interrupt_handler.installed():

@@ -13,6 +13,7 @@ from pipeline.data import Augmentation, Images, preprocessing_from_state
 from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.errors import UserError
 from pipeline.model.factory import uninitialized_network
+from pipeline.runs.paths import checkpoint_file
 from pipeline.training import checkpoints
 
 
@@ -34,7 +35,7 @@ def load_member(path: Path, *, fingerprint: str, device: torch.device, field: st
     Raises `UserError` on `field` where `path` is no checkpoint of a training, or its data do not have `fingerprint`:
     its validation score would say nothing then, since it may have trained on those images.
     """
-    path = path / "checkpoints" / checkpoints.BEST if path.is_dir() else path
+    path = checkpoint_file(path, "best") if path.is_dir() else path
     state = checkpoints.load(path, field=field)
     try:
         extra, weights = state["pipeline"], state["state_dict"]

@@ -102,7 +102,7 @@ def _savings_on_device(use: MemoryUse) -> Iterator[Suggestion]:
         return
     if device.amp_dtype is None:
         yield "trainer.precision=bf16-mixed", "what a pass keeps takes half of the bytes"
-    if use.stage != "train":
+    if use.stage not in ("train", "finetune"):
         return
     if device.kind == "gpu" and device.cuda_graph is not False:
         yield "trainer.cuda_graph=false", "a captured step has memory of its own, as much as a pass"

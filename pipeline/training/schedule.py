@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from pipeline.errors import UserError
 from pipeline.signals.schedule import schedule_signals
 from pipeline.signals.schema import ScheduleSignals
 from pipeline.validation import number, one_of
+
+LIMITS_OF_RATES = ("max_lr", "base_lr", "min_lr", "eta_min", "swa_lr")
+"""Arguments of torch's schedulers that are learning rates."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class Schedule:
             return self.scheduler(optimizer, **arguments)
         except (TypeError, ValueError) as error:  # torch's own messages name the argument
             raise UserError(str(error), field="scheduler") from error
+
+    def scaled(self, factor: float) -> Schedule:
+        """Return the schedule for an optimizer whose rate is `factor` times this one's: limits of rates follow it."""
+        arguments = getattr(self.scheduler, "keywords", {})
+        limits = {name: _multiply(arguments[name], factor) for name in LIMITS_OF_RATES if name in arguments}
+        return replace(self, scheduler=functools.partial(self.scheduler, **limits))
 
     def validate_with(self, make_optimizer: Callable[..., Optimizer]) -> None:
         """Compute a few rates with an optimizer of one number.
@@ -77,6 +87,11 @@ class Schedule:
         steps = epochs * steps_per_epoch
         moves, other_moves = (steps, epochs) if by_step else (epochs, steps)
         return schedule_signals(scheduler, optimizer, moves=moves, other_moves=other_moves, monitor=monitor)
+
+
+def _multiply(value: Any, factor: float) -> Any:
+    """Return a number, or each number of a list, times `factor`."""
+    return [one * factor for one in value] if isinstance(value, (list, tuple)) else value * factor
 
 
 class WarmupCosineLR(LambdaLR):

@@ -34,6 +34,8 @@ class WorkerSpec:
     """The checkpoint to continue from."""
     rank: Mapping[str, Any]
     """The fields of a `ProcessRank`."""
+    stage: str = "train"
+    """The stage that trains: train or finetune."""
 
 
 class Worker(Protocol):

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from pipeline import validation
-from pipeline.checks import CheckSuite
+from pipeline.checks import CheckSuite, check_declarations
 from pipeline.config.instantiate import call_with_path, instantiate
 from pipeline.config.to_dict import to_dict
 from pipeline.data import Augmentation, Preprocessing, Source, Splits, split, validate_data
@@ -122,7 +122,7 @@ def _build(config: dict[str, Any], cache: BuildCache) -> Components:
     if batch_size == AUTO:
         batch_size = limits.find_largest(make_network(), preprocessing, loss, data.train, channels_last=channels_last)
         config = config | {"data": config["data"] | {"batch_size": batch_size}}
-    return Components(
+    components = Components(
         data=data,
         batch_size=batch_size,
         preprocessing=preprocessing,
@@ -132,6 +132,9 @@ def _build(config: dict[str, Any], cache: BuildCache) -> Components:
         weights=load_weights.report if load_weights else None,
         **fields,
     )
+    for name, stage in components.stages.items():
+        call_with_path(stage.check_components, f"stages.{name}", components)
+    return components
 
 
 def check_plain_values(config: dict[str, Any]) -> dict[str, Any]:
@@ -297,6 +300,8 @@ def _check_stage_order(stages: Mapping[str, Stage]) -> None:
 
 def _build_checks(node: Mapping[str, Any]) -> CheckSuite:
     rules = {name: instantiate(rule, f"checks.rules.{name}") for name, rule in node["rules"].items()}
+    for name, rule in rules.items():
+        call_with_path(check_declarations, f"checks.rules.{name}", rule)
     return call_with_path(CheckSuite, "checks", fail_on=node["fail_on"], rules=rules)
 
 

@@ -44,6 +44,9 @@ class Stage(ABC):
     def check_order(self, earlier: Sequence[str]) -> None:  # noqa: B027 - most stages need no other
         """Raise `UserError` where the stage needs another one that is not among the `earlier` ones."""
 
+    def check_components(self, components: Components) -> None:  # noqa: B027 - most stages need no other
+        """Raise `UserError` where the stage cannot run with what the configuration describes, before any stage runs."""
+
 
 @dataclass(frozen=True)
 class Components:

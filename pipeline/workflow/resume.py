@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.runs.images import read_pictures
 from pipeline.runs.json_files import read_outcome, read_signals
+from pipeline.runs.paths import FINETUNE
 from pipeline.workflow.attempt import FixAttempt
 from pipeline.workflow.outcome import Outcome, outcomes_from_record
 from pipeline.workflow.train_longer import changed_keys, check_train_longer
@@ -24,7 +25,7 @@ class ResumePoint:
 
     checkpoint: Path | None = None
     outcomes: tuple[Outcome, ...] = ()
-    """Stages that had passed, without the training: its checkpoint says how far it was."""
+    """Stages that had passed, without the trainings: their checkpoints say how far they were."""
     fixes: tuple[FixAttempt, ...] = ()
     batch_size: int | None = None
     """The batch size in the command of the earlier run."""
@@ -115,7 +116,7 @@ def _read_resume_point(run_dir: Path, record: dict[str, Any], with_fixes: bool) 
     sizes = re.findall(r"\bdata\.batch_size=(\d+)", record["command"])
     return ResumePoint(
         checkpoint if checkpoint.exists() else None,
-        tuple(outcome for outcome in outcomes if outcome.name != "train" and outcome.passed),
+        tuple(outcome for outcome in outcomes if outcome.name not in ("train", FINETUNE) and outcome.passed),
         tuple(FixAttempt.from_dict(fields) for fields in record.get("fixes", ())) if with_fixes else (),
         int(sizes[-1]) if sizes else None,
     )

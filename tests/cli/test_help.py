@@ -113,7 +113,7 @@ def test_choices() -> None:
         "fix": ("true", "false"),
         "seed": (),
         "verbose": ("0", "1", "2"),
-        "search.metric": ("val_accuracy", "val_loss"),
+        "search.sampler": ("random", "quasi_random", "grid", "tpe", "gp"),
         "init.output_scale": (),
     }
     assert {name: found.choices for name in expected if (found := key(name))} == expected

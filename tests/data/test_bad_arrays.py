@@ -311,8 +311,8 @@ def test_the_program_says_one_thing_and_leaves_nothing(kind: str, tmp_path: Path
         [*command, f"outputs={tmp_path / 'out'}", "model=mlp"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 2
-    said = (done.stdout + done.stderr).strip().splitlines()
-    assert len([line for line in said if line.startswith("error:")]) == 1
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    assert len([line for line in lines if line.startswith("error:")]) == 1
     assert "Traceback" not in done.stderr
     assert name in done.stderr
     assert not list((tmp_path / "out").rglob("outcome.json"))

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.field.program import Ended, Prepare, Wrong, last_line, start
 
-FILES = ("folders", "large", "arrays")
+FILES = ("folders", "large", "arrays", "sources", "options", "weights", "use", "networks", "without_effect")
 QUICK = ("report=false", "trainer=cpu")
 """Appended to every run: no pictures, and the device that every machine has."""
 

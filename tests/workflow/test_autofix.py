@@ -42,10 +42,16 @@ class FakeComponents:
     checks: CheckSuite
     name: str = "fake"
     seed: int = 0
+    weights: None = None
     loggers: dict[str, Any] = field(default_factory=dict)
     data: Any = field(
         default_factory=lambda: SimpleNamespace(
-            name="d", sizes={"train": 1}, classes=["a"], fingerprint=lambda: "f", class_counts=lambda: {"train": [1]}
+            name="d",
+            task="classification",
+            sizes={"train": 1},
+            classes=["a"],
+            fingerprint=lambda: "f",
+            class_counts=lambda: {"train": [1]},
         )
     )
     device_config: Any = field(default_factory=lambda: SimpleNamespace(device=torch.device("cpu"), deterministic=False))
@@ -84,7 +90,7 @@ class World:
             else:
                 config[key] = value
         stages: dict[str, Stage] = {name: STAGES[name](self, name) for name in self.findings_of}
-        return FakeComponents(config, stages, self.checks)
+        return FakeComponents({**config, "model": {"_target_": "pipeline.model.mlp.MLP"}}, stages, self.checks)
 
     def run(self, *, fixes: Sequence[FixAttempt] = (), reporter: Reporter | None = None) -> RunResult:
         autofixer = AutoFixer(self.components, fixes=fixes)

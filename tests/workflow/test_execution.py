@@ -34,14 +34,20 @@ class FakeStage(Stage):
 
 def make_components(acts: dict[str, Act], **config: Any) -> Any:
     data = SimpleNamespace(
-        name="d", sizes={"train": 1}, classes=["a"], fingerprint=lambda: "f", class_counts=lambda: {"train": [1]}
+        name="d",
+        task="classification",
+        sizes={"train": 1},
+        classes=["a"],
+        fingerprint=lambda: "f",
+        class_counts=lambda: {"train": [1]},
     )
     stages = {name: FakeStage(name, act) for name, act in acts.items()}
     return SimpleNamespace(
-        config=config,
+        config={**config, "model": {"_target_": "pipeline.model.mlp.MLP"}},
         stages=stages,
         checks=CheckSuite("failure", {}),
         name="fake",
+        weights=None,
         seed=0,
         loggers={},
         data=data,

@@ -14,8 +14,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from pipeline.data.dataset import Images
-from pipeline.data.pixels import DecodedPixels, Remember, Unreadable, count_cores, listed
+from pipeline.data.pixels import DecodedPixels, Pixels, Remember, Unreadable, count_cores, listed
 from pipeline.data.sources.image_files import ImageReader, ReadImage
 from pipeline.errors import UserError
 from pipeline.signals.data.crop import crop_signals
@@ -78,7 +77,7 @@ class FilePixels(DecodedPixels):
         self._describe = describe
 
     def _name(self, row: int) -> str:
-        return os.fspath(self.paths[row]).removeprefix(os.path.join(self.root, ""))
+        return os.fspath(self.paths[row]).removeprefix(f"{self.root}{os.sep}")
 
     def _read(self, row: int) -> np.ndarray:
         image = _read_file(self.paths[row], self.reader)
@@ -89,21 +88,28 @@ class FilePixels(DecodedPixels):
         """Return a word for the names, sizes and times of the files at `rows` and for how they are read."""
         digest = hashlib.sha256(f"{self.reader} Pillow {PIL.__version__}".encode())
         for row in rows:
-            status = os.stat(self.paths[row])  # noqa: PTH116 - three times as fast
-            # with the time of the last change of the entry: a file that replaces another one may bring its own age
-            times = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            try:
+                status = os.stat(self.paths[row])  # noqa: PTH116 - three times as fast
+                # with the time of the last change of the entry: a file that replaces another may bring its own age
+                times = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            except OSError:  # a link to nothing, for one; reading it says so
+                times = "none"
             digest.update(f"{self._name(row)}\0{times}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:32]
 
     def describe(
-        self, rows: Mapping[str, Tensor], train: Images, errors: Mapping[str, str], remember: Remember
+        self,
+        rows: Mapping[str, Tensor],
+        train: tuple[Pixels, Tensor],
+        errors: Mapping[str, str],
+        remember: Remember,
     ) -> Data:
         """Return the signals `transparency` and `crop`, and those of files that were left out."""
         loading: Data = {}
         used = [row for split in rows.values() for row in split.tolist()]
         if transparency := self._transparency(used):
             loading["transparency"] = transparency
-        if "train" in rows and (crop := remember("crop", lambda: self._crop(rows["train"].tolist(), train))):
+        if "train" in rows and (crop := remember("crop", lambda: self._crop(rows["train"].tolist(), *train))):
             loading["crop"] = crop
         if self._describe is not None:
             notes = {self.name(row): tuple(self.facts[row][2]) for row in used if self.facts[row][2]}
@@ -123,9 +129,8 @@ class FilePixels(DecodedPixels):
             "lost": counts,
         }
 
-    def _crop(self, rows: Sequence[int], train: Images) -> Crop | None:
+    def _crop(self, rows: Sequence[int], train: Pixels, labels: Tensor) -> Crop | None:
         """Return the signal, for which a sample of the training images is read again as a whole."""
-        labels = train.labels
         if self.reader.size is None or self.reader.fit != "crop" or labels.is_floating_point():
             return None
         aspects = [self.facts[row][0] for row in rows]
@@ -138,7 +143,7 @@ class FilePixels(DecodedPixels):
             images = list(pool.map(squeezed, [self.paths[rows[i]] for i in chosen.tolist()]))
         wholes = torch.from_numpy(np.stack([image.pixels for image in images])).float()
         return crop_signals(
-            wholes, train.pixels[chosen].float(), labels[chosen], torch.tensor([image.aspect for image in images])
+            wholes, train[chosen].float(), labels[chosen], torch.tensor([image.aspect for image in images])
         )
 
 

@@ -121,11 +121,13 @@ def _find_splits(root: Path, found: FoundFiles) -> tuple[str, ...]:
     like_splits = [name for name in depths if name.lower() in _OTHER_NAMES]
     held_out = [name for name in like_splits if _OTHER_NAMES[name.lower()] != "train"]
     if held_out or any(2 not in depths[name] for name in like_splits):
-        meant = ", ".join(f"{_OTHER_NAMES[name.lower()]!r} for {name!r}" for name in sorted(like_splits))
+        others = [name for name in sorted(like_splits) if name not in SPLITS]
+        meant = ", ".join(f"{_OTHER_NAMES[name.lower()]!r} for {name!r}" for name in others)
         raise UserError(
-            f"folders in {root} are named like splits and lie where classes are expected. Did you mean {meant}? Splits "
-            f"are read from train, val and test, each with one folder for each class, as in {root}/train/<class>/*; "
-            "train is needed.",
+            f"folders in {root} are named like splits and lie where classes are expected."
+            + (f" Did you mean {meant}?" if meant else "")
+            + f" Splits are read from train, val and test, each with one folder for each class, as in "
+            f"{root}/train/<class>/*; train is needed.",
             field="path",
         )
     return ()

@@ -54,7 +54,7 @@ def read_labels(arrays: Mapping[str, Array], *, file: str, names: Array | None, 
 
 
 def _read(arrays: Mapping[str, Array], names: tuple[str, ...] | None, task: str) -> Labels:
-    flat = {split: _flatten(split, values) for split, values in arrays.items()}
+    flat = {split: _flatten(split, values, task) for split, values in arrays.items()}
     first = next(iter(flat.values()))
     if len({(values.ndim, values.shape[1:], values.dtype.kind in "US") for values in flat.values()}) > 1:
         shapes = ", ".join(f"y_{split} {values.dtype} {values.shape}" for split, values in flat.items())
@@ -72,9 +72,9 @@ def _read(arrays: Mapping[str, Array], names: tuple[str, ...] | None, task: str)
     return _read_rows(flat, every, names, task) if first.ndim == 2 else _read_numbers(flat, every, names, task)
 
 
-def _flatten(split: str, values: Array) -> Array:
-    """Return labels (N,) or (N, L) of a type that can be labels; (N, 1) becomes (N,)."""
-    if values.ndim == 2 and values.shape[1] == 1:
+def _flatten(split: str, values: Array, task: str) -> Array:
+    """Return labels (N,) or (N, L) of a type that can be labels; (N, 1) becomes (N,), unless it is multilabel."""
+    if values.ndim == 2 and values.shape[1] == 1 and task != MULTILABEL:
         values = values[:, 0]
     if values.ndim not in (1, 2):
         raise _Problem(f"must have labels of shape (N,), (N, 1) or (N, L), but y_{split} is {values.shape}.")
@@ -156,7 +156,10 @@ def _read_rows(flat: Mapping[str, Array], every: Array, names: tuple[str, ...] |
 def _read_numbers(flat: Mapping[str, Array], every: Array, names: tuple[str, ...] | None, task: str) -> Labels:
     """Return labels (N,): classes 0 .. C-1, or one target."""
     if task == MULTILABEL:
-        raise _Problem(f"must have labels of shape (N, L) for data.task=multilabel, but has {every.shape}.")
+        raise _Problem(
+            f"must have labels of shape (N, L) for data.task=multilabel, but has {every.shape}. A single label that "
+            "holds or not is y[:, None]."
+        )
     is_whole = bool((every == np.round(every)).all()) if every.dtype.kind == "f" else True
     different = np.unique(every)
     is_target = every.dtype.kind == "f" and not (is_whole and len(different) <= _FEW)

@@ -306,6 +306,8 @@ def _equal(first: Any, second: Any) -> bool:
     """Return whether two images, or two labels, have the same values."""
     if isinstance(first, str) or isinstance(second, str):
         return bool(first == second)
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
     with contextlib.suppress(Exception):
         return np.array_equal(np.asarray(first), np.asarray(second))
     return bool(first == second)

@@ -54,11 +54,11 @@ def _bar(items: Iterator[Item], done: int, total: int, title: str, started: floa
 
 
 def _lines(items: Iterator[Item], done: int, total: int, title: str, started: float) -> Iterator[Item]:
-    said = 0.0
+    last_line = 0.0
     for count, item in enumerate(items, start=done + 1):
         yield item
         now = time.monotonic()
-        if now - said > _LINE_SECONDS:
+        if now - last_line > _LINE_SECONDS:
             left = (now - started) / count * (total - count)
             say(f"{title}: {count:,} of {total:,}, {left:.0f} s left")
-            said = now
+            last_line = now

@@ -237,7 +237,7 @@ class _Settling:
         loading: Data = {**data.loading}
         for pixels, _ in self._file_rows():
             own = {name: split for name, split in rows.items() if self.sets[name].facts is pixels.facts}
-            found = pixels.describe(own, data.train, errors, remember)
+            found = pixels.describe(own, (data.train.pixels, data.train.labels), errors, remember)
             notes = [*loading.get("notes", ()), *found.get("notes", ())]
             loading |= found
             if notes:

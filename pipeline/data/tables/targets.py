@@ -123,9 +123,10 @@ def _read_classes(table: TextTable, name: str, cells: Sequence[str], numbers: Fl
     keys: Sequence[Any] = cells if numbers is None else numbers.tolist()  # as numbers, 1 and 1.0 are one class
     different = sorted(set(keys))
     if len(different) > max(FEW, len(cells) / 2):
+        no_number = "" if numbers is not None else f", and {cells[0]!r} in line {table.lines[0]} is no number"
         raise UserError(
-            f"{table.file}: {len(different)} different values in {len(cells)} lines of {name!r} are no classes. Name "
-            f"the column that has them: data.label=... {table.describe_columns()}",
+            f"{table.file}: {len(different)} different values in {len(cells)} lines of {name!r} are no classes"
+            f"{no_number}. Name the column to predict: data.label=... {table.describe_columns()}",
             field="label",
         )
     index = {value: i for i, value in enumerate(different)}

@@ -44,7 +44,7 @@ def charts(stage: StageData) -> Sequence[Block | None]:
     units_before = run.signals.get("sanity", {}).get("activations") or {}
     return [
         curves.loss(signals, findings=stage.findings, shape=shape, at=shape_steps),
-        curves.accuracy(signals, test=run.metrics.get("test_accuracy")),
+        curves.accuracy(signals, test=run.metrics.get("test_accuracy") if stage.is_last_training else None),
         layers.gradients(samples),
         layers.updates(samples),
         layers.activation_ridgeline(

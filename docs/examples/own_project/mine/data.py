@@ -1,9 +1,8 @@
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 
-class Shapes(Dataset[tuple[Tensor, int]]):
+class Shapes(Dataset[tuple[torch.Tensor, int]]):
     """Bars and squares somewhere on noise. Replace them with images of your own."""
 
     classes = ("horizontal", "vertical", "square")
@@ -14,7 +13,7 @@ class Shapes(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
         random = torch.Generator().manual_seed(i)
         image = 0.5 * torch.rand(1, 16, 16, generator=random)
         height, width = ((3, 9), (9, 3), (5, 5))[self.targets[i]]

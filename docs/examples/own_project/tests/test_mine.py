@@ -7,7 +7,9 @@ from torch.nn import functional as F
 
 def test_network(training_checks) -> None:
     images, labels = zip(*(Shapes(60)[i] for i in range(60)), strict=True)
-    training_checks(Net((1, 16, 16), classes=3, width=16), (torch.stack(images), torch.tensor(labels)), loss=F.cross_entropy).ok()
+    training_checks(
+        Net((1, 16, 16), classes=3, width=16), (torch.stack(images), torch.tensor(labels)), loss=F.cross_entropy
+    ).ok()
 
 
 def test_check() -> None:
