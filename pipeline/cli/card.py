@@ -15,9 +15,7 @@ from pipeline.runs.paths import UnreadableFileError, run_of_checkpoint
 
 def card(args: Sequence[str]) -> int:
     """Print the card, made from the files of the run."""
-    parser = CommandParser(
-        "card", "Print the model card of a run: data, recipe, metrics, findings, limits."
-    )
+    parser = CommandParser("card", "Print the model card of a run: data, recipe, metrics, findings, limits.")
     add_run_arguments(parser)
     parsed = parser.parse(args)
     directory = run_of_checkpoint(find_checkpoint(parsed.run, parsed.outputs, parsed.checkpoint))

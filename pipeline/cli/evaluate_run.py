@@ -13,8 +13,8 @@ from pipeline.config.override_keys import override_key
 from pipeline.config.overrides import swept_keys
 from pipeline.errors import UserError
 from pipeline.runs.find_checkpoint import find_checkpoint
-from pipeline.runs.paths import run_of_checkpoint
 from pipeline.runs.json_files import read_outcome
+from pipeline.runs.paths import run_of_checkpoint
 
 OTHER_DATA = ("data.path", "data.dataset")
 """Keys that name other data, as the option `data` does; a key below them counts as well."""

@@ -64,9 +64,9 @@ def refuse_unused_options(config: Mapping[str, Any], typed: Iterable[str]) -> No
         is_built_in = target.startswith("pipeline.")
         reason = "brings its own" if is_built_in else "does not name `block` among its arguments"
         raise UserError(
-            f"{target.rpartition('.')[2]} does not use {_override_of(config, key)}, since it {reason}: the run would be the "
-            f"same without, but recorded as if it were not. {_remedy(key, is_built_in=is_built_in)} Networks that use "
-            "it: model=convnet, model=mlp, model=resnet, and your own whose constructor names `block` and builds its "
+            f"{target.rpartition('.')[2]} does not use {_override_of(config, key)}, since it {reason}: the run would "
+            f"be the same without, but recorded as if it were not. {_remedy(key, is_built_in=is_built_in)} Networks "
+            "that use it: model=convnet, model=mlp, model=resnet, and your own whose constructor names `block` and builds its "
             "hidden layers with it.",
             field=key,
         )

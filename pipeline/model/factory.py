@@ -36,8 +36,9 @@ def make_network_factory(
 
     Two calls with one seed build networks with the same initial bits. The network maps preprocessed images
     (N, *preprocessing.output_shape) to logits (N, classes). `init` is applied unless it is None, weights from elsewhere
-    are then loaded by `load_weights`, and what `frozen` in the node names is frozen; an init that looks at data, and frozen batchnorms that saw none, get the preprocessed
-    images of `init_batch`. Raises `UserError` with the field below `model` or `init`.
+    are then loaded by `load_weights`, and what `frozen` in the node names is frozen; an init that looks at data, and
+    frozen batchnorms that saw none, get the preprocessed images of `init_batch`. Raises `UserError` with the field
+    below `model` or `init`.
     """
     frozen = frozen_names(node)
     target = import_allowed(node.get("_target_"), "model._target_")

@@ -88,7 +88,8 @@ def weights_file(requested: object, *, field: str) -> Path:
         directory, path = path, checkpoint_file(path, "best")
         if not path.exists():
             raise UserError(
-                f"the directory {str(directory)!r} has no {path.relative_to(directory)}. Give the directory of a run that has trained, or a file.",
+                f"the directory {str(directory)!r} has no {path.relative_to(directory)}. Give the directory of a run "
+                "that has trained, or a file.",
                 field=field,
             )
     if not path.is_file():

@@ -30,7 +30,7 @@ def find_weights(config: Mapping[str, Any]) -> PretrainedWeights | None:
     find = _LIBRARIES.get(str(model.get("_target_")))
     if requested is None:
         return find(model) if find else None
-    if find and starts_from_weights(config | {"init": {}}):
+    if find and starts_from_weights({**config, "init": {}}):
         raise UserError("the model's own keys ask for weights already. Leave one of the two out.", field="init.from")
     return read_weights(requested, field="init.from")
 

@@ -92,7 +92,7 @@ def _transforms(name: str) -> Any:
     """Return the preprocessing of the network's default weights, with `mean`, `std` and `crop_size`."""
     from torchvision import models
 
-    return models.get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+    return models.get_model_weights(name).DEFAULT.transforms()
 
 
 def _check_name(name: Any) -> None:

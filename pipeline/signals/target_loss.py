@@ -16,10 +16,10 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def target_signals(loss: LossFunction, outputs: Tensor, labels: Tensor) -> SanitySignals:
-    """Return `labels_are_best_outputs` and `label_range` of docs/signals.md; `outputs` have the labels' number of values.
+    """Return `labels_are_best_outputs` and `label_range` of docs/signals.md.
 
-    No output outside of the range of the labels is tried, which would end the process of a GPU where a loss of
-    probabilities asserts their range. Raises what the loss raises.
+    `outputs` have as many values as the labels. No output outside of the range of the labels is tried, which would end
+    the process of a GPU where a loss of probabilities asserts their range. Raises what the loss raises.
     """
     targets = labels.detach().reshape(outputs.shape).to(outputs.dtype)
     gradients = [_gradient_size(loss, one, labels) for one in (targets, targets.roll(1, 0))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,14 +63,14 @@ class DataCheck(Stage):
     def _find_suspects(self, components: Components, measured: Mapping[str, Any]) -> dict[str, list[Suspect]]:
         """Return the suspects of each kind."""
         data, limit = components.data, self.pictures
-        pixels = {name: images.pixels for name, images in data.splits.items()}
+        pixels = {name: cast(Tensor, images.pixels) for name, images in data.splits.items()}  # or stored pixels
         labels = {name: images.labels for name, images in data.splits.items()}
         has_classes = data.task == CLASSIFICATION
 
         def name_of(label: Tensor) -> str:
             return data.classes[int(label)] if has_classes else "other labels"
 
-        odd = odd_suspects(data.train.pixels, data.train.labels, name_of, has_classes=has_classes, limit=limit)
+        odd = odd_suspects(pixels["train"], data.train.labels, name_of, has_classes=has_classes, limit=limit)
         return {
             "blank": blank_suspects(pixels, limit=limit),
             "repeated": repeated_suspects(pixels, labels, name_of, limit=limit),

@@ -68,11 +68,16 @@ class Finetune(Train):
         choose_monitor(components.data.task, self.monitor)
         if not math.isfinite(components.lr):
             raise UserError("the optimizer has no lr of its own to multiply. Give optimizer.lr.", field="lr_factor")
-        first = planned_schedule(components, epochs=self.epochs).get("planned_rates", ())
-        second = planned_schedule(self._prepare(components), epochs=self.epochs).get("planned_rates", ())
-        if not all(math.isclose(b, a * self.lr_factor, rel_tol=1e-6) for a, b in zip(first, second, strict=True)):
-            raise UserError("the schedule sets rates of its own, which do not follow optimizer.lr. Use another one.",
-                            field="lr_factor")  # fmt: skip
+        rates = [
+            planned_schedule(one, epochs=self.epochs).get("planned_rates", ())
+            for one in (components, self._prepare(components))
+        ]
+        pairs = [(a, b) for a, b in zip(*rates, strict=True) if a is not None and b is not None]
+        if not all(math.isclose(b, a * self.lr_factor, rel_tol=1e-6) for a, b in pairs):
+            raise UserError(
+                "the schedule sets rates of its own, which do not follow optimizer.lr. Use another one.",
+                field="lr_factor",
+            )
         self._make_network(components, None)
 
     def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:

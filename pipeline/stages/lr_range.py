@@ -65,6 +65,7 @@ class LrRange(Stage):
             l2=components.l2,
             accumulate=components.device_config.accumulate,
             channels_last=components.channels_last,
+            task=components.data.task,
             clipping=components.device_config.clipping,
             layer_decay=components.layer_decay,
         )

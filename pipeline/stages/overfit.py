@@ -111,9 +111,7 @@ class Overfit(Stage):
             clipping=device.clipping,
             layer_decay=components.layer_decay,
         )
-        monitor = OverfitMonitor(
-            len(few), self.steps, self.target_loss, context.progress, task=components.data.task
-        )
+        monitor = OverfitMonitor(len(few), self.steps, self.target_loss, context.progress, task=components.data.task)
         with without_dropout(classifier.network):
             device.make_trainer(max_epochs=1, callbacks=[monitor]).fit(classifier)
         return monitor, classifier.network
@@ -158,7 +156,7 @@ class OverfitMonitor(pl.Callback):
     def signals(self) -> dict[str, Any]:
         """Return the signals of docs/signals.md that this monitor measured."""
         nonfinite_step = next((i for i, loss in enumerate(self.losses) if not math.isfinite(loss)), None)
-        wrong = math.ceil(self.examples - self.correct[-1] - 1e-4)
+        wrong = 0 if self.task == REGRESSION else math.ceil(self.examples - self.correct[-1] - 1e-4)
         return {
             "overfit_reached": self.reached_at is not None,
             "overfit_steps": self.reached_at or len(self.losses),

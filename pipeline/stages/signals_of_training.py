@@ -51,11 +51,7 @@ def training_signals(components: Components, classifier: Classifier, *, epochs: 
         **_chance_score(components),
         "steps_per_entry": stride,
         "losses": average_groups(classifier.losses, stride),
-        **(
-            {}
-            if components.data.task == REGRESSION
-            else {"accuracies": average_groups(classifier.accuracies, stride)}
-        ),
+        **({} if components.data.task == REGRESSION else {"accuracies": average_groups(classifier.accuracies, stride)}),
         "epochs": rows_to_columns(classifier.history),
         **(classifier.graphed_step.signals() if classifier.graphed_step else {}),
         **_streamed(components, classifier),

@@ -127,7 +127,8 @@ class Train(Stage):
             on_finding=context.on_finding,
             progress=context.progress,
         )
-        if (components.weights or {}).get("head") == "loaded":  # the first loss is low already, and noise is many times it
+        if (components.weights or {}).get("head") == "loaded":
+            # the first loss is low already, and noise is many times it
             train = components.data.train
             guard.explosion.original_cost = components.loss.initial_loss_on(train.labels, len(components.data.classes))
         checkpoint_callback = CheckpointCallback(

@@ -94,8 +94,8 @@ def best_epoch(history: list[dict[str, float]], monitor: str, *, examples: int) 
 
     That is the epoch of the best score, the lowest of a loss or an error; or the last one whose accuracy is within one
     standard error of the highest: the highest of many scores on few images is partly luck, and the rate has fallen
-    since. An accuracy a on n `examples` has the standard error sqrt(a (1 - a) / n): 0.02 on 250 images. Of equal losses the last counts,
-    and NaN is worse than any.
+    since. An accuracy a on n `examples` has the standard error sqrt(a (1 - a) / n): 0.02 on 250 images. Of equal losses
+    the last counts, and NaN is worse than any.
     """
     scores = epoch_scores(history, monitor)
     threshold = max(scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ def _measure_pass(
     """Return the bytes that a pass over `size` examples needs, and the seconds of the fastest of five."""
 
     def run_pass() -> object:
-        return torch.autograd.grad(loss_of(batch.pixels, batch.labels), parameters, allow_unused=True)
+        return torch.autograd.grad(loss_of(cast(Tensor, batch.pixels), batch.labels), parameters, allow_unused=True)
 
     batch = _first(images, size, device)
     measured = need.measure(run_pass)
@@ -167,7 +168,7 @@ class _DeviceNeed(_MemoryNeed):
 def _evaluate(loss_of: LossOf, images: Images, size: int, device: torch.device) -> None:
     batch = _first(images, size, device)
     with torch.no_grad():
-        loss_of(batch.pixels, batch.labels)
+        loss_of(cast(Tensor, batch.pixels), batch.labels)
 
 
 def _first(images: Images, size: int, device: torch.device) -> Images:

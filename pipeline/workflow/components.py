@@ -86,7 +86,7 @@ class Components:
     layer_decay: float | None = None
     """The learning rate of a layer divided by that of the layer after it; None: all have the same."""
     weights: Mapping[str, Any] | None = None
-    """Where the weights that networks start from are from, and what of them fits (`WeightLoader.report`); None: none."""
+    """The file that networks take their first weights from, and what of it fits (`WeightLoader.report`), if any."""
 
     @property
     def step_size(self) -> int:

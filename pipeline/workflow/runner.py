@@ -48,8 +48,8 @@ def run(
     """Build what `config` describes, run its stages and write the report.
 
     `overrides` and `config_dir` are what `config` was composed from. `directory` is created; by default it is a new one
-    under `<outputs>/<name>/`. `build` replaces `build_components`. Raises `UserError` where the configuration or the data is wrong; if no stage has run by
-    then, nothing is left behind.
+    under `<outputs>/<name>/`. `build` replaces `build_components`. Raises `UserError` where the configuration or the
+    data is wrong; if no stage has run by then, nothing is left behind.
     """
     validate_name(config.name)
     fix, report = boolean("fix", config.get("fix", False)), boolean("report", config.get("report", True))

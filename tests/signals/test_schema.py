@@ -66,5 +66,6 @@ def test_every_key_has_a_unit_and_a_description() -> None:
 def test_stages_of_a_key() -> None:
     assert stages_with("leak_gradient") == ("sanity",)
     assert stages_with("lr") == ("sanity", "overfit", "train")
+    assert stages_with("lr_factor") == ("finetune",)
     assert stages_with("first_loss") == ("sanity", "lr_range")
     assert stages_with("frist_loss") == ()

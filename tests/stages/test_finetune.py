@@ -280,7 +280,7 @@ def test_rates_that_do_not_follow_are_refused(small_run: MakeRun) -> None:
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
-    """A linear probe, then all layers: signals, report, and a stop in the second training that resume=auto continues."""
+    """A linear probe, then all layers: signals, charts of both trainings, and the same numbers when it is resumed."""
     command = [*SMALL, f"outputs={tmp_path}", "report=true", "stage=[sanity,train,finetune,evaluate]", "checks=off",
                'model.frozen=["!output"]', "stages.train.epochs=2", "stages.finetune.epochs=2"]  # fmt: skip
     result = pipeline.run(command)

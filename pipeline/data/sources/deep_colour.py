@@ -19,7 +19,7 @@ _LARGEST_BYTE = 255
 
 def has_deep_colour(image: Image.Image) -> bool:
     """Return whether the file of `image`, which is not loaded yet, has colours of more than 8 bits."""
-    arguments = [one for tile in image.tile for one in _arguments(tile)]
+    arguments = [one for tile in getattr(image, "tile", ()) for one in _arguments(tile)]
     if image.format == "PPM":  # whose decoder gets the largest value
         return image.mode == "RGB" and any(isinstance(one, int) and one > _LARGEST_BYTE for one in arguments)
     return any(isinstance(one, str) and _DEEP.match(one) is not None for one in arguments)

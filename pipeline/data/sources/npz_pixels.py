@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.data.dataset import Images
 from pipeline.errors import UserError
@@ -98,7 +99,8 @@ def _to_storage_dtype(pixels: NDArray[Any], key: str, file: str) -> NDArray[Any]
 
 def infer_scale(splits: Mapping[str, Images], file: str) -> float:
     """Return the scale that brings the stored values of all splits into [0, 1], by their type and range."""
-    all_pixels = [images.pixels for images in splits.values() if images.pixels.numel()]
+    in_memory = [images.pixels for images in splits.values() if isinstance(images.pixels, Tensor)]
+    all_pixels = [pixels for pixels in in_memory if pixels.numel()]
     if not all_pixels:
         return 1.0
     highest = max(float(pixels.max()) for pixels in all_pixels)

@@ -24,8 +24,6 @@ from pipeline.signals.schema import Data
 __all__ = ["data_signals"]
 
 
-
-
 @torch.no_grad()
 def data_signals(
     splits: Mapping[str, tuple[Tensor, Tensor]], prepare: Callable[[Tensor], Tensor], classes: Sequence[str] | None
