@@ -28,8 +28,10 @@ def number(
     Raises `UserError` unless it is a finite number within the bounds. Booleans, strings, NaN and infinities are
     refused. `hint` is a sentence that the message ends with.
     """
-    expected = "a finite number" + _describe_bounds(above, at_least, below, at_most)
-    if isinstance(value, bool) or not _is_finite(value) or not _is_within(value, above, at_least, below, at_most):
+    bounds = _describe_bounds(above, at_least, below, at_most)
+    is_number = _is_finite(value) and not isinstance(value, bool)
+    expected = bounds.removeprefix(", ") if is_number else "a finite number" + bounds
+    if not is_number or not _is_within(value, above, at_least, below, at_most):
         raise UserError(f"{value!r} is not {expected}.{_append(hint)}", field=field)
     return float(value)
 
@@ -40,8 +42,9 @@ def integer(field: str, value: Any, *, at_least: int | None = None, at_most: int
     Raises `UserError` unless it is a whole number within the bounds. `2.0` is a whole number; booleans and strings are
     refused. `hint` is a sentence that the message ends with.
     """
-    expected = "a whole number" + _describe_bounds(None, at_least, None, at_most)
+    bounds = _describe_bounds(None, at_least, None, at_most)
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    expected = bounds.removeprefix(", ") if is_whole and not isinstance(value, bool) else "a whole number" + bounds
     if isinstance(value, bool) or not is_whole or not _is_within(value, None, at_least, None, at_most):
         raise UserError(f"{value!r} is not {expected}.{_append(hint)}", field=field)
     return int(value)

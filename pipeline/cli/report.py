@@ -32,7 +32,8 @@ def report(args: Sequence[str]) -> int:
             raise UserError(f"{str(directory)!r} is a search, which writes its report.html itself.")
         print(write_report(directory))
         write_model_card(directory)
-    print(write_index(parsed.outputs))
+    if not parsed.runs or parsed.outputs.is_dir():  # a run may lie elsewhere
+        print(write_index(parsed.outputs))
     return PASSED
 
 

@@ -115,7 +115,7 @@ def _check_is_in_folder(target: str, field: str) -> None:
         spec = find_spec(target.partition(".")[0])
     except ValueError:  # as for __main__
         spec = None
-    places = [Path(str(place)) for place in spec.submodule_search_locations or [spec.origin]] if spec else []
+    places = [Path(place) for place in spec.submodule_search_locations or [str(spec.origin)]] if spec else []
     if any(not place.is_absolute() or place.resolve().parent != Path.cwd() for place in places):
         raise UserError(
             f"{ALLOW_FILE} allows code of its own folder only, and {target!r} is found elsewhere ({places[0]}).",

@@ -66,8 +66,8 @@ def refuse_unused_options(config: Mapping[str, Any], typed: Iterable[str]) -> No
         raise UserError(
             f"{target.rpartition('.')[2]} does not use {_override_of(config, key)}, since it {reason}: the run would "
             f"be the same without, but recorded as if it were not. {_remedy(key, is_built_in=is_built_in)} Networks "
-            "that use it: model=convnet, model=mlp, model=resnet, and your own whose constructor names `block` and builds its "
-            "hidden layers with it.",
+            "that use it: model=convnet, model=mlp, model=resnet, and your own whose constructor names `block` and "
+            "builds its hidden layers with it.",
             field=key,
         )
 

@@ -63,6 +63,8 @@ def _refuse_unsuitable(network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
         if parameter.is_meta:
             raise UserError(f"{name} is on the device meta and has no values. Build the network on the CPU.", field="")
+        if not is_lazy(parameter) and not parameter.numel():
+            raise UserError(f"{name} is empty, of shape {tuple(parameter.shape)}: a width of it is 0.", field="")
         if parameter.dtype == torch.float16:
             raise UserError(
                 f"{name} is float16, in which small updates vanish. Keep the parameters in float32, and let "
@@ -112,8 +114,8 @@ def materialize(network: nn.Module, input_shape: tuple[int, ...]) -> None:
 def select_output(network: nn.Module, key: str | int) -> None:
     """Let `network` return the part `key` of its result: of a mapping, a tuple or list, or an object with attributes.
 
-    Names of parameters and entries of the state dict stay as they are. A call raises `UserError` naming `model.output`
-    where the result has no such part.
+    In evaluation the result may also be a tensor of its own. Names of parameters and entries of the state dict stay as
+    they are. A call raises `UserError` naming `model.output` where the result has no such part.
     """
     network.register_forward_hook(functools.partial(_select, key=key))
 
@@ -131,6 +133,8 @@ def describe_parts(result: Any) -> tuple[str, list[str | int]]:
 
 
 def _select(network: nn.Module, inputs: Any, result: Any, *, key: str | int) -> Any:
+    if isinstance(result, Tensor) and not network.training:  # as networks with a second head for training alone
+        return result
     if isinstance(result, Mapping) and key in result:
         return result[key]
     if isinstance(result, (tuple, list)) and isinstance(key, int) and -len(result) <= key < len(result):

@@ -68,7 +68,7 @@ def model_card(run: Run, config: Mapping[str, Any]) -> str:
         "Metrics": _metrics(run),
         "Findings": _findings(run),
         "Limits": _limits(run),
-        "How to use it": _usage(run),
+        "How to use it": _usage(run, config),
     }
     parts: list[list[str]] = [[*([f"## {title}"] if title else []), *lines] for title, lines in sections.items()]
     return "\n\n".join(part for lines in parts for part in lines) + "\n"
@@ -186,8 +186,8 @@ def _limit_sentences(run: Run) -> Iterator[str]:
         yield f"{len(checks)} not checked, since {_text(reason)}: {', '.join(checks[:MAX_CHECKS])}{more}."
 
 
-def _usage(run: Run) -> list[str]:
-    folder = f"outputs/{run.record['name']}/{run.id}"
+def _usage(run: Run, config: Mapping[str, Any]) -> list[str]:
+    folder = f"{config.get('outputs', 'outputs')}/{run.record['name']}/{run.id}"
     method = "predict_values" if run.record["data"].get("task") == "regression" else "predict_classes"
     code = (
         f'import pipeline\n\npredictor = pipeline.load("{folder}")\nprint(predictor.{method}(["one.png", "two.png"]))'

@@ -71,6 +71,10 @@ class Train(Stage):
             validation.integer("patience", self.patience, at_least=1)
         validation.one_of("monitor", self.monitor, [AUTO, *validation_scores()])
 
+    def check_components(self, components: Components) -> None:
+        """Raise `UserError` where the task has no such score as `monitor`."""
+        choose_monitor(components.data.task, self.monitor)
+
     def __call__(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Outcome:
         started = time.perf_counter()
         checkpoint_dir = context.directory / "checkpoints"

@@ -35,9 +35,10 @@ class BatchSizeLimits:
 
     def validate(self, size: object) -> None:
         """Raise `UserError` for more than the training split has, or a pass over one example with batchnorm."""
-        size = validation.integer(
-            "data.batch_size", size, at_least=1, at_most=self.n, hint=f"The training split has {self.n} examples."
-        )
+        smaller = [2**k for k in range(max(self.n // 4, 1).bit_length() - 1, 0, -1)]
+        suggestion = next((f" Try data.batch_size={one}." for one in smaller if self.is_valid(one)), "")
+        hint = f"The training split has {self.n} examples.{suggestion}"
+        size = validation.integer("data.batch_size", size, at_least=1, at_most=self.n, hint=hint)
         if self._step_size(size) > self.n:
             raise UserError(
                 f"{self.device_config.accumulate} minibatches of {size} are more than the {self.n} training examples.",

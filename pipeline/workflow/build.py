@@ -200,7 +200,7 @@ def _batch_size_limits(
             config["stages"]["overfit"]["examples"],
             at_least=2,
             at_most=len(data.train),
-            hint=f"The training split has {len(data.train)} examples.",
+            hint=f"The training split has {len(data.train)} examples: stages.overfit.examples={len(data.train)}.",
         )
     return limits, requested
 
