@@ -5,7 +5,7 @@ ARGS     ?=
 bin      := .venv/bin
 run      := $(bin)/python -m pipeline
 .DEFAULT_GOAL := help
-.PHONY: setup data sanity overfit lr_range train search ensemble evaluate diagnose report serve docs names test test-all faults bench gpu-check lint format lock clean help
+.PHONY: setup data sanity overfit lr_range train search ensemble evaluate diagnose report serve docs names test test-all faults field bench gpu-check lint format lock clean help
 
 help:  ## this list
 	@echo 'make TARGET [ARGS="data=digits init=xavier"]   every target that runs stages takes any override in ARGS'
@@ -84,6 +84,9 @@ test-all: setup  ## every test, kills and launchers included
 
 faults: setup  ## the benchmark of faulty and healthy runs, against its targets (ARGS="--only NAME --seeds 2 --jobs 2")
 	@$(bin)/python -m tests.faults $(ARGS)
+
+field: setup  ## own data and own networks as people have them, each with what is expected (ARGS="--only 7 15 --slow")
+	@$(bin)/python -m tests.field $(ARGS)
 
 bench: setup  ## speed beside a bare loop, the usual template and others, on a GPU too; what looking costs (ARGS="--minutes 30 --only mlp")
 	@$(bin)/python -m tests.bench $(ARGS)

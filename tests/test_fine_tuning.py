@@ -42,13 +42,15 @@ test_accuracy.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
-def test_both_examples_beat_a_start_from_scratch(tmp_path: Path) -> None:
+def test_the_examples_beat_a_start_from_scratch(tmp_path: Path) -> None:
     first = run("train_first.sh", tmp_path)["directory"]
-    records = {name: run(f"{name}.sh", tmp_path, start=first) for name in ("full", "linear_probe")}
+    records = {name: run(f"{name}.sh", tmp_path, start=first) for name in ("full", "linear_probe", "gradual")}
     scratch = run("full.sh", tmp_path, "init.from=null", "name=scratch", start=first)
     accuracies = {name: test_accuracy(record) for name, record in {**records, "scratch": scratch}.items()}
     assert accuracies["full"] > accuracies["scratch"] + 0.04, accuracies
     assert accuracies["linear_probe"] > accuracies["scratch"], accuracies
+    assert accuracies["gradual"] > accuracies["scratch"] + 0.04, accuracies
+    assert [stage["name"] for stage in records["gradual"]["stages"]][2:4] == ["train", "finetune"]
     for record in records.values():
         assert record["weights"]["head"] == "new"
         assert [f for f in record["diagnosis"] if f["severity"] in ("warning", "failure")] == []

@@ -32,7 +32,10 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             override = parser.parse_override(text)
         except HydraException as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"cannot read {text!r}: {reason}. Quote values with spaces or symbols.") from error
+            key, _, value = text.partition("=")
+            quoted = f"'{key}=\"{value}\"'"
+            hint = f" If the value is one text, quote it twice: {quoted}" if not {'"', "'"} & set(value) else ""
+            raise UserError(f"cannot read {text!r}: {reason}. Quote values with spaces or symbols.{hint}") from error
         if not override.key_or_group:
             raise UserError(f"cannot read {text!r}: there is no key before '='.")
         if override.package is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,13 +27,14 @@ class Images:
 
     `groups` (N,) int64 numbers what an image shows (an object, a patient, a scene): no group may be in two splits. The
     numbers mean the same in all splits of a data set; None where groups are unknown. `weights` (N,) float32 say how
-    much each example counts; None where all count alike.
+    much each example counts; None where all count alike. `names` (N) are the files that examples come from, if any.
     """
 
     pixels: Pixels
     labels: Tensor
     groups: Tensor | None = None
     weights: Tensor | None = None
+    names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -42,13 +43,14 @@ class Images:
         """Return the examples at `index` (integers), in that order; copies, unless the pixels are stored."""
         groups = None if self.groups is None else self.groups[index]
         weights = None if self.weights is None else self.weights[index]
-        return Images(select_rows(self.pixels, index), self.labels[index], groups, weights)
+        names = None if self.names is None else [self.names[i] for i in index.tolist()]
+        return Images(select_rows(self.pixels, index), self.labels[index], groups, weights, names)
 
     def to(self, device: torch.device | str) -> Images:
         """Return the images on `device`."""
         groups = None if self.groups is None else self.groups.to(device)
         weights = None if self.weights is None else self.weights.to(device)
-        return Images(self.pixels.to(device), self.labels.to(device), groups, weights)
+        return Images(self.pixels.to(device), self.labels.to(device), groups, weights, self.names)
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,10 @@ class DecodedPixels(StoredPixels):
         selected.shape = torch.Size((len(selected.rows), *self.shape[1:]))
         return selected
 
+    def names_of(self, rows: Sequence[int]) -> list[str] | None:
+        """Return what messages call `rows`; None where they have only numbers."""
+        return None if self.name is str else [self.name(row) for row in rows]
+
     def key_of(self, rows: Sequence[int]) -> str | None:
         """Return a word that changes when one of `rows` does; None where nothing tells, so that nothing is cached."""
         return self.key and hashlib.sha256(f"{self.key} {list(rows)}".encode()).hexdigest()[:32]

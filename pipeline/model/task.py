@@ -33,6 +33,15 @@ def to_probabilities(task: str, outputs: Tensor) -> Tensor:
     return outputs.sigmoid() if task == MULTILABEL else outputs.softmax(1)
 
 
+def from_probabilities(task: str, probabilities: Tensor) -> Tensor:
+    """Return outputs that `to_probabilities` turns into these; certain answers become nearly certain ones."""
+    if task == REGRESSION:
+        return probabilities
+    if task == MULTILABEL:
+        return probabilities.logit(eps=1e-7)
+    return probabilities.clamp_min(1e-12).log()
+
+
 def chance_score(task: str, labels: Tensor, n_classes: int) -> float:
     """Return the best mean score of a constant answer; `labels` are those of the training split."""
     if task == REGRESSION:

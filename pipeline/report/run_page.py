@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.blocks import Block, Chart, Command, StatTiles, Text
+from pipeline.report.blocks import Block, Chart, Command, Section, StatTiles, Text
 from pipeline.report.page import render_page
 from pipeline.report.run_files import Run, outputs_dir_of, read_run
 from pipeline.report.stage_sections import (
@@ -50,7 +50,7 @@ def run_page(run: Run, *, home: str = "") -> str:
     charts = _top_charts(run)
     ids = {chart.id for chart in charts}
     stages = [stage_section(run, name, shown_above=ids) for name in run.stage_names]
-    sections = [data_section(run), *stages, about_section(run)]
+    sections = [*_with_data(data_section(run), stages), about_section(run)]
     return render_page(
         title=f"{record['name']} / {run.id}",
         verdict=verdict(run),
@@ -92,6 +92,15 @@ def _score(run: Run) -> str:
         if run.metrics.get(name) is not None:
             return f" {split} accuracy {run.metrics[name]:.3f}."
     return ""
+
+
+def _with_data(data: Section, stages: Sequence[Section]) -> list[Section]:
+    """Return the section on the data before those of the stages; that of the stage `data` becomes part of it."""
+    checked = next((stage for stage in stages if stage.title == data.title), None)
+    if checked is None:
+        return [data, *stages]
+    whole = replace(checked, blocks=[*checked.blocks, *data.blocks], summary=f"{data.summary}; {checked.summary}")
+    return [whole, *(stage for stage in stages if stage is not checked)]
 
 
 def _top(run: Run, charts: list[Chart]) -> list[Block]:

@@ -677,6 +677,8 @@ class TrainOnly(TypedDict, total=False):
 class EnsembleSignals(TypedDict, total=False):
     ensemble_accuracy: Annotated[float, "share", "correct validation answers of the mean of the members' probabilities"]
     member_accuracies: Annotated[Sequence[float], "(members,), share", "correct validation answers of each member"]
+    ensemble_r2: Annotated[float, "", "of numbers in place of it: R2 of the mean of the members' outputs"]
+    member_r2: Annotated[Sequence[float], "(members,)", "R2 of each member on the validation split"]
     ensemble_examples: Annotated[int, "number", "examples of the validation split"]
     disagreement: Annotated[float, "share", "validation examples on which the members' answers differ"]
     members_broken: Annotated[int, "number", "members whose training failed; they are left out"]

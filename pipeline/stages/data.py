@@ -110,14 +110,19 @@ def _records(components: Components, suspects: Mapping[str, Sequence[Suspect]]) 
             return ""
         return data.classes[int(data.splits[split].labels[index])]
 
+    def file_of(split: str, index: int) -> dict[str, str]:
+        names = data.splits[split].names
+        return {} if names is None else {"file": names[index]}
+
     return {
         kind: [
             {
                 "split": one.split,
                 "index": one.index,
                 "label": label(one.split, one.index),
+                **file_of(one.split, one.index),
                 "note": one.note,
-                **({"partner": list(one.partner), "partner_label": label(*one.partner)} if one.partner else {}),
+                **({"partner": [*one.partner, *file_of(*one.partner).values()], "partner_label": label(*one.partner)} if one.partner else {}),
             }
             for one in found
         ]

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from pipeline import validation
+from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION
 from pipeline.errors import UserError
 from pipeline.loggers import MultiLogger
+from pipeline.model.task import SCORES, from_probabilities, score_examples
 from pipeline.training import checkpoints
 from pipeline.training.ensemble_members import load_member, member_probabilities
 from pipeline.workflow.components import Components, RunContext, Stage
@@ -64,17 +66,22 @@ class Ensemble(Stage):
         loss = None
         if len(members) > 1:
             probabilities = member_probabilities(
-                members, data.val, augmentation=components.augmentation, device=device, progress=context.progress
+                members,
+                data.val,
+                augmentation=components.augmentation,
+                device=device,
+                progress=context.progress,
+                task=data.task,
             )
             labels = data.val.labels.cpu()
-            signals |= ensemble_signals(probabilities, labels)
-            loss = float(torch.nn.functional.nll_loss(probabilities.mean(0).clamp_min(1e-12).log(), labels))
+            signals |= ensemble_signals(probabilities, labels, task=data.task)
+            loss = _log_loss(data.task, from_probabilities(data.task, probabilities.mean(0)), labels)
         findings = components.checks.evaluate(signals, stage="ensemble", earlier=all_findings(earlier))
         return Outcome(
             name="ensemble",
             passed=not components.checks.has_failure(findings) and len(members) > 1,
             seconds=time.perf_counter() - started,
-            headline=_headline(signals),
+            headline=_headline(signals, SCORES[data.task]),
             metrics=signals | {"ensemble_log_loss": loss, "checkpoints": [str(member.path) for member in members]},
             findings=tuple(findings),
             signals=signals,
@@ -118,24 +125,42 @@ def _member_context(context: RunContext, seed: int) -> RunContext:
     )
 
 
-def ensemble_signals(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Compute the signals from probabilities (members, N, classes) and labels (N)."""
-    predictions = probabilities.argmax(2)
+def ensemble_signals(probabilities: Tensor, labels: Tensor, *, task: str = CLASSIFICATION) -> dict[str, Any]:
+    """Compute the signals from probabilities (members, N, classes) and labels (N,), or (N, L), of several labels.
+
+    Of regression they are R2: `ensemble_r2` and `member_r2`.
+    """
+    members = [from_probabilities(task, one) for one in probabilities]
+    together = from_probabilities(task, probabilities.mean(0))
+    score = float(score_examples(task, together, labels).float().mean())
+    scores = [float(score_examples(task, member, labels).float().mean()) for member in members]
+    if task == REGRESSION:
+        return {"ensemble_r2": score, "member_r2": scores, "ensemble_examples": len(labels)}
+    answers = probabilities > 0.5 if task == MULTILABEL else probabilities.argmax(2, keepdim=True)
     return {
-        "ensemble_accuracy": float((probabilities.mean(0).argmax(1) == labels).float().mean()),
-        "member_accuracies": [float((member == labels).float().mean()) for member in predictions],
+        "ensemble_accuracy": score,
+        "member_accuracies": scores,
         "ensemble_examples": len(labels),
-        "disagreement": float((predictions != predictions[0]).any(0).float().mean()),
+        "disagreement": float((answers != answers[0]).any(0).any(1).float().mean()),
     }
 
 
-def _headline(signals: dict[str, Any]) -> str:
+def _log_loss(task: str, outputs: Tensor, labels: Tensor) -> float | None:
+    """Return the mean cross-entropy in nats; None in regression."""
+    if task == REGRESSION:
+        return None
+    if task == MULTILABEL:
+        return float(torch.nn.functional.binary_cross_entropy_with_logits(outputs, labels))
+    return float(torch.nn.functional.nll_loss(outputs, labels))
+
+
+def _headline(signals: dict[str, Any], score: str) -> str:
     broken = f"trainings that failed: {signals['members_broken']}" if signals["members_broken"] else ""
-    if "ensemble_accuracy" not in signals:
+    together = signals.get(f"ensemble_{score}")
+    if together is None:
         return f"fewer than two members: {broken}"
-    accuracies = signals["member_accuracies"]
+    scores = signals["member_r2" if score == "r2" else "member_accuracies"]
     return (
-        f"validation accuracy {signals['ensemble_accuracy']:.4f}, {len(accuracies)} members "
-        f"{statistics.fmean(accuracies):.4f} on average, the best {max(accuracies):.4f}"
-        + (f"; {broken}" if broken else "")
+        f"validation {score} {together:.4f}, {len(scores)} members "
+        f"{statistics.fmean(scores):.4f} on average, the best {max(scores):.4f}" + (f"; {broken}" if broken else "")
     )

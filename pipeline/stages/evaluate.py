@@ -21,7 +21,7 @@ from pipeline.data import Images, Splits
 from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION
 from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.errors import UserError
-from pipeline.model.task import SCORES, score_examples
+from pipeline.model.task import SCORES, from_probabilities, score_examples, to_probabilities
 from pipeline.runs.paths import checkpoint_file
 from pipeline.stages import sample_images
 from pipeline.training import checkpoints
@@ -115,6 +115,7 @@ class Evaluate(Stage):
     def _load(self, components: Components, context: RunContext, earlier: Sequence[Outcome]) -> Evaluated:
         """Return what is evaluated. The logits of an ensemble are the logarithms of its mean probabilities."""
         augmentation, device = components.augmentation, components.device_config.device
+        task = components.data.task
         if self.checkpoint != "ensemble":
             network, path, extra = self._load_network(components, context)
             predict = functools.partial(augmentation.average_logits, network)
@@ -125,8 +126,8 @@ class Evaluate(Stage):
         epochs = next((outcome.metrics.get("epochs", 1) for outcome in earlier if outcome.name == "train"), 1)
 
         def mean_probabilities(pixels: Tensor) -> Tensor:
-            probabilities = [augmentation.average_logits(member, pixels).softmax(1) for member in members]
-            return torch.stack(probabilities).mean(0).clamp_min(1e-12).log()
+            probabilities = [to_probabilities(task, augmentation.average_logits(member, pixels)) for member in members]
+            return from_probabilities(task, torch.stack(probabilities).mean(0))
 
         return Evaluated(mean_probabilities, f"ensemble of {len(members)}", fingerprint, max(1, epochs))
 
@@ -189,7 +190,7 @@ def _judge(data: Splits, outputs: Tensor) -> tuple[dict[str, Any], dict[str, Any
         "per_class_accuracy": dict(zip(data.classes, signals["test_class_accuracy"], strict=True)),
         **_confusion(predictions, data),
         "calibration": predictions.calibration(),
-        "mistakes": predictions.mistakes(MAX_MISTAKES),
+        "mistakes": [one | _file_of(data.test, one["index"]) for one in predictions.mistakes(MAX_MISTAKES)],
     }
 
 
@@ -250,6 +251,11 @@ def _headline(data: Splits, metrics: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4g}"
+
+
+def _file_of(images: Images, index: int) -> dict[str, str]:
+    """Return the name of the file of an example, under `file`, if it is from one."""
+    return {} if images.names is None else {"file": images.names[index]}
 
 
 def _mistake_images(components: Components, mistakes: list[dict[str, Any]]) -> dict[str, Any]:

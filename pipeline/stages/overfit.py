@@ -132,16 +132,22 @@ class OverfitMonitor(pl.Callback):
         for loss, correct in zip(module.last_losses.tolist(), module.last_correct.tolist(), strict=True):
             self.losses.append(loss)
             self.correct.append(correct)
-            if loss < self.target and self._all_right(correct):
+            if self._is_fitted(loss, correct):
                 self.reached_at = len(self.losses)
                 break
         self.progress(len(self.losses), self.steps, loss=self.losses[-1])
         if self.reached_at is not None or math.isnan(self.losses[-1]):
             trainer.should_stop = True
 
-    def _all_right(self, score: float) -> bool:
-        """Return whether every example is right; a target is never hit exactly, and the loss alone says how near."""
-        return self.task == REGRESSION or score > self.examples - 1e-4
+    def _is_fitted(self, loss: float, score: float) -> bool:
+        """Return whether the examples are learned; `score` is the sum of `score_examples`.
+
+        Targets are never hit exactly: their squared error decides, whatever the loss, since a mean error as small as
+        the target would be far less.
+        """
+        if self.task == REGRESSION:
+            return score > (1 - self.target) * self.examples
+        return loss < self.target and score > self.examples - 1e-4
 
     def diverged(self) -> bool:
         """Return whether the rate is too high rather than too low.

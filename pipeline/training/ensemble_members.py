@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.data import Augmentation, Images, preprocessing_from_state
+from pipeline.data.dataset import CLASSIFICATION
 from pipeline.data.shuffle import evaluation_batch, split_batches
 from pipeline.errors import UserError
 from pipeline.model.factory import uninitialized_network
+from pipeline.model.task import to_probabilities
 from pipeline.runs.paths import checkpoint_file
 from pipeline.training import checkpoints
 
@@ -57,14 +59,18 @@ def member_probabilities(
     augmentation: Augmentation,
     device: torch.device,
     progress: Callable[[float, float], None],
+    task: str = CLASSIFICATION,
 ) -> Tensor:
-    """Return softmax(mean logits over an image's views) of each member and image: (members, N, classes), on the CPU."""
+    """Return the probabilities of each member and image: (members, N, classes), on the CPU.
+
+    They are `to_probabilities` of the mean logits over an image's views; in regression, the mean outputs themselves.
+    """
     all_members = []
     for done, member in enumerate(members, start=1):
         pieces = []
         for index in split_batches(torch.arange(len(images)), evaluation_batch(images.pixels.shape[1:])):
             pixels = images.pixels[index].to(device)
-            pieces.append(augmentation.average_logits(member, pixels).softmax(1).float().cpu())
+            pieces.append(to_probabilities(task, augmentation.average_logits(member, pixels)).float().cpu())
         all_members.append(torch.cat(pieces))
         progress(done, len(members))
     return torch.stack(all_members)

@@ -90,6 +90,8 @@ def _of_classes(task: str, outputs: Tensor, labels: Tensor, names: Sequence[str]
         labels, counts = labels.long(), labels.sum(0)
         given: dict[str, Any] = {"num_labels": n_classes, "average": None}
         kind = "multilabel"
+        if n_classes == 1:  # which torchmetrics calls binary
+            given, kind, probabilities, labels = {}, "binary", probabilities[:, 0], labels[:, 0]
     else:
         counts = torch.bincount(labels, minlength=n_classes)
         given, kind = {"num_classes": n_classes, "average": None}, "multiclass"
@@ -98,7 +100,7 @@ def _of_classes(task: str, outputs: Tensor, labels: Tensor, names: Sequence[str]
     for name, function in functions.items():
         if name in names or (name == "recall" and "balanced_accuracy" in names):
             compute = getattr(functional.classification, f"{kind}_{function}")
-            values = compute(probabilities, labels, **given)
+            values = compute(probabilities, labels, **given).reshape(-1)
             has_score = (counts > 0) & (counts < len(labels)) if name == "auc" else counts > 0
             by_class[name] = torch.where(has_score, values.double(), torch.nan)
     return by_class

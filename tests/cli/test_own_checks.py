@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from pipeline.checks import CheckSuite, Finding, Rule, check_declarations
 from pipeline.cli.explain import explain
 from pipeline.cli.new import new
-from pipeline.cli.rejudge import checks_for_run
+from pipeline.cli.rejudge import _build, checks_for_run
 from pipeline.config.compose import compose_config
 from pipeline.config.instantiate import instantiate
 from pipeline.errors import UserError
 from pipeline.runs.json_files import write_outcome
+from pipeline.workflow.build import _build_checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +121,9 @@ def test_judge_again(project: Path) -> None:
     """`diagnose` knows the folder of options of the run, and the thresholds of its own checks."""
     run = project / "outputs" / "run"
     (run / ".hydra").mkdir(parents=True)
-    nodes = "  mine:\n      _target_: pipeline.checks.rules.initial_loss.InitialLoss\n      warning: 0.5\n      failure: 4\n"
-    (run / ".hydra" / "config.yaml").write_text(f"checks:\n  fail_on: failure\n  rules:\n  {nodes}")
+    rule = {"_target_": "pipeline.checks.rules.initial_loss.InitialLoss", "warning": 0.5, "failure": 4}
+    config = {"checks": {"fail_on": "failure", "rules": {"mine": {**rule, "warning_below": 0.5}}}}
+    (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     write_outcome(run, {"schema": 1, "command": "python -m pipeline --config-dir=conf experiment=first", "stages": []})
     assert checks_for_run(run, ["checks.rules.mine.warning=0.7"]).rules["mine"].warning == 0.7  # type: ignore[attr-defined]
     assert "accuracy_needed" in checks_for_run(run, ["checks=mine"]).rules
@@ -127,3 +131,11 @@ def test_judge_again(project: Path) -> None:
     with pytest.raises(UserError) as error:
         checks_for_run(run, ["checks.rules.mine.wrning=0.7"])
     assert error.value.field == "checks.rules.mine.wrning"
+
+
+@pytest.mark.parametrize("build", [_build_checks, lambda node: _build(OmegaConf.create(node))])
+def test_what_is_no_rule_is_refused_when_it_is_built(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_ALLOW", "collections.OrderedDict")
+    with pytest.raises(UserError) as error:
+        build({"fail_on": "failure", "rules": {"mine": {"_target_": "collections.OrderedDict"}}})
+    assert error.value.field == "checks.rules.mine"

@@ -236,3 +236,12 @@ def test_skipped_files_are_listed(tmp_path: Path) -> None:
     assert (files["images"], files["unreadable"]) == (15, 2)
     assert sorted(name.partition(" ")[0] for name in files["unreadable_names"]) == ["cat/7.png", "cat/8.jpg"]
     assert len(data.loading["notes"]) == 1
+
+
+def test_a_link_to_nothing(tmp_path: Path) -> None:
+    (sound(tmp_path) / "dog" / "7.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError) as error:
+        load(tmp_path)
+    assert error.value.field == "data.path"
+    assert "7.png" in error.value.message
+    assert sum(load(tmp_path, on_error="skip").sizes.values()) == 12

@@ -19,7 +19,7 @@ from tests.field.case import Case, Verdict, judge, read_cases
 from tests.field.program import preload
 
 ROOT = Path(__file__).parents[2]
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
@@ -40,7 +40,9 @@ def main(args: Sequence[str] | None = None) -> int:
         if (options.slow or not case.slow) and (not options.only or case.number in options.only)
     ]
     if options.list or not chosen:
-        print("\n".join(f"{cases[i].number:>4}  {cases[i].tried}: {cases[i].expected}" for i in chosen) or "no such row")
+        print(
+            "\n".join(f"{cases[i].number:>4}  {cases[i].tried}: {cases[i].expected}" for i in chosen) or "no such row"
+        )
         return 0 if chosen else 2
     started = time.perf_counter()
     verdicts = walk(chosen, cases, jobs=options.jobs)
@@ -62,7 +64,8 @@ def walk(chosen: Sequence[int], cases: Sequence[Case], *, jobs: int) -> list[Ver
             right = "right" if verdict.is_right else "WRONG"
             got = verdict.got if not verdict.is_right else verdict.got[:110]
             print(
-                f"{verdict.case_number:>4}  {verdict.tried:{width}}  {right}  {verdict.seconds:5.1f} s  {got}", flush=True
+                f"{verdict.case_number:>4}  {verdict.tried:{width}}  {right}  {verdict.seconds:5.1f} s  {got}",
+                flush=True,
             )
     return verdicts
 

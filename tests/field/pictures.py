@@ -34,7 +34,9 @@ def coloured(random: np.random.Generator, kind: int, size: tuple[int, int] = (24
     """Return a coloured shape on a noisy ground."""
     ground = np.clip(90 + 12 * random.normal(size=(size[1], size[0], 3)), 0, 255).astype("uint8")
     picture = Image.fromarray(ground)
-    colour = np.clip(np.array([(220, 60, 50), (60, 200, 70), (70, 90, 230)][kind % 3]) + 20 * random.normal(size=3), 0, 255)
+    colour = np.clip(
+        np.array([(220, 60, 50), (60, 200, 70), (70, 90, 230)][kind % 3]) + 20 * random.normal(size=3), 0, 255
+    )
     picture.paste(tuple(int(value) for value in colour), mask=shape_mask(random, kind, size))
     return picture
 

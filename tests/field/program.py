@@ -119,7 +119,9 @@ def start(
     return Ended(os.waitstatus_to_exitcode(status), text, outputs, time.perf_counter() - started)
 
 
-def _become_program(words: list[str], folder: Path, environment: Mapping[str, str], prepare: Prepare | None) -> NoReturn:
+def _become_program(
+    words: list[str], folder: Path, environment: Mapping[str, str], prepare: Prepare | None
+) -> NoReturn:
     code = 1
     try:
         signal.alarm(TIMEOUT)
@@ -127,8 +129,8 @@ def _become_program(words: list[str], folder: Path, environment: Mapping[str, st
         os.environ.update(environment)
         sys.path[0:0] = [str(folder)]
         sys.argv = ["pipeline", *words]
-        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115 - a descriptor, not a path
-        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - a descriptor, not a path
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         if prepare:
             prepare()
         from pipeline.__main__ import main

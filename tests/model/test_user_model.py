@@ -188,3 +188,19 @@ def test_errors_of_users_are_not_caught() -> None:
 
     with pytest.raises(ZeroDivisionError):
         build(broken)
+
+
+def test_a_second_head_for_training_alone() -> None:
+    """Its result is a tuple while it trains and a tensor in evaluation; a tensor in training needs no key."""
+    network = Returns(lambda x: (x, x) if network.training else x)
+    select_output(network, 0)
+    for mode in (True, False):
+        assert network.train(mode)(torch.ones(4, 2)).shape == (4, 3)
+    select_output(plain := Returns(lambda x: x), 0)
+    with pytest.raises(UserError, match="leave the key out"):
+        plain(torch.ones(4, 2))
+
+
+def test_empty_parameters() -> None:
+    with pytest.raises(UserError, match="is empty"):
+        build(lambda: nn.Linear(4, 0))

@@ -35,6 +35,7 @@ def test_suspects(tmp_path: Path) -> None:
     page = (result.directory / "report.html").read_text()
     assert "Images of a single colour" in page
     assert "Images unlike their class" in page
+    assert page.count("<h2>data") == 1  # with what the data look like
 
 
 def test_needs_no_loss(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from pipeline.config.compose import compose_config
 from pipeline.data import Flip
 from pipeline.errors import UserError
+from pipeline.model.task import from_probabilities, to_probabilities
 from pipeline.stages.ensemble import Ensemble, ensemble_signals
 from pipeline.stages.evaluate import Evaluate
 from pipeline.stages.train import Train
@@ -189,3 +190,22 @@ def test_wrong_options_are_refused(overrides: list[str], field: str) -> None:
     with pytest.raises(UserError) as caught:
         build_components(compose_config(["data=digits", "model=mlp", *overrides]))
     assert caught.value.field == field
+
+
+def test_signals_of_other_tasks() -> None:
+    probabilities = torch.tensor([[[0.9, 0.2], [0.4, 0.6]], [[0.6, 0.7], [0.7, 0.9]]])
+    signals = ensemble_signals(probabilities, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), task="multilabel")
+    assert signals["member_accuracies"] == [1.0, 0.5]
+    assert signals["ensemble_accuracy"] == 0.75  # the mean is 0.75, 0.45 and 0.55, 0.75
+    assert signals["disagreement"] == 1.0
+    signals = ensemble_signals(probabilities, probabilities[0], task="regression")
+    assert signals["member_r2"] == pytest.approx([1.0, 1 - (0.09 + 0.25 + 0.09 + 0.09) / 4])
+    assert signals["ensemble_r2"] == pytest.approx(1 - (0.09 + 0.25 + 0.09 + 0.09) / 16)
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_probabilities_and_back(task: str) -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.25, 0.75]])
+    assert to_probabilities(task, from_probabilities(task, probabilities)).tolist() == [
+        pytest.approx(row) for row in probabilities.tolist()
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from pipeline.data import permutation
 from pipeline.errors import UserError
+from pipeline.model.losses import BinaryCrossEntropy
 from pipeline.stages.lr_range import LrRange
 from pipeline.stages.train import Train
 from tests.small_run import MakeRun
@@ -175,3 +177,11 @@ def test_wrong_fields_are_named(field: str, value: object) -> None:
     with pytest.raises(UserError) as caught:
         lr_range(**{field: value})
     assert caught.value.field == field
+
+
+def test_several_labels(small_run: MakeRun) -> None:
+    small = small_run(*SGD)
+    data = small.components.data
+    train = dataclasses.replace(data.train, labels=torch.nn.functional.one_hot(data.train.labels).float())
+    small = small.replace(data=dataclasses.replace(data, train=train, task="multilabel"), loss=BinaryCrossEntropy())
+    assert lr_range(steps=10)(*small, []).metrics["best_loss"] > 0

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.data import Images
+from pipeline.data.dataset import REGRESSION
 from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
@@ -180,3 +181,17 @@ def test_diverged(losses: list[float], diverged: bool) -> None:
     monitor = OverfitMonitor(10, 100, 0.01, lambda *_, **__: None)
     monitor.losses = losses
     assert monitor.diverged() == diverged
+
+
+@pytest.mark.parametrize(("score", "fitted"), [(9.95, True), (9.85, False)])
+def test_targets_are_fitted_by_their_squared_error(score: float, fitted: bool) -> None:
+    """Whatever the loss: a mean error of 0.06 leaves less than a hundredth of the variance."""
+    monitor = OverfitMonitor(10, 100, 0.01, lambda *_, **__: None, task=REGRESSION)
+    assert monitor._is_fitted(0.06, score) == fitted
+
+
+def test_targets_that_diverge() -> None:
+    monitor = OverfitMonitor(8, 10, 0.01, lambda *_, **__: None, task=REGRESSION)
+    monitor.losses, monitor.correct = [1.0, math.nan], [0.0, math.nan]
+    assert "overfit_wrong" not in monitor.signals()
+    assert monitor.signals()["nonfinite_step"] == 1

@@ -303,3 +303,10 @@ def test_log_gets_each_epoch(small_run: MakeRun) -> None:
     small = small_run("stages.train.epochs=3", log=RecordingLog())
     small.components.stages["train"](*small, [])
     assert RecordingLog.lengths == [1, 2, 3, 3]
+
+
+def test_a_monitor_of_another_task(small_run: MakeRun) -> None:
+    """It is refused with the other components, before any stage runs."""
+    with pytest.raises(UserError) as error:
+        small_run("stages.train.monitor=val_r2")
+    assert error.value.field == "stages.train.monitor"

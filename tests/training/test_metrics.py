@@ -81,3 +81,11 @@ def test_monitor() -> None:
     assert [name for name in ("val_loss", "val_accuracy", "val_mae", "val_rmse", "val_r2") if is_falling(name)] == [
         "val_loss", "val_mae", "val_rmse"
     ]  # fmt: skip
+
+
+def test_a_single_label() -> None:
+    outputs, labels = torch.tensor([[2.0], [1.0], [-1.0], [-2.0]]), torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    metrics = compute_metrics(MULTILABEL, outputs, labels)
+    assert metrics["recall"] == metrics["precision"] == metrics["f1"] == 0.5
+    assert metrics["auc"] == 0.75
+    assert metrics_by_class(MULTILABEL, outputs, labels)["f1"].shape == (1,)

@@ -217,6 +217,7 @@ class _Settling:
             complete = len(read) == len(images)
             splits[name] = images if complete else images.select(read.long())
             rows[name] = self.sets[name].rows if complete else self.sets[name].rows[read.long()]
+            splits[name] = replace(splits[name], names=self.sets[name].names_of(rows[name].tolist()))
         data = replace(self.data, **splits)
         if decoding.dtype == np.int32 and self.rows[0].pixels.dtype == torch.uint8:
             data = replace(data, scale=1 / 65535)

@@ -122,6 +122,7 @@ def mistakes(metrics: Metrics, images: Sequence[PngImage], classes: Sequence[str
         return None
     captions = [
         f"{classes[m['label']]}, predicted {classes[m['given']]} (confidence\u00a0{100 * m['confidence']:.0f}\u00a0%)"
+        + (f" {m['file']}" if "file" in m else "")
         for m in metrics["mistakes"]
     ]
     return Images("The most confident mistakes", list(zip(captions, images, strict=False)), wide=False)

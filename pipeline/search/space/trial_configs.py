@@ -123,7 +123,9 @@ class TrialConfigs:
             OmegaConf.update(composition.config, key, value)
             _set_value(composition.plain, key, value)
         for key in composition.interpolated:
-            _set_value(composition.plain, key, OmegaConf.select(composition.config, key))
+            value = OmegaConf.select(composition.config, key)
+            is_node = OmegaConf.is_config(value)  # as ${data.dataset} is
+            _set_value(composition.plain, key, OmegaConf.to_container(value, resolve=True) if is_node else value)
         return composition.plain
 
     def _composed_overrides(self, params: Mapping[str, Value]) -> list[str]:

@@ -63,7 +63,7 @@ def repeated_suspects(
 def alike_suspects(copies: Mapping[str, NearCopies], *, limit: int) -> list[Suspect]:
     """Return the pairs of an evaluation image and a training image that are most alike without being equal."""
     pairs = [
-        (unlike / usual, Suspect(name, query, f"{100 * (1 - unlike / usual):.0f} % of the usual difference is missing",
+        (unlike / usual, Suspect(name, query, f"differs {100 * unlike / usual:.0f} % as much as usual",
                                  ("train", partner)))
         for name, near in copies.items()
         for (query, partner), unlike, usual in zip(near["pairs"], near["unlike"], near["usually_unlike"], strict=True)

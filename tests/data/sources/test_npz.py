@@ -274,3 +274,11 @@ def test_invalid_groups(arrays: dict[str, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         npz(path=saved(tmp_path, x_train=counting(6, 5, 4), **arrays), scale=None, groups="groups")
     assert error.value.field == "groups"
+
+
+def test_one_label_that_holds_or_not(tmp_path: Path) -> None:
+    labels = np.arange(12)[:, None] % 2
+    path = saved(tmp_path, x_train=np.zeros((12, 4, 4), np.uint8), y_train=labels)
+    several, one = (npz(path=path, scale=None, groups=None, task=task) for task in ("multilabel", "auto"))
+    assert several.train.labels.tolist() == labels.tolist()
+    assert one.train.labels.tolist() == labels[:, 0].tolist()

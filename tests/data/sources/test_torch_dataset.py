@@ -347,3 +347,11 @@ def test_by_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"data\.dataset\._target_") as raised:
         load_data(node | {"source": own | {"_target_": f"{MODULE}.Bars"}})
     assert raised.value.field == "data.source"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_that_numpy_cannot_take(dtype: torch.dtype) -> None:
+    """They have gradients, or a type that NumPy lacks; read twice, they are equal."""
+    source = load(Items([(torch.full((1, 4, 4), i / 40, dtype=dtype).requires_grad_(), i % 2) for i in range(40)]))
+    assert len(pixels_of(source)) == 40
+    assert source.loading == {}

@@ -64,7 +64,9 @@ def several_labels(trial: Trial) -> str:
     want_no_crash(trained)
     want(trained.code == 0, f"exit {trained.code}: {flat(trained.text)[-300:]}")
     want(trained.record["data"]["task"] == "multilabel", f"task {trained.record['data']['task']}")
-    hot = refused(trial.run(*MLP, save(trial.folder / "hot.npz", x_train=x, y_train=np.eye(10, dtype=int)[y])), "argmax")
+    hot = refused(
+        trial.run(*MLP, save(trial.folder / "hot.npz", x_train=x, y_train=np.eye(10, dtype=int)[y])), "argmax"
+    )
     return f"task multilabel, {trained.stages['evaluate']['headline'][:60]}; one-hot: {hot[-60:]} {got[:40]}"
 
 
@@ -112,10 +114,19 @@ def clusters(classes: int, each: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 def train_many(trial: Trial, count: int, each: int, *more: str) -> str:
     path = save(trial.folder / f"k{count}.npz", **clusters(count, each))
-    lr = ("optimizer=adam", "optimizer.lr=0.003", "loss.label_smoothing=0", "regularization=none", "stages.train.epochs=4")
+    lr = (
+        "optimizer=adam",
+        "optimizer.lr=0.003",
+        "loss.label_smoothing=0",
+        "regularization=none",
+        "stages.train.epochs=4",
+    )
     ended = trial.run("data=npz", path, "model=mlp", "model.width=128", "model.depth=1", *lr, *more)
     want_no_crash(ended)
-    want({"sanity", "overfit", "train", "evaluate"} <= set(ended.stages), f"ended after {list(ended.stages)}: {flat(ended.text)[-200:]}")
+    want(
+        {"sanity", "overfit", "train", "evaluate"} <= set(ended.stages),
+        f"ended after {list(ended.stages)}: {flat(ended.text)[-200:]}",
+    )
     size = (ended.directory / "outcome.json").stat().st_size
     want(size < 1_000_000, f"outcome.json has {size} bytes")
     return f"{ended.stages['evaluate']['headline'][:50]}; exit {ended.code}, outcome.json {size // 1000} kB"

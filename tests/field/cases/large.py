@@ -98,7 +98,9 @@ def little_memory(trial: Trial) -> str:
     passed(plain)
     want(ended.stages["train"]["metrics"]["val_loss"] == plain.stages["train"]["metrics"]["val_loss"], "other losses")
     prepare = functools.partial(say_little_memory, trial.folder, 400)
-    got = refused(trial.run(*words, "data.cache=memory", prepare=prepare), "data.cache", "300 images", "MB", "data.cache=auto")
+    got = refused(
+        trial.run(*words, "data.cache=memory", prepare=prepare), "data.cache", "300 images", "MB", "data.cache=auto"
+    )
     return f"mapped, with the losses of memory; with data.cache=memory: {got[:70]}"
 
 

@@ -72,7 +72,10 @@ def drops_always(trial: Trial) -> str:
 def lazy(trial: Trial) -> str:
     ended = try_network(trial, "Lazy")
     want_no_crash(ended)
-    want({"sanity", "overfit", "train", "evaluate"} <= set(ended.stages), f"{list(ended.stages)} {flat(ended.text)[-200:]}")
+    want(
+        {"sanity", "overfit", "train", "evaluate"} <= set(ended.stages),
+        f"{list(ended.stages)} {flat(ended.text)[-200:]}",
+    )
     again = trial.command("evaluate", str(ended.directory), *("report=false", f"outputs={trial.folder}/again"))
     want_no_crash(again)
     want(again.code == 0, f"evaluate: {flat(again.text)[-200:]}")
@@ -85,7 +88,10 @@ def complex_parameter(trial: Trial) -> str:
     want_no_crash(ended)
     if ended.code == 2:
         return refused(ended, "complex")
-    want({"sanity", "overfit", "train", "evaluate"} <= set(ended.stages), f"{list(ended.stages)} {flat(ended.text)[-200:]}")
+    want(
+        {"sanity", "overfit", "train", "evaluate"} <= set(ended.stages),
+        f"{list(ended.stages)} {flat(ended.text)[-200:]}",
+    )
     want_no_crash(try_network(trial, "Complex", "optimizer=adam", "stage=[sanity,train]"))
     return ended.stages["evaluate"]["headline"][:80]
 

@@ -25,7 +25,7 @@ def class_weights(trial: Trial) -> str:
         got[option] = losses(ended)[-1]
     want(len(set(got.values())) == 4, f"losses {got}")
     refused(trial.run(*words, "loss.weight=[1,50,2]"), "loss.weight", "2")
-    hint = refused(trial.run(*words, "data.balanced=true"), "data.balanced", "data.sampling=balanced")
+    hint = refused(trial.run(*words, "data.balanced=true"), "data.balanced", "data.sampling")
     return f"four different losses; {hint[:80]}"
 
 
@@ -33,7 +33,14 @@ def class_weights(trial: Trial) -> str:
 def scores(trial: Trial) -> str:
     path = rare(trial)
     for name in ("val_f1", "val_balanced_accuracy", "val_precision", "val_recall", "val_auc"):
-        words = ("data=npz", path, "model=mlp", "optimizer.lr=0.001", "loss.weight=balanced", f"stages.train.monitor={name}")
+        words = (
+            "data=npz",
+            path,
+            "model=mlp",
+            "optimizer.lr=0.001",
+            "loss.weight=balanced",
+            f"stages.train.monitor={name}",
+        )
         ended = trial.run(*words, "stage=[train,evaluate]", "stages.train.epochs=3")
         want_no_crash(ended)
         history = ended.stages["train"]["metrics"]["history"]
@@ -41,7 +48,9 @@ def scores(trial: Trial) -> str:
         tested = ended.stages["evaluate"]["metrics"]
         want(f"test_{name[4:]}" in tested, f"test_{name[4:]} is not among {list(tested)}")
     refused(trial.run("data=npz", path, "model=mlp", "stages.train.monitor=val_f2"), "monitor", "val_f1")
-    return f"test {', '.join(f'{key[5:]} {value:.3f}' for key, value in tested.items() if isinstance(value, float))}"[:110]
+    return f"test {', '.join(f'{key[5:]} {value:.3f}' for key, value in tested.items() if isinstance(value, float))}"[
+        :110
+    ]
 
 
 @case(81, "loss=bce on labels, loss=mse on targets", "trained and scored; the wrong loss is refused")
@@ -78,7 +87,13 @@ def augmentations(trial: Trial) -> str:
 @case(83, "torchvision's RandAugment by _target_", "runs, or is refused at assembly")
 def own_augmentation(trial: Trial) -> str:
     trial.allow |= {"torchvision.transforms.RandAugment", "tests.field.networks.Drawn"}
-    words = (*CONV, *TRAIN, "checks=off", "augmentation=custom", "augmentation._target_=torchvision.transforms.RandAugment")
+    words = (
+        *CONV,
+        *TRAIN,
+        "checks=off",
+        "augmentation=custom",
+        "augmentation._target_=torchvision.transforms.RandAugment",
+    )
     ended = trial.run(*words)
     want_no_crash(ended)
     want(ended.code == 0, f"exit {ended.code}: {flat(ended.text)[-200:]}")

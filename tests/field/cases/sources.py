@@ -38,7 +38,9 @@ def tables(trial: Trial) -> str:
     passed(table, "2 classes", "features", "missing", "id")
     accuracy = table.stages["evaluate"]["metrics"]["test_accuracy"]
     want(accuracy > 0.75, f"test accuracy {accuracy}")
-    refused(trial.run("data=csv", f"data.path={trial.folder}/people.csv", "data.label=towwn", *SMALL), "data.label", "town")
+    refused(
+        trial.run("data=csv", f"data.path={trial.folder}/people.csv", "data.label=towwn", *SMALL), "data.label", "town"
+    )
     return f"images {ended.stages['evaluate']['headline'][:24]}; rows {table.stages['evaluate']['headline'][:24]}"
 
 

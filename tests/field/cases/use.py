@@ -68,7 +68,13 @@ def predictor(trial: Trial) -> str:
 @case(95, "files as in training: EXIF, size, grey, fit", "repeated from the record of the run")
 def reading(trial: Trial) -> str:
     draw_folder = write_classes(trial.folder / "photos", each=60)
-    words = ("data=image_folder", f"data.path={draw_folder}", "data.size=[16,20]", "data.fit=pad", "data.grayscale=true")
+    words = (
+        "data=image_folder",
+        f"data.path={draw_folder}",
+        "data.size=[16,20]",
+        "data.fit=pad",
+        "data.grayscale=true",
+    )
     ended = trial.run(*words, *SMALL, "checks=off")
     want_no_crash(ended)
     loaded = pipeline.load(ended.directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import torch
 
 from tests.field.case import Trial, case, passed, refused, want, want_no_crash
@@ -43,7 +42,11 @@ def start_weights(trial: Trial) -> str:
         want_no_crash(ended)
         want(ended.record["weights"]["head"] == "new", f"{ended.record['weights']}")
         want(len(ended.record["weights"]["sha256"]) == 64, "no checksum")
-    refused(trial.run(*data, "model=resnet", "stage=[sanity]", f"init.from={first.directory}"), "init.from", "model options with which")
+    refused(
+        trial.run(*data, "model=resnet", "stage=[sanity]", f"init.from={first.directory}"),
+        "init.from",
+        "model options with which",
+    )
     refused(trial.run(*data, *SMALL, "init.from=nowhere.pth"), "init.from", "nowhere.pth")
     torch.save({"model": Payload()}, trial.folder / "bad.pth")
     refused(trial.run(*data, *SMALL, f"init.from={trial.folder}/bad.pth"), "init.from", without=("weights_only=False",))
@@ -94,8 +97,12 @@ def layer_decay(trial: Trial) -> str:
 
 
 def forbid_network() -> None:
-    """Let every connection fail."""
+    """Let every connection fail, at once."""
     import socket
+
+    import huggingface_hub.constants
+
+    huggingface_hub.constants.HF_HUB_OFFLINE = True  # else it tries again for 50 s
 
     def refuse(*arguments: object, **named: object) -> None:
         raise OSError("no network in this test")
@@ -114,8 +121,8 @@ def timm_model(trial: Trial) -> str:
     want_no_crash(ended)
     want(ended.record["weights"]["head"] == "new", f"{ended.record['weights']}")
     want_no_crash(trial.run(*words, prepare=forbid_network))
-    got = refused(trial.run(*DIGITS, "model=timm", "model.name=resnet1O", "stage=[train]"), "model.name", "Did you mean")
+    got = refused(
+        trial.run(*DIGITS, "model=timm", "model.name=resnet1O", "stage=[train]"), "model.name", "Did you mean"
+    )
     refused(trial.run(*words, "model.pretrained=true", prepare=forbid_network), "model.pretrained|download")
     return f"{ended.record['weights']['summary'][:60]}; {got[:60]}"
-
-
