@@ -40,7 +40,7 @@ def test_a_section_has_the_declarations_of_the_rule() -> None:
     section = DOCS["initial_loss"].markdown()
     assert section.startswith("## initial_loss\n\nAnti-pattern: ")
     assert "\n| `warning` | 0.5 | " in section
-    assert "\n- Stages: sanity\n- Reads: `expected_first_loss`, `first_loss`, `logit_std`\n" in section
+    assert "\n- Stages: sanity\n- Reads: `expected_first_loss`, `first_loss`, `logit_std`, `ignored_keys`\n" in section
     assert "\n- Severities: failure, warning\n" in section
     assert "\n- Remedies: `init=he`, `init.output_scale=0.1`\n" in section
     assert f"\n- Remedies: {NO_REMEDY}\n" in DOCS["batch_leak"].markdown()

@@ -239,9 +239,10 @@ def test_skipped_files_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_link_to_nothing(tmp_path: Path) -> None:
-    (sound(tmp_path) / "dog" / "7.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(UserError) as error:
-        load(tmp_path)
-    assert error.value.field == "data.path"
-    assert "7.png" in error.value.message
-    assert sum(load(tmp_path, on_error="skip").sizes.values()) == 12
+    (cached := tmp_path / "cache").mkdir()
+    root = tmp_path / "images"
+    root.mkdir()
+    (sound(root) / "dog" / "7.png").symlink_to(tmp_path / "gone.png")
+    node = options()
+    source = node["source"] | {"path": str(root), "on_error": "skip"}
+    assert sum(load_data(node | {"path": str(root), "cache": str(cached), "source": source}).sizes.values()) == 12

@@ -73,3 +73,15 @@ def test_key_that_no_option_has(max_combinations: int, monkeypatch: pytest.Monke
     with pytest.raises(UserError) as error:
         TrialConfigs(TINY, space("optimizer=choice(sgd,adam)", MOMENTUM)).validate()
     assert error.value.field == "optimizer.momentum"
+
+
+def test_interpolated_node_is_plain_data() -> None:
+    """`${data.dataset}` is a whole node, which a user's own data have."""
+    custom = ["data=custom", "data.dataset._target_=my_module.MyDataset"]
+    parameters = space(RATE)
+    configs = TrialConfigs(custom, parameters)
+    coarse = Round("coarse", parameters, 1, 1)
+    config = configs.for_trial(coarse, {"optimizer.lr": 0.01})
+    assert type(config["data"]["source"]["dataset"]) is dict
+    composed = to_dict(compose_config([*custom, *configs.overrides(coarse, {"optimizer.lr": 0.01})]))
+    assert config["data"] == composed["data"]  # trials have the stage train alone

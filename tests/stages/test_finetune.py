@@ -97,6 +97,7 @@ def test_rates_are_a_fraction_of_the_schedule_over_its_own_epochs(small_run: Mak
     assert rates[0] == pytest.approx([0.1 * rate for rate in rates[1]], rel=1e-9)
     assert second.signals is not None
     assert second.signals["lr"] == pytest.approx(0.1 * small.components.lr)
+    assert "init" in second.signals["ignored_keys"]
 
 
 def test_layer_decay_holds(small_run: MakeRun) -> None:
@@ -132,7 +133,10 @@ def test_resume_from_any_step_of_the_second_training(small_run: MakeRun, step: i
     later = small_run(*options).replace(resume_from=small.context.directory / "checkpoints" / "last.ckpt")
     again = train(1)(*later, [])
     assert len(again.metrics["history"]) == 1
+    steps: list[float] = []
+    later = later.replace(progress=lambda done, total, **_: steps.append(done))
     resumed = finetune(2)(*later, [again])
+    assert steps[0] == step + 1
     for name in ("best", "last"):
         assert differences(read(whole, name), read(later, name)) == []
     assert without_seconds(resumed.metrics["history"]) == without_seconds(outcome.metrics["history"])

@@ -130,12 +130,20 @@ def three_gigabytes(trial: Trial) -> str:
         small = random.integers(0, 256, (7, 7, 3), dtype=np.uint8)
         small[:, :, number % 3] //= 1 + number % 4
         Image.fromarray(small).resize((224, 224), Image.Resampling.BILINEAR).save(path, quality=85)
-    words = (path_of(trial.folder / "big3g"), "model=mlp", "model.width=8", "model.depth=1", "stages.train.epochs=1")
-    words = ("data=image_folder", *words, "stage=[train]", f"data.cache={trial.folder}/kept")
+    data = (*FOLDER, path_of(trial.folder / "big3g"))
     prepare = functools.partial(limit_memory, 2)
-    ended = trial.run(*words, prepare=prepare)
-    want(ended.code == 0, f"exit {ended.code}: {flat(ended.text)[-200:]}")
+    words = (*data, "stage=[train]", "stages.train.epochs=1", f"data.cache={trial.folder}/kept")
+    ended, again = trial.run(*words, prepare=prepare), trial.run(*words, prepare=prepare)
+    for one in (ended, again):
+        want(one.code in (0, 3) and "train" in one.stages, f"exit {one.code}: {flat(one.text)[-200:]}")
     want_words(ended.text, ("20,000 images", "GB decoded", "mapped"))
-    again = trial.run(*words, "stage=[data]", "data.limit=200", prepare=prepare)
-    want_no_crash(again)
-    return f"trained in {ended.seconds:.0f} s within RLIMIT_DATA of 2 GB; looked at 200 in {again.seconds:.1f} s"
+    start = again.seconds - again.stages["train"]["seconds"]
+    count = functools.partial(count_opens, trial.folder, ".jpg")
+    few = trial.run(*data, "stage=[data]", "data.limit=200", prepare=count)
+    want(few.code in (0, 3), f"exit {few.code}: {flat(few.text)[-200:]}")
+    read = opened(trial.folder)
+    want(read < 300, f"{read} files were opened for 200")
+    return (
+        f"within RLIMIT_DATA of 2 GB in {ended.seconds:.0f} s, again {again.seconds:.0f} s, of which {start:.1f} s to start; "
+        + (f"data.limit=200 opens {read} files in {few.seconds:.1f} s")
+    )

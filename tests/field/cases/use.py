@@ -90,7 +90,8 @@ def reading(trial: Trial) -> str:
     want(answered.code == 0, f"exit {answered.code}: {flat(answered.text)[-200:]}")
     with (trial.folder / "p.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return f"a turned photo gives the same; {sum(row['class'] == 'disc' for row in rows)} of {len(rows)} discs in grey, padded"
+    right = sum(row["class"] == "disc" for row in rows)
+    return f"a turned photo gives the same; {right} of {len(rows)} discs in grey, padded"
 
 
 @case(96, "export to onnx and torch.export", "checked against the original; any batch size")
