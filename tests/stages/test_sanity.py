@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def swapped(small: SmallRun, **nodes: Any) -> SmallRun:
     network = make_network_factory(
         config["model"],
         block=build_hidden_block(config),
-        init=instantiate(config["init"], "init"),
+        init=init_of(config),
         seed=0,
         preprocessing=small.components.preprocessing,
         classes=10,
@@ -83,6 +83,11 @@ def option(group: str, name: str) -> dict[str, Any]:
     node = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
+
+
+def init_of(config: Mapping[str, Any]) -> Any:
+    """Return the init of a configuration, without the keys that say where other weights are."""
+    return instantiate({key: value for key, value in config["init"].items() if key != "from"}, "init")
 
 
 NETWORKS = {

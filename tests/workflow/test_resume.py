@@ -14,7 +14,7 @@ from pipeline.workflow.resume import ResumePoint, find_resume_point
 from tests.workflow.test_execution import Act, make_components
 
 CONFIG = {"optimizer": "sgd"}
-HASH = config_hash(CONFIG)
+HASH = config_hash(make_components({}, **CONFIG).config)
 
 
 def interrupted_run(directory: Path) -> None:
