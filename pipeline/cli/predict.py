@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.parser import CommandParser, positive_int
 from pipeline.cli.run_arguments import add_run_arguments
+from pipeline.data.tables.text_file import counted
 from pipeline.errors import PASSED, UserError
 from pipeline.report.console import console
 from pipeline.report.prediction_files import describe, to_csv, to_dict
@@ -87,13 +88,15 @@ def _print_answers(result: Answers, out: Path | None, page: Path | None) -> None
             print(f"{answer.name}  {describe(answer, result.task)}")
     else:
         counts = Counter(", ".join(answer.classes) or "no label" for answer in result.answers)
-        named = [f"{name} {count}" for name, count in counts.most_common(MAX_LISTED)]
+        named = [f"{count:,} x {name}" for name, count in counts.most_common(MAX_LISTED)]
         summary = (
             "" if result.task == "regression" else f": {', '.join(named)}{', ...' if len(counts) > len(named) else ''}"
         )
-        print(f"{len(result.answers)} predictions{summary}")
+        print(f"{counted(len(result.answers), 'prediction')}{summary}")
         for path in filter(None, (out, page)):
             print(path)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     if result.unreadable:
         print(f"{len(result.unreadable)} inputs could not be read:", file=sys.stderr)
         for name, reason in [*result.unreadable.items()][:MAX_LISTED]:

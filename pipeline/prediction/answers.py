@@ -42,6 +42,8 @@ class Answers:
     answers: list[Answer] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     """The reason, by the name of the input."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about inputs that training had none of."""
 
 
 def predict_inputs(
@@ -58,7 +60,13 @@ def predict_inputs(
     `UserError` where no input can be read.
     """
     result = Answers(predictor.task)
-    for batch in read_inputs(paths, predictor.input_format, on_unreadable=result.unreadable.__setitem__):
+    batches = read_inputs(
+        paths,
+        predictor.input_format,
+        on_unreadable=result.unreadable.__setitem__,
+        on_note=result.notes.append,
+    )
+    for batch in batches:
         answers = predictor.to_answers(predictor.predict_batch(batch.pixels))
         rows = _top_numbers(predictor, answers, top_k)
         classes = _class_names(predictor, answers)

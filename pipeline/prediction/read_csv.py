@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,15 +32,21 @@ def is_csv(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def read_csv(path: Path, input_format: InputFormat) -> Iterator[list[Path] | InputBatch]:
+def read_csv(
+    path: Path, input_format: InputFormat, *, on_note: Callable[[str], object]
+) -> Iterator[list[Path] | InputBatch]:
     """Yield the rows as inputs, or all paths of images at once, which are seen from the folder of the file.
 
-    Raises `UserError` where the file has not the columns of the run, or none that names images.
+    `on_note` gets a sentence for each column of categories with values that training never had. Raises `UserError`
+    where the file has not the columns of the run, or none that names images.
     """
     try:
         table = read_table(str(path))
         if input_format.kind == TABLE:
-            yield from _encoded_rows(table, TableEncoder.from_state(input_format.reading))
+            encoder = TableEncoder.from_state(input_format.reading)
+            yield from _encoded_rows(table, encoder)
+            for sentence in encoder.describe_new(table.columns):
+                on_note(f"{path}: {sentence}")
         elif input_format.is_image:
             column = find_image_column(table, set(), column=None, images="")
             assert column is not None

@@ -6,6 +6,7 @@ Only one batch is in memory at a time. What cannot be read is reported and passe
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,10 +28,12 @@ ARRAY_NAMES = ("x_test", "x", "x_val", "x_train")
 
 OnUnreadable = Callable[[str, str], None]
 """Called with the name of an input that cannot be read, and why."""
+OnNote = Callable[[str], object]
+"""Called with a sentence about inputs that are read, and that training had none of."""
 
 
 def read_inputs(
-    paths: Sequence[Path], input_format: InputFormat, *, on_unreadable: OnUnreadable
+    paths: Sequence[Path], input_format: InputFormat, *, on_unreadable: OnUnreadable, on_note: OnNote = warnings.warn
 ) -> Iterator[InputBatch]:
     """Yield the inputs of `paths` in order, `EVALUATION_BATCH` at a time.
 
@@ -48,7 +51,7 @@ def read_inputs(
             yield from _read_images(images, input_format, on_unreadable)
             images = []
             if is_csv(path):
-                for part in read_csv(path, input_format):
+                for part in read_csv(path, input_format, on_note=on_note):
                     if isinstance(part, InputBatch):
                         yield part
                     else:

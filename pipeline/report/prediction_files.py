@@ -34,7 +34,7 @@ def _round(cell: Any) -> Any:
 
 
 def to_dict(result: Answers, run: str, classes: Sequence[str]) -> dict[str, Any]:
-    """Return plain data: the run, its classes, the prediction of each input, and what could not be read."""
+    """Return plain data: the run, its classes, the prediction of each input, what could not be read, and notes."""
     names = {"classification": "class", "multilabel": "labels"}
     numbers = "values" if result.task == "regression" else "probabilities"
 
@@ -51,6 +51,7 @@ def to_dict(result: Answers, run: str, classes: Sequence[str]) -> dict[str, Any]
         "classes": list(classes),
         "predictions": [row(answer) for answer in result.answers],
         "unreadable": [{"input": name, "reason": reason} for name, reason in result.unreadable.items()],
+        "notes": result.notes,
     }
 
 

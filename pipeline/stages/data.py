@@ -102,28 +102,19 @@ def _select(components: Components, places: Sequence[tuple[str, int]]) -> np.nda
 
 
 def _records(components: Components, suspects: Mapping[str, Sequence[Suspect]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the suspects as plain data: split, index, label, note and the other one of a pair."""
+    """Return the suspects as plain data: split, index, label, file, note and the other one of a pair."""
     data = components.data
 
-    def label(split: str, index: int) -> str:
-        if data.task != CLASSIFICATION:
-            return ""
-        return data.classes[int(data.splits[split].labels[index])]
-
-    def file_of(split: str, index: int) -> dict[str, str]:
-        names = data.splits[split].names
-        return {} if names is None else {"file": names[index]}
+    def describe(split: str, index: int) -> dict[str, Any]:
+        names, has_classes = data.splits[split].names, data.task == CLASSIFICATION
+        label = data.classes[int(data.splits[split].labels[index])] if has_classes else ""
+        return {"split": split, "index": index, "label": label, **({} if names is None else {"file": names[index]})}
 
     return {
         kind: [
-            {
-                "split": one.split,
-                "index": one.index,
-                "label": label(one.split, one.index),
-                **file_of(one.split, one.index),
-                "note": one.note,
-                **({"partner": [*one.partner, *file_of(*one.partner).values()], "partner_label": label(*one.partner)} if one.partner else {}),
-            }
+            describe(one.split, one.index)
+            | {"note": one.note}
+            | ({"partner": describe(*one.partner)} if one.partner else {})
             for one in found
         ]
         for kind, found in suspects.items()

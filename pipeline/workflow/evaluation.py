@@ -22,6 +22,7 @@ from pipeline.data.tables.text_file import read_table
 from pipeline.errors import UserError, did_you_mean
 from pipeline.prediction.input_format import IMAGE, TABLE
 from pipeline.prediction.predictor import Predictor, load_predictor
+from pipeline.report.terminal import OUTPUTS
 from pipeline.workflow.build import BuildCache, build_without_data, check_plain_values, load_data, load_source
 from pipeline.workflow.components import Components
 
@@ -46,7 +47,7 @@ def evaluation_builder(checkpoint: Path, *, other_data: bool) -> Callable[[Any],
             data = load_data(plain["data"])
             if data.classes != predictor.classes or data.task != predictor.task:
                 raise UserError(
-                    f"the data now have the classes {_listed(data.classes)}, but the network was trained on "
+                    f"the data now have the {OUTPUTS[data.task][1]} {_listed(data.classes)}, but the network was trained on "
                     f"{_listed(predictor.classes)}. They have changed since; give other data by data.path=...",
                     field="data",
                 )
@@ -107,7 +108,8 @@ def _encoded_table(node: Mapping[str, Any], predictor: Predictor) -> Source:
     _, splits = call_with_path(find_splits, "data", text, node["split_column"])
     targets = call_with_path(read_targets, "data", text, labels, task=node["task"], separator=node["label_separator"])
     try:
-        encoded = TableEncoder.from_state(predictor.input_format.reading)(text.columns)
+        encoder = TableEncoder.from_state(predictor.input_format.reading)
+        encoded = encoder(text.columns)
     except UserError as error:
         raise UserError(f"{text.file}: {error.message}", field="data.path") from error
     pixels = torch.from_numpy(encoded)[:, :, None, None]
@@ -120,6 +122,7 @@ def _encoded_table(node: Mapping[str, Any], predictor: Predictor) -> Source:
         classes=targets.classes,
         scale=1.0,
         path=str(text.file),
+        loading={"notes": encoder.describe_new(text.columns)},
         task=targets.task,
         reading=predictor.input_format.reading,
     )
@@ -131,9 +134,10 @@ def _match_labels(source: Source, labels: Tensor, predictor: Predictor) -> Tenso
     """Return the labels as the predictor numbers them, by the names of the classes, labels or targets."""
     unknown = [name for name in source.classes if name not in predictor.classes]
     if unknown:
+        kind = OUTPUTS[source.task][len(unknown) > 1]
         raise UserError(
-            f"the network does not know {_listed(unknown)}.{did_you_mean(unknown[0], predictor.classes)} It was "
-            f"trained on {_listed(predictor.classes)}; classes are matched by name.",
+            f"the network does not know the {kind} {_listed(unknown)}.{did_you_mean(unknown[0], predictor.classes)} It was "
+            f"trained on {_listed(predictor.classes)}; they are matched by name.",
             field="data.path",
         )
     if source.task == CLASSIFICATION:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import multiprocessing
 import re
 import shutil
 import tempfile
@@ -87,7 +88,24 @@ def read_cases() -> list[Case]:
 
 
 def judge(index: int) -> Verdict:
-    """Run the case at `index` of `read_cases()` in a folder of its own, which is removed afterwards."""
+    """Judge the case at `index` of `read_cases()` in a child process.
+
+    What a case does with torch itself, such as loading a network, must not be in the processes that later cases fork.
+    """
+    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=lambda: sender.send(_judge(index)))
+    child.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        return Verdict(read_cases()[index].number, read_cases()[index].tried, False, "the case itself crashed", 0.0)
+    finally:
+        child.join()
+
+
+def _judge(index: int) -> Verdict:
+    """Run the case in a folder of its own, which is removed afterwards."""
     chosen = read_cases()[index]
     folder = Path(tempfile.mkdtemp(prefix=f"field_{chosen.number}_"))
     started = time.perf_counter()
@@ -128,6 +146,8 @@ def want_words(text: str, words: tuple[str, ...], without: tuple[str, ...] = ())
 
 def want_no_crash(ended: Ended) -> None:
     """Raise `Wrong` for a traceback, a signal or the exit code of a crash."""
+    aborted = [line for line in ended.text.splitlines() if "what()" in line or "terminate called" in line]
+    want(ended.code >= 0, f"ended by signal {-ended.code}: {' '.join(aborted) or last_line(ended.text)}")
     want("Traceback" not in ended.text, f"traceback: {last_line(ended.text)}")
     want(ended.code in (0, 2, 3), f"exit {ended.code}: {last_line(ended.text)}")
 

@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.tables.encoder import (
-    CategoryColumn,
-    Column,
-    Floats,
-    NumberColumn,
-    TableEncoder,
-    is_missing,
-    parse_numbers,
-)
-from pipeline.data.tables.text_file import NUMBER, TextTable, listed
+from pipeline.data.tables.cell_values import DATE, Floats, is_missing, number_form, parse_numbers
+from pipeline.data.tables.encoder import MIN_CATEGORY_ROWS, CategoryColumn, Column, NumberColumn, TableEncoder
+from pipeline.data.tables.outliers import describe_outlier
+from pipeline.data.tables.text_file import NUMBER, TextTable, counted, listed
 from pipeline.errors import UserError
 
 AUTO = "auto"
@@ -32,9 +26,10 @@ def choose_columns(
 ) -> tuple[TableEncoder, list[str]]:
     """Return the encoder of the columns that are not `taken`, fitted to the rows `train`, and notes about them.
 
-    Columns of numbers are numbers, other ones categories, as are those that `categories` names. `drop` names columns
-    that are left out; auto leaves out those that tell examples apart and teach nothing: numbers that count the rows,
-    and words of which more than half are different.
+    Columns of numbers are numbers, and so are percentages and dates; other ones are categories, as are those that
+    `categories` names. `drop` names columns that are left out; auto leaves out those that tell examples apart and teach
+    nothing: numbers that count the rows, and words of which more than half are different. Empty columns are left out,
+    and categories of which every value is rare.
 
     Raises `UserError` (`drop`, `categories`) for names that the table lacks, and (`path`) for a column of numbers with
     a word in it, and where no column is left.
@@ -42,30 +37,37 @@ def choose_columns(
     forced = _names(table, categories, "categories")
     dropped = [] if drop == AUTO else _names(table, drop, "drop")
     columns: list[Column] = []
-    notes: dict[str, list[str]] = {"identifiers": [], "empty": []}
+    notes: dict[str, list[str]] = {"identifiers": [], "empty": [], "rare": [], "outliers": []}
     for name, cells in table.columns.items():
         if name in taken or name in dropped:
             continue
-        comma = table.separator != ","
-        numbers = None if name in forced else parse_numbers(cells, comma=comma)
+        comma, form = table.separator != ",", number_form(cells)
+        numbers = None if name in forced else parse_numbers(cells, comma=comma, form=form)
         if all(map(is_missing, set(cells))):
             notes["empty"].append(name)
         elif drop == AUTO and name not in forced and _is_identifier(name, cells, numbers):
             notes["identifiers"].append(name)
         elif numbers is not None:
             _check_finite(table, name, numbers)
-            columns.append(NumberColumn.fit(name, numbers[train], comma=comma))
+            notes["outliers"] += describe_outlier(table, name, numbers)
+            columns.append(NumberColumn.fit(name, numbers[train], comma=comma, form=form))
         else:
             if name not in forced:
                 _check_words(table, name, cells)
-            columns.append(CategoryColumn.fit(name, [cells[row] for row in train.tolist()]))
+            column = CategoryColumn.fit(name, [cells[row] for row in train.tolist()])
+            if column.inputs == [f"{name} is rare"]:
+                notes["rare"].append(name)
+            else:
+                columns.append(column)
     if not columns:
         raise UserError(
             f"{table.file} has no column left that could be an input. {table.describe_columns()} data.drop=[] keeps "
             "those that look like identifiers.",
             field="path",
         )
-    return TableEncoder(tuple(columns)), [*_describe_left_out(notes), *_describe(columns)]
+    encoder = TableEncoder(tuple(columns))
+    new = encoder.describe_new(table.columns)
+    return encoder, [*_describe_left_out(notes), *_describe(columns), *new, *notes["outliers"]]
 
 
 def check_leaks(table: TextTable, encoder: TableEncoder, labels: Sequence[str]) -> None:
@@ -73,7 +75,7 @@ def check_leaks(table: TextTable, encoder: TableEncoder, labels: Sequence[str]) 
 
     `labels` are the N cells of the label.
     """
-    numbers = parse_numbers(labels, comma=table.separator != ",")
+    numbers = parse_numbers(labels, comma=table.separator != ",", form=number_form(labels))
     different = len(set(labels))
     if len(labels) < _MANY or different < 2:
         return
@@ -81,8 +83,9 @@ def check_leaks(table: TextTable, encoder: TableEncoder, labels: Sequence[str]) 
         cells = table.columns[column.name]
         renames = len(set(cells)) == different == len(set(zip(cells, labels, strict=True)))
         if renames and different > len(labels) / 2:  # of numbers that hardly repeat, any two columns pair like that
-            is_number = isinstance(column, NumberColumn) and numbers is not None
-            renames = is_number and _is_linear(parse_numbers(cells, comma=table.separator != ","), numbers)
+            comma, form = table.separator != ",", column.form if isinstance(column, NumberColumn) else None
+            values = None if form is None else parse_numbers(cells, comma=comma, form=form)
+            renames = _is_linear(values, numbers)
         if renames:
             raise UserError(
                 f"{table.file}: the column {column.name!r} tells the label exactly: each of its values belongs to one "
@@ -159,6 +162,10 @@ def _describe_left_out(notes: dict[str, list[str]]) -> list[str]:
         sentences.append(f"left out as identifiers or free text: {listed(names)} (data.drop=[] keeps them)")
     if names := notes["empty"]:
         sentences.append(f"left out, since they are empty: {listed(names)}")
+    if names := notes["rare"]:
+        sentences.append(
+            f"left out, since each value is in fewer than {MIN_CATEGORY_ROWS} training rows: {listed(names)}"
+        )
     return sentences
 
 
@@ -173,7 +180,10 @@ def _describe(columns: Sequence[Column]) -> list[str]:
         if categories
         else ""
     )
-    sentences = [f"{len(columns)} columns give {n_inputs} inputs: {words}"]
+    verb = "gives" if len(columns) == 1 else "give"
+    sentences = [f"{counted(len(columns), 'column')} {verb} {counted(n_inputs, 'input')}: {words}"]
+    if dates := [column.name for column in columns if isinstance(column, NumberColumn) and column.form == DATE]:
+        sentences.append(f"dates are numbers of days: {listed(dates)} (data.drop=[...] leaves them out)")
     if rare := [column.name for column in categories if column.rare]:
         sentences.append(f"rare values share one input: {listed(rare)}")
     if missing := [column.name for column in columns if column.missing]:

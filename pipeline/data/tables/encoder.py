@@ -14,42 +14,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.tables.text_file import NUMBER
+from pipeline.data.tables.cell_values import DATE, PERCENT, PLAIN, Floats, is_missing, parse_numbers
+from pipeline.data.tables.text_file import counted, listed
 from pipeline.errors import UserError, did_you_mean
 
-MISSING = frozenset(
-    ["", "na", "n/a", "#n/a", "nan", "-nan", "<na>", "null", "none", "nil", "?", "-", "#null!", "#div/0!", "missing"]
-)
-"""Cells that stand for a missing value, in lower case."""
 MAX_CATEGORIES = 100
 """Values of one column that have an input of their own; the less frequent ones share one."""
 MIN_CATEGORY_ROWS = 5
 """Training rows from which a value has an input of its own, where there are 100 or more rows."""
+MAX_RARE = 1000
+"""Rare values of one column that are kept, to tell them from values that training never had."""
+_EXAMPLE = {PLAIN: "3.5", PERCENT: "50%", DATE: "2024-01-31"}
 _PRECISION = 1e-4  # deviation / size, below which float32 would lose digits of a value
-
-Floats = NDArray[np.float64]
-
-
-def is_missing(cell: str) -> bool:
-    return cell.lower() in MISSING
-
-
-def parse_numbers(cells: Sequence[str], *, comma: bool = False) -> Floats | None:
-    """Return cells as numbers (N,), NaN where one is missing; None if some cell is a word, or none is a number.
-
-    With `comma`, 3,5 is a number as 3.5 is.
-    """
-    values = {}  # of the different cells, since most columns repeat theirs
-    for cell in set(cells):
-        text = cell.replace(",", ".") if comma and cell.count(",") == 1 else cell
-        if NUMBER.fullmatch(text):
-            values[cell] = float(text)
-        elif is_missing(cell):
-            values[cell] = np.nan
-        else:
-            return None
-    numbers = np.array([values[cell] for cell in cells], np.float64)
-    return None if np.isnan(numbers).all() else numbers
 
 
 @dataclass(frozen=True)
@@ -79,6 +55,8 @@ class Column(ABC):
 class NumberColumn(Column):
     """The number minus `offset`; a missing one is `mean`. With `comma`, 3,5 is a number as 3.5 is.
 
+    `form` says how the cells write it, as `number_form` returns.
+
     `offset` is 0 unless float32 has too few digits for numbers that differ little, such as times in seconds.
     """
 
@@ -86,22 +64,24 @@ class NumberColumn(Column):
     mean: float
     offset: float
     comma: bool
+    form: str = PLAIN
 
     @classmethod
-    def fit(cls, name: str, numbers: Floats, *, comma: bool) -> NumberColumn:
+    def fit(cls, name: str, numbers: Floats, *, comma: bool, form: str = PLAIN) -> NumberColumn:
         """Return the column fitted to the training rows `numbers` (N,), of which NaN ones are missing."""
         known = numbers[~np.isnan(numbers)]
         mean = float(known.mean()) if len(known) else 0.0
         offset = mean if len(known) and 0 < known.std() < _PRECISION * np.abs(known).max() else 0.0
-        return cls(name, len(known) < len(numbers), mean, offset, comma)
+        return cls(name, len(known) < len(numbers), mean, offset, comma, form)
 
     def encode(self, cells: Sequence[str]) -> list[Floats]:
-        numbers = parse_numbers(cells, comma=self.comma)
+        numbers = parse_numbers(cells, comma=self.comma, form=self.form)
         if numbers is None:
             words = [cell for cell in set(cells) if not is_missing(cell)]
             if words:
-                word = next(word for word in words if parse_numbers([word], comma=self.comma) is None)
-                raise UserError(f"the column {self.name!r} must hold numbers, but has {word!r}.")
+                word = next(w for w in words if parse_numbers([w], comma=self.comma, form=self.form) is None)
+                like = "" if self.form == PLAIN else f" such as {_EXAMPLE[self.form]}"
+                raise UserError(f"the column {self.name!r} must hold numbers{like}, but has {word!r}.")
             numbers = np.full(len(cells), np.nan)
         unknown = np.isnan(numbers)
         filled = np.where(unknown, self.mean, numbers) - self.offset
@@ -122,6 +102,8 @@ class CategoryColumn(Column):
     kind = "categories"
     values: tuple[str, ...]
     rare: bool
+    rare_values: tuple[str, ...] = ()
+    """The values that share the input; none where they are more than `MAX_RARE`."""
 
     @classmethod
     def fit(cls, name: str, cells: Sequence[str]) -> CategoryColumn:
@@ -129,7 +111,17 @@ class CategoryColumn(Column):
         counts = Counter(cell for cell in cells if not is_missing(cell))
         least = MIN_CATEGORY_ROWS if len(cells) >= 100 else 1
         frequent = [value for value, count in counts.most_common(MAX_CATEGORIES) if count >= least]
-        return cls(name, sum(counts.values()) < len(cells), tuple(sorted(frequent)), len(frequent) < len(counts))
+        rare = sorted(counts.keys() - frequent)
+        kept = tuple(rare) if len(rare) <= MAX_RARE else ()
+        return cls(name, sum(counts.values()) < len(cells), tuple(sorted(frequent)), bool(rare), kept)
+
+    def find_new(self, cells: Sequence[str]) -> dict[str, int]:
+        """Return the values that no training row has, and their numbers of cells; none where that is not known."""
+        if self.rare and not self.rare_values:
+            return {}
+        known = {*self.values, *self.rare_values}
+        counts = Counter(cells)
+        return {cell: n for cell, n in counts.items() if cell not in known and not is_missing(cell)}
 
     def encode(self, cells: Sequence[str]) -> list[Floats]:
         index = {value: i for i, value in enumerate(self.values)}
@@ -163,6 +155,17 @@ class TableEncoder:
         with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which `validate_data` refuses
             return np.stack(encoded, axis=1).astype(np.float32)
 
+    def describe_new(self, cells: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return a sentence for each column of categories with values that no training row has."""
+        sentences = []
+        for column in self.columns:
+            found = column.find_new(cells[column.name]) if isinstance(column, CategoryColumn) else {}
+            if found:
+                names = listed([repr(value) for value in found])
+                rows = counted(sum(found.values()), "row")
+                sentences.append(f"{column.name}: {names} in {rows}, which no training row has")
+        return sentences
+
     @property
     def inputs(self) -> list[str]:
         """The names of the D inputs."""
@@ -182,5 +185,6 @@ class TableEncoder:
             if fields["kind"] == NumberColumn.kind:
                 columns.append(NumberColumn(**values))
             else:
-                columns.append(CategoryColumn(**values | {"values": tuple(values["values"])}))
+                tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, (list, tuple))}
+                columns.append(CategoryColumn(**values | tuples))
         return TableEncoder(tuple(columns))

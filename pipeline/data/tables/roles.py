@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.groups import number_groups
-from pipeline.data.tables.encoder import is_missing, parse_numbers
+from pipeline.data.tables.cell_values import is_missing, parse_numbers
 from pipeline.data.tables.text_file import TextTable
 from pipeline.errors import UserError, did_you_mean
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION, TASKS
-from pipeline.data.tables.encoder import Floats, is_missing, parse_numbers
+from pipeline.data.tables.cell_values import Floats, is_missing, number_form, parse_numbers
+from pipeline.data.tables.outliers import describe_outlier
 from pipeline.data.tables.text_file import TextTable
 from pipeline.errors import UserError
 from pipeline.validation import one_of
@@ -52,6 +53,8 @@ def read_targets(table: TextTable, names: Sequence[str], *, task: str, separator
         return _read_several(table, columns, task)
     name, cells = next(iter(columns.items()))
     numbers = parse_numbers(cells, comma=table.separator != ",")
+    if numbers is None and (task == REGRESSION or len(set(cells)) > FEW):
+        numbers = parse_numbers(cells, comma=table.separator != ",", form=number_form(cells))
     if task != REGRESSION and numbers is not None and np.isnan(numbers).any() and len(set(cells)) <= FEW:
         numbers = None  # 1, 2 and none: the last one may be a class
     if separator is None and numbers is None and task in (AUTO, MULTILABEL):
@@ -104,19 +107,22 @@ def _read_tags(name: str, cells: Sequence[str], separator: str) -> Targets:
 
 def _read_numbers(table: TextTable, columns: Mapping[str, list[str]], *, auto: bool) -> Targets:
     targets = []
+    outliers = []
     for name, cells in columns.items():
         _check_present(table, name, list(map(is_missing, cells)))
-        numbers = parse_numbers(cells, comma=table.separator != ",")
+        comma, form = table.separator != ",", number_form(cells)
+        numbers = parse_numbers(cells, comma=comma, form=form)
         if numbers is None:
-            row = next(i for i, cell in enumerate(cells) if parse_numbers([cell], comma=table.separator != ",") is None)
+            row = next(i for i, cell in enumerate(cells) if parse_numbers([cell], comma=comma, form=form) is None)
             raise UserError(
                 f"{table.file}: targets must be numbers, but {name!r} has {cells[row]!r} in line {table.lines[row]}.",
                 field="label",
             )
         targets.append(numbers)
+        outliers += describe_outlier(table, name, numbers)
     notes = (f"{next(iter(columns))} is a number to predict (data.task=classification makes classes of it)",) * auto
     labels = torch.from_numpy(np.stack(targets, axis=1))
-    return Targets(REGRESSION, labels, tuple(columns), notes)
+    return Targets(REGRESSION, labels, tuple(columns), (*notes, *outliers))
 
 
 def _read_classes(table: TextTable, name: str, cells: Sequence[str], numbers: Floats | None, *, auto: bool) -> Targets:

@@ -66,6 +66,11 @@ def listed(names: Sequence[str] | Mapping[str, object], *, most: int = _SHOWN) -
     return ", ".join(names[:most]) + more
 
 
+def counted(n: int, word: str) -> str:
+    """Return the number and the word, with an s unless there is one: `1 row`, `1,200 rows`."""
+    return f"{n:,} {word}{'s' * (n != 1)}"
+
+
 def read_table(path: str | Path) -> TextTable:
     """Return the cells of a text file whose first line names the columns.
 

@@ -43,8 +43,7 @@ def _block(kind: str, suspects: Sequence[Mapping[str, Any]], pictures: Any) -> B
             (f"{_place(one)}: {one['label']}; {one['note']}", png_image(pictures[0][number], one["note"], scale=scale))
         )
         if "partner" in one:
-            split, index, *file = one["partner"]
-            caption = f"{split} {file[0] if file else index}: {one['partner_label']}"
+            caption = f"{_place(one['partner'])}: {one['partner']['label']}"
             images.append((caption, png_image(pictures[1][number], caption, scale=scale)))
     return Images(TITLES[kind], images, wide=False)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.data.tables.cell_values import parse_numbers
 from pipeline.data.tables.columns import choose_columns
-from pipeline.data.tables.encoder import TableEncoder, parse_numbers
+from pipeline.data.tables.encoder import TableEncoder
 from pipeline.data.tables.text_file import TextTable
 from pipeline.errors import UserError
 

@@ -54,15 +54,15 @@ def predictor(trial: Trial) -> str:
     first = np.asarray(answers[0]).reshape(-1)
     for answer in answers:
         want(np.allclose(np.asarray(answer).reshape(-1), first, atol=1e-5), f"{answer} and {first}")
-    said = ""
+    text = ""
     for bad in (array[..., 0], array[..., :2], array[:10], array / 255.0, "nowhere.png"):
         try:
             loaded.probabilities(bad)
         except (ValueError, pipeline.errors.UserError) as error:  # type: ignore[attr-defined]
-            said = str(error)
+            text = str(error)
         else:
             want(False, f"accepted {getattr(bad, 'shape', bad)}")
-    return f"8 kinds of inputs give the same; {said[:60]}"
+    return f"8 kinds of inputs give the same; {text[:60]}"
 
 
 @case(95, "files as in training: EXIF, size, grey, fit", "repeated from the record of the run")
