@@ -11,17 +11,16 @@ from pipeline.model.block import HiddenBlock
 from pipeline.model.convnet import ConvNet
 from pipeline.model.init import Init, initialize
 from pipeline.model.losses import (
-    BinaryCrossEntropy,
     CrossEntropy,
     CustomLoss,
     Hinge,
     Loss,
     MeanSquaredError,
-    RegressionLoss,
 )
 from pipeline.model.mlp import MLP
 from pipeline.model.regularization import decay_groups, penalty, without_dropout
 from pipeline.model.resnet import ResNet
+from pipeline.model.target_losses import BinaryCrossEntropy, RegressionLoss
 from pipeline.model.torchvision_model import torchvision_model
 from pipeline.model.user_model import build_user_model
 

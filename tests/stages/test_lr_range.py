@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.data import permutation
 from pipeline.errors import UserError
-from pipeline.model.losses import BinaryCrossEntropy
+from pipeline.model.target_losses import BinaryCrossEntropy
 from pipeline.stages.lr_range import LrRange
 from pipeline.stages.train import Train
 from tests.small_run import MakeRun

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.errors import UserError
-from pipeline.model.losses import BinaryCrossEntropy, CrossEntropy, Loss, RegressionLoss
+from pipeline.model.losses import CrossEntropy, Loss
+from pipeline.model.target_losses import BinaryCrossEntropy, RegressionLoss
 
 N, C = 200, 3
 DRAW = torch.Generator().manual_seed(0)
