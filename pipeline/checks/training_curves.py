@@ -22,6 +22,8 @@ MOST_UNEVEN = 0.8
 """Share of the largest class, above which accuracy says little: that of `class_imbalance.max_share`."""
 MIN_FALL = 0.25
 """Share of the first loss, and of the loss of a guess, that such a training must have lost to have learned."""
+MIN_RISE = 2.25
+"""Last / first loss of targets, from which the error has grown by half: a squared error grows by the square of 1.5."""
 
 TRAINING_KEYS = ("epochs_planned", "classes", "losses", "accuracies", "chance_accuracy")
 """Signals that `Training.from_signals` reads."""
@@ -182,6 +184,19 @@ class Training:
         for rate, end in zip(rates, ends, strict=True):
             by_entry += [rate] * (round(end / self.steps_per_entry) - len(by_entry))
         return (by_entry + [rates[-1]] * len(self.losses))[: len(self.losses)]
+
+
+def rise_of_targets(signals: Signals) -> tuple[float, float] | None:
+    """Return the mean loss of the first and of the last fifth of a training on targets that has clearly got worse.
+
+    So it has where the loss has grown by `MIN_RISE`. None otherwise, and where the accuracy of classes says more.
+    """
+    losses = to_floats(signals.get("losses", ()))
+    fifth = len(losses) // 5
+    if fifth < 2 or "r2" not in signals.get("epochs", {}):
+        return None
+    first, last = mean(losses[:fifth]), mean(losses[-fifth:])
+    return (first, last) if last > MIN_RISE * first > 0 else None
 
 
 def mean(values: Iterable[float]) -> float:

@@ -88,9 +88,9 @@ def _print_answers(result: Answers, out: Path | None, page: Path | None) -> None
             print(f"{answer.name}  {describe(answer, result.task)}")
     else:
         counts = Counter(", ".join(answer.classes) or "no label" for answer in result.answers)
-        named = [f"{count:,} x {name}" for name, count in counts.most_common(MAX_LISTED)]
+        named = [f"{name}: {count:,}" for name, count in counts.most_common(MAX_LISTED)]
         summary = (
-            "" if result.task == "regression" else f": {', '.join(named)}{', ...' if len(counts) > len(named) else ''}"
+            "" if result.task == "regression" else f" ({'; '.join(named)}{'; ...' if len(counts) > len(named) else ''})"
         )
         print(f"{counted(len(result.answers), 'prediction')}{summary}")
         for path in filter(None, (out, page)):

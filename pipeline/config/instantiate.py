@@ -58,7 +58,7 @@ def instantiate(node: Mapping[str, Any], path: str) -> Any:
     Call its `_target_` with its other keys as arguments, after the nodes inside it are built. With `_partial_: true`
     return a `functools.partial` instead of calling. `path` is the dotted path of the node, for errors. This is the only
     place where a name from a configuration becomes code. Raises `UserError` for a target that is not allowed, cannot be
-    imported, or does not take an argument.
+    imported, or does not take an argument; and with the user's own lines where these raise something with arguments.
     """
     validation.mapping(path, node)
     arguments = {
@@ -72,7 +72,17 @@ def instantiate(node: Mapping[str, Any], path: str) -> Any:
     _check_arguments(function, arguments, path=path, complete=not partial)
     if partial:
         return functools.partial(function, **arguments)
-    return call_with_path(function, path, **arguments)
+    try:
+        return call_with_path(function, path, **arguments)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        frames = user_frames(error)
+        if not arguments or not frames:
+            raise
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        problem = f"{target} with {given} raised {type(error).__name__}: {error}{frames}"
+        raise UserError(problem, field=path) from error
 
 
 def call_with_path(function: Callable[..., Any], path: str, /, *args: Any, **kwargs: Any) -> Any:

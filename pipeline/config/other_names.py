@@ -14,7 +14,9 @@ OURS = {
     "stages.train.patience": ("patience", "early_stopping", "early_stopping_patience"),
     "data.batch_size": ("batch_size", "per_device_train_batch_size", "train_batch_size"),
     "optimizer.lr": ("lr", "learning_rate"),
-    "schedule=warmup_cosine": ("warmup", "warmup_epochs", "warmup_steps", "warmup_ratio", "lr_scheduler"),
+    "schedule=warmup_cosine schedule.scheduler.warmup": (
+        "warmup", "warmup_epochs", "warmup_steps", "warmup_ratio", "lr_scheduler"
+    ),
     "data.sampling": ("balanced", "balance", "balanced_sampling", "class_balanced", "weighted_sampler", "oversample"),
     "loss.weight": ("class_weight", "class_weights", "pos_weight"),
     "augmentation=mixup": ("mixup", "mixup_alpha", "mixup_prob"),

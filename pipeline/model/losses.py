@@ -26,6 +26,8 @@ class Loss(nn.Module):
 
     tasks: ClassVar[Sequence[str]] = (CLASSIFICATION,)
     """What it can train for."""
+    error_power: int = 1
+    """The power of the outputs' error with which a large loss grows: 2 for targets' squared error."""
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each example: logits (N, C), labels (N,) -> (N,)."""

@@ -71,6 +71,7 @@ class RegressionLoss(Loss):
     def __init__(self, *, kind: str, delta: float):
         super().__init__()
         self.kind = validation.one_of("kind", kind, ("mse", "mae", "huber"))
+        self.error_power = 2 if kind == "mse" else 1
         self.delta = validation.number("delta", delta, above=0)
 
     def per_example(self, logits: Tensor, labels: Tensor) -> Tensor:

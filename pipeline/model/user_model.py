@@ -27,8 +27,8 @@ def build_user_model(
 
     `factory` is a class or function; what it takes as `**kwargs` is only what the user gives. The network that it
     builds maps (N, C, H, W) images to (N, classes) logits. Raises `UserError` naming an argument that is unknown or
-    missing, or naming `_target_` when `factory` is not callable or does not return an `nn.Module`. Other exceptions
-    from the user's code are not caught.
+    missing, or naming `_target_` when `factory` is not callable or does not return an `nn.Module`; and naming the node
+    for whatever else `factory` raises with `kwargs`, which may be wrong. Without them it is not caught.
     """
     if not callable(factory):
         raise UserError(f"{factory!r} is not a class or function that builds a network.", field="_target_")
@@ -48,8 +48,15 @@ def build_user_model(
             raise UserError(f"{title} needs this argument. Give it a value: +model.{p.name}=...", field=p.name)
     try:
         network = factory(**arguments)
-    except TypeError as error:
-        raise _about_arguments(error, title, arguments) or error from error
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        named = _about_arguments(error, title, arguments) if isinstance(error, TypeError) else None
+        if named is None and not kwargs:
+            raise
+        given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
+        problem = f"{title} with {given} raised {type(error).__name__}: {error}{user_frames(error)}"
+        raise named or UserError(problem, field="") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{title} built a {type(network).__name__}, not an nn.Module.", field="_target_")
     _refuse_unsuitable(network)

@@ -74,7 +74,7 @@ class Terminal(Reporter):
         data = components.data
         channels, height, width = data.input_shape
         sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
-        shape = f"{channels}x{height}x{width}" if height * width > 1 else f"{channels} features"
+        shape = f"{channels}x{height}x{width}" if height * width > 1 else f"{channels} feature{'s' * (channels != 1)}"
         count = f"{len(data.classes)} {OUTPUTS[data.task][len(data.classes) > 1]}"
         self.console.print(f"{escape(data.name)}: {count}, {shape}; {sizes}", style="dim")
         for note in data.loading.get("notes", ()):

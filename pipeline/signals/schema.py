@@ -64,6 +64,7 @@ class Files(TypedDict, total=False):
     unreadable_names: Annotated[Sequence[str], "(files,)", "these files with the reasons, at most 100"]
     first_frame: Annotated[int, "number", "image files of several pictures, of which the first was read"]
     eight_bits: Annotated[int, "number", "image files with colours of 16 bits that were read with 8"]
+    enlarged: Annotated[int, "number", "image files of less than a quarter of the height or width of `data.size`"]
 
 
 class Transparency(TypedDict, total=False):
@@ -357,7 +358,8 @@ class Units(TypedDict, total=False):
 class ClassSignals(TypedDict, total=False):
     """Signals of sanity, overfit and train."""
 
-    classes: Annotated[int, "number", "classes"]
+    classes: Annotated[int, "number", "classes; labels or targets, where `task` says so"]
+    task: Annotated[str, "", "multilabel | regression; absent where each example has one class"]
     nonfinite: Annotated[Sequence[str], "names", "places where a number was NaN or infinite"]
 
 

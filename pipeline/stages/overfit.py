@@ -66,7 +66,9 @@ class Overfit(Stage):
             else:
                 factors = (*HIGHER_LR_FACTORS, *LOWER_LR_FACTORS[:2])
             signals |= self._try_other_rates(components, context, few, factors)
-        findings = components.checks.evaluate(signals, stage="overfit", earlier=all_findings(earlier))
+        # what is not learned has a finding of this stage, whatever an earlier warning may explain
+        causes = all_findings(earlier)
+        findings = components.checks.evaluate(signals, stage="overfit", earlier=causes)
         return Outcome(
             name="overfit",
             passed=not components.checks.has_failure(findings),

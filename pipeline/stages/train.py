@@ -124,9 +124,11 @@ class Train(Stage):
         self, components: Components, context: RunContext, rank: ProcessRank, epoch_checks: EpochChecks
     ) -> tuple[Classifier, DivergenceGuard]:
         classifier = self._classifier(components)
+        # a limit of the error: high rates that end well take the squared error of targets above 3, and rarely above 9
+        break_factor = self.break_factor**components.loss.error_power
         guard = DivergenceGuard(
             total_steps=self._count_steps(components),
-            break_factor=None if components.checks.fail_on == "never" else self.break_factor,
+            break_factor=None if components.checks.fail_on == "never" else break_factor,
             on_epoch_checks=epoch_checks if not context.is_trial else lambda classifier: [],
             on_finding=context.on_finding,
             progress=context.progress,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -95,7 +96,7 @@ def _build(config: dict[str, Any], cache: BuildCache) -> Components:
     if needs_network:
         fields["loss"] = loss = _fit_loss(loss, data)
     call_with_path(fields["augmentation"].check_images, "augmentation", data.train.pixels[:4])
-    limits, batch_size = _batch_size_limits(config, data, device, block)
+    limits, batch_size = _batch_size_limits(config, data, device, block, is_used=needs_network)
     preprocessing = _fit_preprocessing(config, data_node, data, cache, weights)
     load_weights = WeightLoader(weights, data.classes) if weights else None
     most = min(len(data.train), evaluation_batch(data.input_shape))
@@ -187,11 +188,13 @@ def build_without_data(config: Mapping[str, Any], cache: BuildCache) -> dict[str
 
 
 def _batch_size_limits(
-    config: Mapping[str, Any], data: Splits, device: DeviceConfig, block: HiddenBlock
+    config: Mapping[str, Any], data: Splits, device: DeviceConfig, block: HiddenBlock, *, is_used: bool
 ) -> tuple[BatchSizeLimits, Any]:
-    """Return the limits for batch sizes and the requested size, validated unless it is `auto`."""
+    """Return the limits for batch sizes and the requested size, validated unless it is `auto` or no stage uses it."""
     limits = BatchSizeLimits(len(data.train), device, has_batchnorm=block.batchnorm.position != "none")
     requested = config["data"]["batch_size"]
+    if not is_used:
+        return limits, 1
     if requested != AUTO:
         limits.validate(requested)
     if "overfit" in config["stages"]:
@@ -256,7 +259,8 @@ def load_source(node: Mapping[str, Any]) -> Source:
         raise UserError(f"expected a mapping, got {node['source']!r}.", field="data.source")
     if "path" in node["source"] and node["path"] is None:
         raise UserError("give the file or folder of your data: data.path=...", field="data.path")
-    source = instantiate(node["source"], "data")
+    with _named_by_dataset(node):
+        source = instantiate(node["source"], "data")
     if not isinstance(source, Source):
         raise UserError(
             f"must return a Source of this program, but it is a {type(source).__name__}. A Dataset of torch goes to "
@@ -265,6 +269,17 @@ def load_source(node: Mapping[str, Any]) -> Source:
         )
     call_with_path(validate_data, "data", source)
     return source if node["scale"] is None else replace(source, scale=float(node["scale"]))
+
+
+@contextmanager
+def _named_by_dataset(node: Mapping[str, Any]) -> Iterator[None]:
+    """Let errors about the files of a source that has no path name the user's `Dataset`."""
+    try:
+        yield
+    except UserError as error:
+        if error.field == "data.path" and "dataset" in node["source"]:
+            raise UserError(error.message, field="data.dataset") from error
+        raise
 
 
 def load_data(node: Mapping[str, Any]) -> Splits:
@@ -279,7 +294,8 @@ def load_data(node: Mapping[str, Any]) -> Splits:
         seed=int(node["split_seed"]),
         limit=None if node["limit"] is None else int(node["limit"]),
     )
-    data = call_with_path(settle, "data", data, cache=node.get("cache", "auto"))
+    with _named_by_dataset(node):
+        data = call_with_path(settle, "data", data, cache=node.get("cache", "auto"))
     if node["scale"] is not None:  # which images with 16 bits have changed
         data = replace(data, scale=float(node["scale"]))
     call_with_path(validate_data, "data", data)

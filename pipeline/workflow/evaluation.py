@@ -47,8 +47,9 @@ def evaluation_builder(checkpoint: Path, *, other_data: bool) -> Callable[[Any],
             data = load_data(plain["data"])
             if data.classes != predictor.classes or data.task != predictor.task:
                 raise UserError(
-                    f"the data now have the {OUTPUTS[data.task][1]} {_listed(data.classes)}, but the network was trained on "
-                    f"{_listed(predictor.classes)}. They have changed since; give other data by data.path=...",
+                    f"the data now have the {OUTPUTS[data.task][1]} {_listed(data.classes)}, but the network was "
+                    f"trained on {_listed(predictor.classes)}. They have changed since; give other data by "
+                    "data.path=...",
                     field="data",
                 )
             fields["loss"] = call_with_path(fields["loss"].fit_weights, "loss", data.train.labels, len(data.classes))
@@ -136,8 +137,9 @@ def _match_labels(source: Source, labels: Tensor, predictor: Predictor) -> Tenso
     if unknown:
         kind = OUTPUTS[source.task][len(unknown) > 1]
         raise UserError(
-            f"the network does not know the {kind} {_listed(unknown)}.{did_you_mean(unknown[0], predictor.classes)} It was "
-            f"trained on {_listed(predictor.classes)}; they are matched by name.",
+            f"the network does not know the {kind} {_listed(unknown)}."
+            f"{did_you_mean(unknown[0], predictor.classes)} It was trained on "
+            f"{_listed(predictor.classes)}; they are matched by name.",
             field="data.path",
         )
     if source.task == CLASSIFICATION:

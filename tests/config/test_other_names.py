@@ -18,6 +18,7 @@ from pipeline.errors import UserError
         ("optimizer.ema=0.99", "trainer.ema"),
         ("trainer.max_epochs=3", "stages.train.epochs"),
         ("learning_rate=0.1", "optimizer.lr"),
+        ("schedule.warmup=0.1", "schedule=warmup_cosine schedule.scheduler.warmup"),
         ("++optimizer_.max_grad_norm=1", "trainer.clip_norm"),
     ],
 )
@@ -29,11 +30,11 @@ def test_our_name(typed: str, ours: str) -> None:
 
 
 def test_our_names_exist() -> None:
-    config = compose_config([])
-    for ours in OURS:
+    config, warmup = compose_config([]), compose_config(["schedule=warmup_cosine"])
+    for ours in " ".join(OURS).split():
         group, _, option = ours.partition("=")
         if option:
             assert (CONF / group / f"{option}.yaml").exists()
         else:
             node, _, last = ours.rpartition(".")
-            assert last in OmegaConf.select(config, node)
+            assert last in OmegaConf.select(warmup if node == "schedule.scheduler" else config, node)

@@ -148,7 +148,8 @@ def want_no_crash(ended: Ended) -> None:
     """Raise `Wrong` for a traceback, a signal or the exit code of a crash."""
     aborted = [line for line in ended.text.splitlines() if "what()" in line or "terminate called" in line]
     want(ended.code >= 0, f"ended by signal {-ended.code}: {' '.join(aborted) or last_line(ended.text)}")
-    want("Traceback" not in ended.text, f"traceback: {last_line(ended.text)}")
+    raised = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", ended.text, re.MULTILINE)
+    want("Traceback" not in ended.text, f"traceback: {(raised or [last_line(ended.text)])[-1][:160]}")
     want(ended.code in (0, 2, 3), f"exit {ended.code}: {last_line(ended.text)}")
 
 

@@ -52,6 +52,8 @@ def test_label_weights() -> None:
 )
 def test_regression(kind: str, own: object) -> None:
     loss = RegressionLoss(kind=kind, delta=0.5)
+    far, further = (loss.per_example(torch.full((1, 2), size), torch.zeros(1, 2)).item() for size in (1e4, 3e4))
+    assert further / far == pytest.approx(3**loss.error_power, rel=1e-3)
     assert loss(OUTPUTS, TARGETS).item() == pytest.approx(own(OUTPUTS, TARGETS).item())  # type: ignore[operator]
     assert loss.initial_loss_on(TARGETS, C) == pytest.approx(own(torch.zeros_like(TARGETS), TARGETS).item())  # type: ignore[operator]
 

@@ -73,8 +73,22 @@ def test_arguments_that_are_handed_on() -> None:
         build(factory, widht=3)
     assert error.value.field == "widht"
     assert "test_user_model.py" in error.value.message
-    with pytest.raises(TypeError):
-        build(factory, width="three")  # an error of the user's code, not of the arguments of the call
+    with pytest.raises(UserError) as error:
+        build(factory, width="three")  # whatever a constructor raises, the value that was given may be the cause
+    assert error.value.field == ""
+    assert "width='three'" in error.value.message
+    assert "test_user_model.py" in error.value.message
+
+
+def test_a_constructor_that_raises_without_arguments_is_not_caught() -> None:
+    def factory(width: int = -1) -> nn.Module:
+        return nn.Linear(width, [][0])
+
+    with pytest.raises(IndexError):
+        build(factory)
+    with pytest.raises(UserError) as error:
+        build(factory, width=3)
+    assert error.value.field == ""
 
 
 @pytest.mark.parametrize("uses", [True, False])

@@ -88,6 +88,19 @@ def test_predict_other_tasks(values_run: Path, labels_run: Path, table_run: Path
     assert sum(a == b for a, b in zip(given, expected, strict=True)) > 40
 
 
+def test_predict_names_values_that_training_never_had(table_run: Path, tmp_path: Path, capsys: Capture) -> None:
+    table = write_table(tmp_path / "people.csv", 30, towns=("Bern", "Mars"))
+    assert run_command("predict", [str(table_run), str(table)]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 30
+    (line,) = printed.err.splitlines()
+    for fact in ("town", "'Mars'", "15 rows"):
+        assert fact in line
+    assert run_command("predict", [str(table_run), str(table), "--json"]) == 0
+    (note,) = json.loads(capsys.readouterr().out)["notes"]
+    assert "'Mars'" in note
+
+
 def test_predict_refuses(colour_run: Path, pictures: Path, tmp_path: Path) -> None:
     picture = str(pictures / "red" / "0.png")
     (tmp_path / "broken.png").write_text("x")

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.checks import Finding
 from pipeline.data import Images
 from pipeline.data.dataset import REGRESSION
 from pipeline.data.splits import stratified_head
 from pipeline.errors import UserError
 from pipeline.model import CrossEntropy
 from pipeline.stages.overfit import Overfit, OverfitMonitor
+from pipeline.workflow.outcome import Outcome
 from tests.small_run import MakeRun
 
 EASY = ("optimizer=adam", "optimizer.lr=0.01")
@@ -97,6 +99,19 @@ def test_rate_too_low(small_run: MakeRun) -> None:
     assert not outcome.passed
     assert outcome.findings[0].check == "rate_too_low"
     assert outcome.findings[0].remedy == ("optimizer.lr=0.01",)
+
+
+def test_what_is_not_learned_has_a_finding_whatever_was_found_before(small_run: MakeRun) -> None:
+    """A warning of an earlier stage explains a rate that is too low; the stage says so all the same."""
+    small = small_run("optimizer=sgd", "optimizer.lr=0.02", "batchnorm=none")
+    texts = dict.fromkeys(("expected", "message", "why", "source"), "linear layers")
+    linear = Finding("missing_nonlinearity", "warning", measured={}, remedy=(), stage="sanity", **texts)
+    assert "rate_too_low" in small.components.checks.explains["missing_nonlinearity"]
+    sanity = Outcome(name="sanity", passed=True, seconds=0.0, headline="", metrics={}, findings=(linear,))
+    alone, after = (overfit(steps=60)(*small, earlier) for earlier in ([], [sanity]))
+    assert not after.metrics["overfit_reached"]
+    assert [(f.check, f.severity) for f in alone.findings] == [("rate_too_low", "warning")]
+    assert after.findings == alone.findings
 
 
 def test_rate_too_high(small_run: MakeRun) -> None:

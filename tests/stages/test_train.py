@@ -198,6 +198,18 @@ def test_five_steps_in_a_row_above_the_limit_end_it(small_run: MakeRun, per_call
     assert broken.findings[0].step == 5 + next(i for i, ratio in enumerate(in_a_row) if ratio > limit * 0.999)
 
 
+def test_the_limit_is_one_of_the_error(small_run: MakeRun) -> None:
+    """A loss that grows with the square of the error may grow by the square of the limit."""
+    ratios = ratios_of(small_run, *OVERSHOOTING)
+    limit = max(min(ratios[end - 5 : end]) for end in range(5, len(ratios) + 1))
+    small = small_run(*OVERSHOOTING)
+    small.components.loss.error_power = 2
+    assert train(6, break_factor=(limit * 1.001) ** 0.5)(*small, []).metrics["epochs"] == 6
+    broken = train(6, break_factor=(limit * 0.999) ** 0.5)(*small, [])
+    assert broken.findings[0].check == "loss_exploding"
+    assert broken.signals["break_factor"] == pytest.approx(limit * 0.999)
+
+
 @pytest.mark.parametrize("per_call", [1, 10])
 def test_one_step_far_above_the_limit_is_enough(small_run: MakeRun, per_call: int) -> None:
     overshooting = (*OVERSHOOTING, "optimizer.lr=1.6")  # a peak of fewer than five steps

@@ -64,6 +64,6 @@ class ConstantFeatures(Rule):
             measured={"constant_features": float(share), "features": float(features)},
             expected=f"at most {self.warning:.0%} of the input values the same in every training image",
             message=f"{share:.1%} of the input values are the same in every training image: "
-            f"{round(features * (1 - share))} of {features} can tell images apart.",
+            f"{round(features * (1 - share))} of {features} can tell examples apart.",
             step=0,
         )

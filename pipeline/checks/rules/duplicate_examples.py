@@ -30,11 +30,11 @@ class DuplicateExamples(Rule):
     reads = ("data",)
     severities = ("failure", "warning", "info")
     why = (
-        "What was trained on can be memorized, so the score on these images says nothing about new ones. Usual causes: "
-        "splits cut from a file with repeats, oversampling before splitting, a folder that is read twice."
+        "What was trained on can be memorized, so the score on these examples says nothing about new ones. Usual "
+        "causes: splits cut from a file with repeats, oversampling before splitting, a folder that is read twice."
     )
     source = "Barz and Denzler 2020, Do we train on test data?"
-    advice = "Remove repeated images before the examples are split."
+    advice = "Remove repeated examples before the examples are split."
     code = "rows = np.unique(images.reshape(len(images), -1), axis=0, return_index=True)[1]"
     explains = ("near_duplicates", "validation_above_training", "test_below_validation")
 
@@ -68,15 +68,15 @@ class DuplicateExamples(Rule):
         leaked = {split: share if were_copied else self._leaked(split, share, data) for split, share in shares.items()}
         worst = max(shares, key=lambda split: (leaked[split], shares[split]))
         share, count = shares[worst], data["duplicates"][worst]
-        found = f"{count} of {sizes[worst]} {worst} images ({share:.1%}) are byte for byte training images."
+        found = f"{count} of {sizes[worst]} {worst} examples ({share:.1%}) are byte for byte training examples."
         if leaked[worst] <= self.warning:
             return self._repeated(worst, share, triples, found, data)
         return self.finding(
             "failure" if leaked[worst] > self.failure else "warning",
             measured={"share": share, "duplicates": float(count), "examples": float(sizes[worst])},
-            expected=f"at most {self.warning:.0%} of an evaluation split among the training images",
-            message=f"{found} Training images equal each other as well, in copies: more pairs than chance gives to so "
-            "few triples. They were copied before they were split."
+            expected=f"at most {self.warning:.0%} of an evaluation split among the training examples",
+            message=f"{found} Training examples equal each other as well, in copies: more pairs than chance gives to "
+            "so few triples. They were copied before they were split."
             if were_copied
             else found,
             where=worst,
@@ -98,8 +98,8 @@ class DuplicateExamples(Rule):
         return self.finding(
             "warning" if is_suspect else "info",
             measured={"share": share, "usual_share": usual, "triples_for_pairs": triples},
-            expected="images that are all different, or a score that is meant for images which were seen before",
-            message=f"{found} Of the training images as many ({usual:.1%}) equal another one. {cause}",
+            expected="examples that are all different, or a score that is meant for images which were seen before",
+            message=f"{found} Of the training examples as many ({usual:.1%}) equal another one. {cause}",
             where=split,
             step=0,
         )

@@ -28,7 +28,7 @@ class InputsNotCentred(Rule):
     )
     source = "lecture notes, data preprocessing; LeCun et al. 1998, Efficient BackProp, section 4.3"
     remedies = ("preprocessing=channel_mean",)
-    advice = "Subtract the mean of the training images from the images of every split."
+    advice = "Subtract the mean of the training examples from the examples of every split."
     code = "images = images - train_images.mean(dim=(0, 2, 3), keepdim=True)"
     explains = (
         "loss_disagrees",
@@ -61,8 +61,8 @@ class InputsNotCentred(Rule):
             "warning" if ratio > self.warning else "info",
             measured={"input_mean": float(mean), "input_std": float(std), "ratio": ratio},
             expected=f"a mean within {self.info:g} standard deviations of zero",
-            message=f"The training inputs have mean {mean:.3g} and standard deviation {std:.3g}: what all images have "
-            f"in common is {ratio:.3g} times as large as what tells them apart.",
+            message=f"The training inputs have mean {mean:.3g} and standard deviation {std:.3g}: what all "
+            f"examples have in common is {ratio:.3g} times as large as what tells them apart.",
             remedy=self.remedies,
             step=0,
         )

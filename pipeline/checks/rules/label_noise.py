@@ -102,7 +102,7 @@ class LabelNoise(Rule):
             "warning",
             measured={"agreement": agreement, "chance": chance, "examples": float(n)},
             expected=f"labels that agree more often than by chance ({chance:.1%}), by {self.sigmas:g} standard errors",
-            message=f"The labels of the {split} split have nothing to do with its pixels: of {n} images "
+            message=f"The labels of the {split} split have nothing to do with its pixels: of {n} examples "
             f"{agreement:.1%} have the label of the most similar training image; shuffled labels give {chance:.1%}. "
             "Images and labels were shuffled, sorted or shifted against each other, or the images are noise.",
             where=split,

@@ -7,7 +7,7 @@ from statistics import mean
 from pipeline.checks.finding import Finding
 from pipeline.checks.log_curves import noise
 from pipeline.checks.rule import Rule
-from pipeline.checks.training_curves import to_floats
+from pipeline.checks.training_curves import MIN_FALL, rise_of_targets, to_floats
 from pipeline.signals.schema import Signals
 from pipeline.validation import integer, number
 
@@ -55,6 +55,8 @@ class LossNotFalling(Rule):
             return None
         if signals.get("exploded") or signals.get("nonfinite") or _knows_accuracy(signals):
             return None
+        if _explains_targets(signals) or rise_of_targets(signals):  # what rises is a matter of rate_too_high
+            return None
         losses = to_floats(signals.get("losses") or signals.get("epochs", {}).get("loss") or ())
         fifth = len(losses) // 5
         if len(losses) < self.min_entries or not all(map(math.isfinite, losses)):
@@ -80,3 +82,9 @@ def _knows_accuracy(signals: Signals) -> bool:
     has_examples = bool(signals.get("train_examples") or signals.get("probe_examples"))
     has_accuracy = bool(epochs.get("accuracy") or epochs.get("probe_accuracy"))
     return has_examples and has_accuracy and bool(signals.get("classes") and signals.get("losses"))
+
+
+def _explains_targets(signals: Signals) -> bool:
+    """Return whether targets were learned at the end, of which a loss that rose and came back on its way says less."""
+    r2 = to_floats(signals.get("epochs", {}).get("r2") or ())
+    return bool(r2) and r2[-1] >= MIN_FALL

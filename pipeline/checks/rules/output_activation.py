@@ -52,6 +52,7 @@ class OutputActivation(Rule):
         "loss",
         "labels_are_best_outputs",
         "label_range",
+        "task",
     )
     needs = ("output_operations", "perfect_probability_loss|labels_are_best_outputs")
     severities = ("failure", "warning")
@@ -92,10 +93,17 @@ class OutputActivation(Rule):
             "failure" if worst in ("softmax", "relu", "dropout", "sigmoid") else "warning",
             measured={"operations_after_last_weights": float(len(operations))},
             expected="logits: the output of the last linear layer",
-            message=f"The last weights are followed by {EFFECTS.get(worst, worst)}.",
+            message=f"The last weights are followed by {_effect(worst, signals)}.",
             where=" ".join(operations),
             step=0,
         )
+
+
+def _effect(operation: str, signals: Signals) -> str:
+    """Return what the operation does to the answers; a softmax with another loss than cross-entropy of classes."""
+    if operation == "softmax" and signals.get("task"):
+        return "a softmax: the outputs lie between 0 and 1 and have the sum 1, so each depends on all others"
+    return EFFECTS.get(operation, operation)
 
 
 def _fitting_activations(signals: Signals) -> list[str]:

@@ -13,6 +13,7 @@ from pipeline.checks.training_curves import (
     lr_remedy,
     medians,
     nearest_power_of_ten,
+    rise_of_targets,
     standard_error,
     to_float,
     to_floats,
@@ -95,7 +96,9 @@ class RateTooHigh(Rule):
         if "overfit_reached" in signals:
             return self._overfit(signals)
         training = Training.if_finished(signals)
-        if training is None or training.learns_rare_classes():
+        if training is None:
+            return self._unlearned_targets(signals)
+        if training.learns_rare_classes():
             return None
         return self._forgotten(training) or self._never_learned(training)
 
@@ -170,6 +173,21 @@ class RateTooHigh(Rule):
             f"{training.smoothed_loss(1.0):.4g}; a typical update is {ratio:.2g} of the weights; {last:.1%} of the "
             "training examples are right at the end.",
             remedy=lr_remedy(training.signals, nearest_power_of_ten(3e-3, max(ratio, 1e-2))),
+        )
+
+    def _unlearned_targets(self, signals: Signals) -> Finding | None:
+        training = Training.if_finished(signals, needs_classes=False)
+        rise = None if training is None or signals.get("classes") else rise_of_targets(signals)
+        if rise is None:
+            return None
+        first, last = rise
+        return self.finding(
+            "failure" if (chance := signals.get("chance_loss")) and last > chance else "warning",
+            measured={"first_loss": first, "loss": last},
+            expected="a loss that falls",
+            message=f"The loss rose from {first:.4g} in the first fifth of the training to {last:.4g} in the last: the "
+            "steps overshoot.",
+            remedy=lr_remedy(signals, 0.1),
         )
 
     def _loss_regressed(self, training: Training) -> bool:

@@ -10,6 +10,8 @@ from pipeline.validation import number
 
 LAST_SHARE = 0.01
 """Rate at the end / at the start of the exponential schedule that is proposed: small and not nothing."""
+MIN_RATES = 4
+"""Rates, below which the second half is the end of the schedule alone, and a schedule may well end at zero."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class RateVanishes(Rule):
 
     def __call__(self, signals: Signals) -> Finding | None:
         rates = to_floats(signals.get("planned_rates", ())) or self._measured_rates(signals)
-        if len(rates) < 2 or not self._vanishes(rates):
+        if len(rates) < MIN_RATES or not self._vanishes(rates):
             return None
         total, left, last_useful = sum(rates), sum(rates), 0
         while total > 0 and left >= self.min_share * total:
@@ -78,7 +80,9 @@ class RateVanishes(Rule):
 
     def _measured_rates(self, signals: Signals) -> tuple[float, ...]:
         training = None if "schedule_mode" in signals else Training.if_finished(signals)
-        return tuple(training.rates()) if training is not None else ()
+        if training is None or len(training.column("lr")) < MIN_RATES:  # one rate is known for each epoch
+            return ()
+        return tuple(training.rates())
 
     def _remedy(self, signals: Signals, rates: tuple[float, ...]) -> tuple[str, ...]:
         """Return moves by epoch where they are slow enough, else for an exponential another factor."""

@@ -142,7 +142,7 @@ class SplitShift(Rule):
             | ({} if channel is None else {"channel": float(channel)}),
             expected=f"a mean within {self.mean_warning:g} training standard deviations, and a standard deviation "
             f"within a factor of {self.spread_warning:g}",
-            message=f"After the same preprocessing the {split} images have {place}mean {shift.other_mean:.3g} and "
+            message=f"After the same preprocessing the {split} examples have {place}mean {shift.other_mean:.3g} and "
             f"standard deviation {shift.other_std:.3g}, those of training {shift.mean:.3g} and {shift.std:.3g}.",
             where=split,
             step=0,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.pixels import DecodedPixels, Pixels, Remember, Unreadable, count_cores, listed
-from pipeline.data.sources.image_files import ImageReader, ReadImage
+from pipeline.data.sources.image_files import EIGHT_BITS, ENLARGED, FIRST_FRAME, ImageReader, ReadImage
 from pipeline.errors import UserError
 from pipeline.signals.data.crop import crop_signals
 from pipeline.signals.data.subsample import subsample_indices
@@ -57,6 +57,30 @@ class FilesRead:
     """By the name of the file below the root, only of files that have some."""
     errors: Mapping[str, str]
     """The reason, by the name of the file that was left out."""
+
+    def named(self, note: str) -> list[str]:
+        """Return the names of the files that have `note`."""
+        return [name for name, notes in self.notes.items() if note in notes]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return the files that were left out, each with its reason."""
+        return [f"{name} ({reason})" for name, reason in self.errors.items()]
+
+    def sentences(self, *, shown: int) -> list[str]:
+        """Return what a user should know; at most `shown` files are named."""
+        found = {note: self.named(note) for note in (FIRST_FRAME, EIGHT_BITS, ENLARGED)}
+        sentences = []
+        if self.errors:
+            listing = listed(self.reasons, shown)
+            sentences.append(f"left out {len(self.errors):,} image(s) that cannot be read: {listing}")
+        if names := found[FIRST_FRAME]:
+            sentences.append(f"took the first picture of {len(names):,} file(s) that hold several")
+        if names := found[EIGHT_BITS]:
+            sentences.append(f"read {len(names):,} file(s) with colours of 16 bits as 8 bits; data=npz keeps 16")
+        if names := found[ENLARGED]:
+            sentences.append(f"enlarged {len(names):,} image(s) more than four times: {listed(names, shown)}")
+        return sentences
 
 
 class FilePixels(DecodedPixels):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,9 +13,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipeline.data.pixels import DecodedPixels, Unreadable, listed
+from pipeline.data.pixels import DecodedPixels, Unreadable
 from pipeline.data.sources.decode_files import FilePixels, FilesRead
-from pipeline.data.sources.image_files import EIGHT_BITS, FIRST_FRAME, ImageReader
+from pipeline.data.sources.image_files import ImageReader
 from pipeline.errors import UserError
 from pipeline.signals.schema import Data
 
@@ -146,15 +145,7 @@ class PicturePixels(FilePixels):
 
 def _describe(read: FilesRead) -> Data:
     """Return notes on pictures that were not read as they are."""
-    kinds = Counter(note for notes in read.notes.values() for note in notes)
-    notes = []
-    if read.errors:
-        reasons = [f"{name} ({reason})" for name, reason in read.errors.items()]
-        notes.append(f"left out {len(reasons):,} image(s) that cannot be read: {listed(reasons, 3)}")
-    if kinds[FIRST_FRAME]:
-        notes.append(f"took the first picture of {kinds[FIRST_FRAME]:,} image(s) that hold several")
-    if kinds[EIGHT_BITS]:
-        notes.append(f"read {kinds[EIGHT_BITS]:,} image(s) with colours of 16 bits as 8 bits")
+    notes = read.sentences(shown=3)
     return {"notes": notes} if notes else {}
 
 

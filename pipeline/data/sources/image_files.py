@@ -22,8 +22,10 @@ GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0), "128": (128, 128, 128)}
 """Grounds on which drawings are compared with the chosen one, by the value of `data.background`."""
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey: ITU-R BT.601, as in Pillow."""
-FIRST_FRAME, EIGHT_BITS = "first frame", "eight bits"
-"""What `ReadImage.notes` can say: only the first of several pictures was read, or 16 bits of a colour as 8."""
+FIRST_FRAME, EIGHT_BITS, ENLARGED = "first frame", "eight bits", "enlarged"
+"""What `ReadImage.notes` can say: only the first of several pictures was read, 16 bits of a colour were read as 8, or
+the file has less than a quarter of the wanted height or width."""
+_ENLARGED = 4  # times; from then on most pixels are made up
 _SHOWN_SIDE = 64  # pixels; larger images are averaged down before their opacity is measured
 
 
@@ -37,7 +39,7 @@ class ReadImage:
     lost: dict[str, bool] | None
     """For each ground whether the drawing is lost on it; None where every pixel is opaque."""
     notes: tuple[str, ...] = ()
-    """What the file has and `pixels` have not: `FIRST_FRAME`, `EIGHT_BITS`."""
+    """Where the file and `pixels` differ: `FIRST_FRAME`, `EIGHT_BITS`, `ENLARGED`."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class ImageReader:
         if image.mode == "F":
             raise ValueError("floating-point pixels; save them in a .npz file")
         aspect = image.width / image.height
+        if self.size is not None and self._enlarges(image):
+            notes += (ENLARGED,)
         if low is not None:
             values, lost = self._compose_deep(image, ImageOps.exif_transpose(low))
             return ReadImage(self._integers(self._resize_deep(values)), aspect, lost, notes)
@@ -99,6 +103,11 @@ class ImageReader:
         array = np.asarray(self._resize(image, self._grey() if self.grayscale else parse_colour(self.background)))
         pixels = array[None] if self.grayscale else np.ascontiguousarray(array.transpose(2, 0, 1))
         return ReadImage(pixels, aspect, lost, notes)
+
+    def _enlarges(self, image: Image.Image) -> bool:
+        """Return whether the wanted size is more than four times that of the file, in height or width."""
+        height, width = parse_size(self.size) or (1, 1)
+        return height > _ENLARGED * image.height or width > _ENLARGED * image.width
 
     def _compose(self, image: Image.Image) -> tuple[Image.Image, dict[str, bool] | None]:
         """Return `image` on the ground, and on which grounds its drawing is lost."""

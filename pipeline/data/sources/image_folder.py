@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import torch
 
 from pipeline.data.dataset import Images, Source
 from pipeline.data.groups import name_groups, number_groups, parse_pattern
-from pipeline.data.pixels import listed
 from pipeline.data.sources.decode_files import FilesRead, decode_files
 from pipeline.data.sources.folder_listing import list_folder
 from pipeline.data.sources.folder_problems import check_levels
-from pipeline.data.sources.image_files import EIGHT_BITS, FIRST_FRAME, FITS, ImageReader
+from pipeline.data.sources.image_files import EIGHT_BITS, ENLARGED, FIRST_FRAME, FITS, ImageReader
 from pipeline.signals.schema import Data, Files
 from pipeline.validation import boolean, one_of
 
@@ -90,16 +88,14 @@ def image_folder(
 
 def _describe(counts: Files, read: FilesRead) -> Data:
     """Return the signal `files`, from what the listing counted, and notes on what was not read as it is."""
-    kinds = Counter(note for notes in read.notes.values() for note in notes)
-    notes, counts = [], counts.copy()
+    counts = counts.copy()
     if read.errors:
-        reasons = [f"{name} ({reason})" for name, reason in read.errors.items()]
-        counts |= {"unreadable": len(reasons), "unreadable_names": reasons[:_LISTED]}
-        notes.append(f"left out {len(reasons):,} image(s) that cannot be read: {listed(reasons, _SHOWN)}")
-    if n_frames := kinds[FIRST_FRAME]:
-        counts["first_frame"] = n_frames
-        notes.append(f"took the first picture of {n_frames:,} file(s) that hold several")
-    if n_shallow := kinds[EIGHT_BITS]:
-        counts["eight_bits"] = n_shallow
-        notes.append(f"read {n_shallow:,} file(s) with colours of 16 bits as 8 bits; data=npz keeps 16")
+        counts |= {"unreadable": len(read.errors), "unreadable_names": read.reasons[:_LISTED]}
+    if names := read.named(FIRST_FRAME):
+        counts["first_frame"] = len(names)
+    if names := read.named(EIGHT_BITS):
+        counts["eight_bits"] = len(names)
+    if names := read.named(ENLARGED):
+        counts["enlarged"] = len(names)
+    notes = read.sentences(shown=_SHOWN)
     return {"files": counts, "notes": notes} if notes else {"files": counts}

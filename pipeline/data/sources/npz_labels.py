@@ -173,6 +173,13 @@ def _read_numbers(flat: Mapping[str, Array], every: Array, names: tuple[str, ...
         raise _Problem("must have whole numbers as classes, but has fractions. Set data.task=regression.")
     if every.dtype.kind == "b":
         names = names or ("False", "True")
+    if different[0] < 0:
+        split, at = next((split, int((v < 0).argmax())) for split, v in flat.items() if (v < 0).any())
+        raise _Problem(
+            f"must have labels 0 .. C-1, but y_{split} has {flat[split][at]:.0f} at index {at}. "
+            "If it is a class, number the classes: numpy.unique(y, return_inverse=True)[1], of all splits at once. "
+            "If it marks examples without a label, remove these examples."
+        )
     if names is not None and int(different[-1]) >= len(names):
         raise _Problem(
             f"has {len(names)} names in `classes`, but labels up to {different[-1]}. Name each class, from label 0 on."
@@ -188,6 +195,8 @@ def _read_numbers(flat: Mapping[str, Array], every: Array, names: tuple[str, ...
 def _number_classes(different: Array, examples: int) -> tuple[str, ...]:
     """Return the names of the classes 0 .. C-1."""
     lowest, highest, count = int(different[0]), int(different[-1]), len(different)
+    if lowest > 0 and count == 1:
+        raise _Problem(f"must have labels of at least two classes, but has the label {lowest} alone.")
     if lowest > 0 and highest - lowest + 1 == count:
         raise _Problem(
             f"must have labels 0 .. C-1, but they are {lowest} .. {highest}. Save y - {lowest}, in all splits."

@@ -229,6 +229,12 @@ class _ItemReader:
             raise UserError(
                 f"{self.name(i)} raised {type(error).__name__}: {error}{user_frames(error)}", field=self._field
             ) from error
+        if not isinstance(item, (Mapping, tuple, list)):
+            raise UserError(
+                f"an item must be a pair (image, label) or a mapping, but {self.name(i)} is a {type(item).__name__}. "
+                "Return both from __getitem__.",
+                field=self._field,
+            )
         return _entry(item, self._keys[0], 0, self.name(i)), _entry(item, self._keys[1], 1, self.name(i))
 
 
@@ -240,14 +246,12 @@ def _entry(item: Any, key: str | int | None, position: int, name: str) -> Any:
         if key in item:
             return item[key]
         found = f"a mapping with the keys {', '.join(map(str, item))}"
-    elif isinstance(item, (tuple, list)):
+    else:
         if key is None and len(item) == 2:
             return item[position]
         if isinstance(key, int) and -len(item) <= key < len(item):
             return item[key]
         found = f"a {type(item).__name__} of {len(item)}"
-    else:
-        found = f"a {type(item).__name__}"
     raise UserError(
         f"an item must be a pair (image, label) or a mapping, but {name} is {found}. Name the entry: data.{field}=..., "
         "a key, or a number from 0 for a sequence.",

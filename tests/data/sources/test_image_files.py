@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.sources.image_files import EIGHT_BITS, FIRST_FRAME, ImageReader, ReadImage
+from pipeline.data.sources.image_files import EIGHT_BITS, ENLARGED, FIRST_FRAME, ImageReader, ReadImage
 from pipeline.errors import UserError
 
 
@@ -146,3 +146,11 @@ def test_rare_modes(mode: str, tmp_path: Path) -> None:
     grey.save(tmp_path / "0.tiff")
     image = read(tmp_path / "0.tiff", grayscale=True)
     assert image.pixels.shape == (1, 4, 4)
+
+
+def test_enlarged(tmp_path: Path) -> None:
+    """A file of less than a quarter of the wanted side is said to be enlarged; one of a quarter is not."""
+    for side, notes in ((15, (ENLARGED,)), (16, ()), (64, ())):
+        Image.new("RGB", (64, side)).save(tmp_path / "a.png")
+        reader = ImageReader(size=[64, 64], grayscale=False, fit="stretch", background="white")
+        assert reader(tmp_path / "a.png").notes == notes

@@ -159,7 +159,8 @@ def test_mappings_and_keys() -> None:
         (named, {}, "image_key"),
         (named, {"image_key": "scan"}, "label_key"),
         (triple, {}, "image_key"),
-        (Items([image] * 4), {}, "image_key"),
+        (Items([image] * 4), {}, "dataset"),
+        (Items([None] * 4), {}, "dataset"),
     ):
         with pytest.raises(UserError) as raised:
             load(wrong, **options)

@@ -87,3 +87,60 @@ def test_words_for_numbers() -> None:
     assert parse_numbers(["", "NA"]) is None
     assert parse_numbers(["3,5"]) is None
     assert fitted({"a": ["3,5", "1"]}, range(2), separator=";")[0]({"a": ["3,5", "1.5"]}).tolist() == [[3.5], [1.5]]
+
+
+def test_percentages_and_dates() -> None:
+    columns = {
+        "share": ["50%", "7.5 %", "", "0%"],
+        "day": ["2024-01-01", "2024/01/02 12:00", "NA", "2024-01-02T12:00:00+12:00"],
+        "mixed": ["50%", "7", "50%", "7"],
+    }
+    encoder, notes = fitted(columns, range(4))
+    assert encoder.inputs == ["share", "share is missing", "day", "day is missing", "mixed=50%", "mixed=7"]
+    inputs = encoder(columns)
+    assert inputs[[0, 1, 3], 0].tolist() == pytest.approx([0.5, 0.075, 0])
+    assert (inputs[[1, 3], 2] - inputs[0, 2]).tolist() == pytest.approx([1.5, 1], abs=1e-4)
+    assert any("day" in note for note in notes)
+    again = TableEncoder.from_state(json.loads(json.dumps(encoder.state())))
+    assert np.array_equal(again(columns), inputs)
+    for name, cell in (("share", "0.5"), ("day", "soon"), ("day", "2024-02-31")):
+        with pytest.raises(UserError, match=f"'{cell}'"):
+            again({**columns, name: [cell] * 4})
+
+
+def test_categories_of_rare_values_alone() -> None:
+    cells = [f"c{i % 50}" for i in range(100)]
+    encoder, notes = fitted({"city": cells, "a": [str(i % 7) for i in range(100)]}, range(100))
+    assert encoder.inputs == ["a"]
+    assert any("city" in note for note in notes)
+
+
+def test_values_that_no_training_row_has() -> None:
+    columns = {"k": ["a"] * 60 + ["b"] * 50 + ["c"] * 2, "z": ["u", "v"] * 56}
+    new = {"k": ["a", "c", "d", "d", ""], "z": ["u", "w", "v", "u", "u"]}
+    encoder, _ = fitted(columns, range(112))
+    again = TableEncoder.from_state(json.loads(json.dumps(encoder.state())))
+    first, second = again.describe_new(new)
+    assert "k: 'd' in 2 rows" in first
+    assert "z: 'w' in 1 row" in second
+    assert again.describe_new(columns) == []
+    old = encoder.state()
+    del old["columns"][0]["rare_values"]  # as states were written that do not tell rare values
+    assert len(TableEncoder.from_state(old).describe_new(new)) == 1
+    _, notes = fitted({"k": [*columns["k"], "only here"]}, range(112))
+    assert any("'only here'" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "value"),
+    [
+        ([str(i) for i in range(0, 99, 3)] + ["1e30"], "1e30"),
+        (["0"] * 90 + ["1", "2", "-1e12"], "-1e12"),
+        ([str(i**3) for i in range(50)], None),
+        (["0"] * 90 + ["5000"], None),
+        (["7"] * 9, None),
+    ],
+)
+def test_outliers_are_named(cells: list[str], value: str | None) -> None:
+    _, notes = fitted({"a": cells}, range(len(cells)), drop=[])
+    assert [note for note in notes if f"{value} in line {cells.index(value) + 2}" in note] if value else len(notes) == 1
