@@ -67,7 +67,7 @@ class Overfit(Stage):
                 factors = (*HIGHER_LR_FACTORS, *LOWER_LR_FACTORS[:2])
             signals |= self._try_other_rates(components, context, few, factors)
         # what is not learned has a finding of this stage, whatever an earlier warning may explain
-        causes = all_findings(earlier)
+        causes = () if monitor.reached_at is None else all_findings(earlier)
         findings = components.checks.evaluate(signals, stage="overfit", earlier=causes)
         return Outcome(
             name="overfit",

@@ -19,7 +19,7 @@ class LossNotFalling(Rule):
     Fires when the mean of the last fifth of the loss is not below that of the first fifth by `sigmas` standard errors,
     with at least `min_entries` entries. It is a failure where the loss is that of a guess, too, within `chance_margin`.
     Silent where the accuracy on training examples is known beside the number of classes, since that says more: see
-    `loss_plateau`.
+    `loss_plateau`; and where R2 of targets is 0.25 or more, or their loss rose clearly: see `rate_too_high`.
     """
 
     check = "loss_not_falling"

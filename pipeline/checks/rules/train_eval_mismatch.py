@@ -24,7 +24,8 @@ class TrainEvalMismatch(Rule):
     times that with the batch's statistics (`info` from `info` on), and their difference is more than `min_loss_share`
     of the chance loss; (2) accuracy with the running statistics is more than `max_accuracy_drop` and three standard
     errors below that with the batch's; or (3) accuracy in evaluation mode is as far below that of the last epoch as
-    trained. It is a failure where the network guesses in evaluation mode though it has learned in training mode.
+    trained. It is a failure where the network guesses in evaluation mode though it has learned in training mode; with
+    batchnorm at most a warning after fewer than ten steps, whose running statistics are those of the init by a third.
     """
 
     check = "train_eval_mismatch"
