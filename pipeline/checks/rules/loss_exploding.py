@@ -15,8 +15,8 @@ class LossExploding(Rule):
     """Anti-pattern: waiting for the end of a run whose loss has exploded.
 
     Fires when the loss exceeds `stages.train.break_factor` (3 in the notes) times the loss of the first step in five
-    steps in a row, or ten times as much in one. For the squared error of targets the factors are squared: errors grow by
-    the factor, their squares by its square. The stage stops at once. A peak of the schedule, or a rare example with
+    steps in a row, or ten times as much in one. For the squared error of targets the factors are squared: it is the
+    error that grows by the factor. The stage stops at once. A peak of the schedule, or a rare example with
     a large weight, is over sooner.
     """
 

@@ -34,8 +34,8 @@ class RateTooHigh(Rule):
     `max_smoothed_loss_ratio` times the first one, or that of a step above `max_peak_ratio` times, or it ended more than
     `max_loss_regression` of its drop above the minimum, or a typical update is above `max_ratio` of the weights. Fires
     on a few examples that are not learned when (3) a lower learning rate learns them, or (4) a loss exceeds
-    `max_overfit_loss_ratio` times the first one; or (5) in training on targets, the last fifth of the loss is above 2.25
-    times the first fifth. In training it is a failure where less than a tenth was learned.
+    `max_overfit_loss_ratio` times the first one; or (5) in training on targets, the last fifth of the loss is above
+    2.25 times the first fifth. In training it is a failure where less than a tenth was learned.
     Silent where almost all examples have one class and the loss fell all the same: accuracy says little there.
     """
 

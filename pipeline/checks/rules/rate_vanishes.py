@@ -20,8 +20,8 @@ class RateVanishes(Rule):
 
     Fires when the second half of the run has less than `min_share` of the sum of all learning rates, which bounds how
     far the weights can move: by the schedule's own plan, or where there is none by the measured rates. Silent for a
-    plateau schedule, which lowers the rate where the loss no longer falls, and with fewer than four rates. A cosine keeps
-    18 % for its second half.
+    plateau schedule, which lowers the rate where the loss no longer falls, and with fewer than four rates. A cosine
+    keeps 18 % for its second half.
     """
 
     check = "rate_vanishes"
