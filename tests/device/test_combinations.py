@@ -24,11 +24,13 @@ from pipeline.workflow.components import RunContext
 from tests.simulated_device import SimulatedModule
 
 CONF = Path(__file__).parents[2] / "conf"
-CHOSEN_BY_USER = {"custom", "torchvision"}
+CHOSEN_BY_USER = {"custom", "torchvision", "timm"}
+OTHER_LABELS = {"bce", "regression"}  # losses of labels that the digits do not have
 CORE = ("activation", "init", "preprocessing", "loss")
 OTHERS = ("augmentation", "batchnorm", "model", "optimizer", "regularization", "schedule")
 GROUPS = {
-    group: sorted({file.stem for file in (CONF / group).glob("*.yaml")} - CHOSEN_BY_USER) for group in (*CORE, *OTHERS)
+    group: sorted({file.stem for file in (CONF / group).glob("*.yaml")} - CHOSEN_BY_USER - OTHER_LABELS)
+    for group in (*CORE, *OTHERS)
 }
 SMALL = (
     "data=digits", "model.width=4", "model.depth=1", "data.limit=50", "data.batch_size=16", "model=mlp",
