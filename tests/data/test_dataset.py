@@ -64,3 +64,8 @@ def test_to(splits: Splits) -> None:
     moved = splits.to("meta")
     assert {tensor.device.type for s in moved.splits.values() for tensor in (s.pixels, s.labels)} == {"meta"}
     assert moved.classes == splits.classes
+
+
+def test_names_follow_their_examples() -> None:
+    images = Images(torch.zeros(3, 1, 1, 1), torch.arange(3), names=["a", "b", "c"])
+    assert images.select(torch.tensor([2, 0])).names == ["c", "a"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.data import Images, Source, Splits, split
-from pipeline.data.splits import allocate_proportionally
+from pipeline.data.splits import allocate_proportionally, stratified_head
 from pipeline.errors import UserError
 
 
@@ -143,3 +143,11 @@ def test_invalid_limit(limit: object) -> None:
 def test_class_with_too_few_examples(count: int, test: Images | None) -> None:
     with pytest.raises(UserError, match="'class 1'"):
         cut(replace(source_of([40, count, 31]), test=test))
+
+
+def test_more_classes_than_examples() -> None:
+    """Evenly spaced classes have an example each; with one more class than examples none has two."""
+    images = source_of([3] * 10).train
+    assert stratified_head(images, 10, 3).labels.sort().values.tolist() == [0, 3, 6]
+    assert len(stratified_head(images, 10, 9).labels.unique()) == 9
+    assert len(stratified_head(images, 10, 10).labels.unique()) == 10

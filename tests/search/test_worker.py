@@ -37,10 +37,11 @@ def run_trial(
     rate: float = 0.01,
     asks_pruner: bool = True,
     directory: Path | None = None,
+    metric: str = "val_accuracy",
 ) -> dict[str, Any]:
     config = CONFIGS.for_trial(Round("coarse", (LR,), 1, epochs), {"optimizer.lr": rate})
     task = Task(
-        config=config, overrides=(f"optimizer.lr={rate}",), directory=directory, metric="val_accuracy",
+        config=config, overrides=(f"optimizer.lr={rate}",), directory=directory, metric=metric,
         asks_pruner=asks_pruner,
     )  # fmt: skip
     return TrialRunner(should_prune).run(task)
@@ -175,3 +176,19 @@ def test_wrong_configuration(tmp_path: Path) -> None:
     error = TrialRunner(lambda epoch, score: False).run(task)
     assert isinstance(error, UserError)
     assert error.field == "data.validation"
+
+
+def test_metric_of_all_outputs() -> None:
+    """It is computed after each epoch, and chooses the best one."""
+    result = run_trial(metric="val_f1")
+    assert result["state"] == COMPLETE
+    assert len(result["scores"]) == 2
+    assert result["metrics"]["val_f1"] == max(result["scores"])
+
+
+def test_metric_of_another_task(tmp_path: Path) -> None:
+    config = to_dict(compose_config([*TINY, "stage=[train]"]))
+    task = Task(config=config, overrides=(), directory=tmp_path, metric="val_r2", is_sanity_check=True)
+    error = TrialRunner(lambda epoch, score: False).run(task)
+    assert isinstance(error, UserError)
+    assert error.field == "search.metric"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import pipeline
 
@@ -44,3 +45,19 @@ def test_needs_no_loss(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x_train=random.normal(size=(60, 4)), y_train=random.normal(size=60))
     result = pipeline.run(["data=npz", f"data.path={tmp_path / 't.npz'}", f"outputs={tmp_path / 'out'}", "stage=data"])
     assert result.status == "passed"
+
+
+def test_files_are_named(tmp_path: Path) -> None:
+    """A suspect has the name of its file, whichever split and place it went to."""
+    random = np.random.default_rng(0)
+    for name, shade in (("dark", 40), ("light", 180)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = (shade + random.integers(0, 40, (9, 9, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number:02}.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "light" / "17.png")
+    words = ["data=image_folder", f"data.path={tmp_path / 'photos'}", f"outputs={tmp_path / 'out'}", "report=false"]
+    result = pipeline.run([*words, "stage=data"])
+    (blank,) = result.metrics["data"]["suspects"]["blank"]
+    assert blank["file"] == "light/17.png"
+    assert blank["label"] == "light"
