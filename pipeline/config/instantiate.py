@@ -76,7 +76,7 @@ def instantiate(node: Mapping[str, Any], path: str) -> Any:
         return call_with_path(function, path, **arguments)
     except (UserError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # a user's code may raise anything; what is not from it is raised again
         frames = user_frames(error)
         if not arguments or not frames:
             raise

@@ -118,14 +118,14 @@ def _read_safetensors(content: bytes, path: Path, field: str) -> dict[str, Any]:
         ) from error
     try:
         return load(content)
-    except Exception as error:
+    except Exception as error:  # of safetensors, struct and JSON, by where the file is torn
         raise UserError(f"{str(path)!r} is not a whole safetensors file ({error}).", field=field) from error
 
 
 def _read_torch(path: Path, field: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # torch raises many types for what is no file of its own
         raise UserError(
             f"{str(path)!r} is not a file of plain tensors ({type(error).__name__}), and nothing else is read, since "
             "a pickled object can run any code. Where you trust it, load it in a program of your own and save its "

@@ -62,7 +62,7 @@ def timm_weights(node: Mapping[str, Any]) -> PretrainedWeights | None:
         raise UserError(f"timm has no weights for {name!r}. Use pretrained=false.", field="model.pretrained")
     try:
         state = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:
+    except Exception as error:  # of huggingface_hub, of sockets, of torch
         raise UserError(
             f"the weights of {name!r} could not be downloaded ({type(error).__name__}). Check the connection, or give "
             "a file that you have: model.pretrained=false model.weights=FILE.",

@@ -50,7 +50,7 @@ def build_user_model(
         network = factory(**arguments)
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # a user's constructor may raise anything
         named = _about_arguments(error, title, arguments) if isinstance(error, TypeError) else None
         if named is None and not kwargs:
             raise

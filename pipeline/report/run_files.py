@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,10 +84,15 @@ def read_run(directory: Path) -> Run:
 
     signals = read(load_signals) or {}
     for stage, folder in (("train", "."), (FINETUNE, FINETUNE)):
-        if stage not in signals and (history := read(lambda run, folder=folder: load_history(run / folder))):  # type: ignore[misc]
+        if stage not in signals and (history := read(functools.partial(_history_in, folder))):
             signals[stage] = {"epochs": history}  # of a training that was interrupted
     images, planned = read(load_pictures) or {}, read(_load_planned_stages) or []
     return Run(directory.resolve().name, record, signals, images, planned, problems)
+
+
+def _history_in(folder: str, directory: Path) -> dict[str, list[float]]:
+    """Return the history of a run that lies in one of its folders."""
+    return load_history(directory / folder)
 
 
 def load_history(directory: Path) -> dict[str, list[float]]:

@@ -54,7 +54,7 @@ def load(path: Path, *, field: str, device: torch.device | str = "cpu") -> dict[
         raise UserError(f"the checkpoint {str(path)!r} is damaged: its checksum differs. Use another one.", field=field)
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
+    except Exception as error:  # torch raises many types for what is no file of its own
         raise UserError(
             f"{str(path)!r} is not a checkpoint of plain data ({type(error).__name__}).", field=field
         ) from error

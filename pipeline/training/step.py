@@ -129,7 +129,8 @@ class TrainingStep:
     def _update_unscaled(self, probe: StepSampler | None) -> None:
         """Update as 16-mixed does, with gradients that are unscaled before they are clipped."""
         assert self.clipping is not None
-        scaler: Any = self.trainer.precision_plugin.scaler  # type: ignore[attr-defined]
+        plugin: Any = self.trainer.precision_plugin  # that of 16-mixed, which has a scaler
+        scaler = plugin.scaler
         scaler.unscale_(self.torch_optimizer)
         self.clipping(self.parameters)
         if probe:

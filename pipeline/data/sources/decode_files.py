@@ -108,7 +108,7 @@ class FilePixels(DecodedPixels):
         self.facts[row] = [image.aspect, image.lost, list(image.notes)]
         return image.pixels
 
-    def key_of(self, rows: Sequence[int]) -> str:
+    def key_of(self, rows: Sequence[int]) -> str | None:
         """Return a word for the names, sizes and times of the files at `rows` and for how they are read."""
         digest = hashlib.sha256(f"{self.reader} Pillow {PIL.__version__}".encode())
         for row in rows:

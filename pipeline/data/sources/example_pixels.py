@@ -139,7 +139,7 @@ class PicturePixels(FilePixels):
         self.name, self.key = name, key and f"{key} {reader} Pillow {PIL.__version__}"
         self.threads = threads or self.threads
 
-    def key_of(self, rows: Sequence[int]) -> str | None:  # type: ignore[override]
+    def key_of(self, rows: Sequence[int]) -> str | None:
         return DecodedPixels.key_of(self, rows)
 
 
@@ -172,7 +172,7 @@ class ArrayPixels(DecodedPixels):
         raw = self._read_raw(row)
         try:
             array = to_array(raw)
-        except Exception as error:
+        except Exception as error:  # of what an item may be, NumPy and Pillow refuse it in many ways
             raise Unreadable(str(error)) from error
         shape, dtype = self._row
         found = torch.from_numpy(array[:0]).dtype

@@ -110,7 +110,7 @@ def _call(function: Callable[[], Any], field: str) -> Any:
             return function()
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # a user's function may raise anything
         name = getattr(getattr(function, "func", function), "__name__", repr(function))
         raise UserError(f"{name} raised {type(error).__name__}: {error}{user_frames(error)}", field=field) from error
 
@@ -126,7 +126,7 @@ def _check_map_style(dataset: Any, field: str) -> None:
         )
     try:
         count = len(dataset)
-    except Exception as error:
+    except Exception as error:  # a user's __len__ may raise anything
         raise UserError(
             f"{name} must have a length: len(dataset) raised {type(error).__name__}: {error}{user_frames(error)}",
             field=field,
@@ -225,7 +225,7 @@ class _ItemReader:
         try:
             with self._lock, contextlib.nullcontext() if seed is None else _seeded(seed):
                 item = self.dataset[index]
-        except Exception as error:
+        except Exception as error:  # a user's __getitem__ may raise anything
             raise UserError(
                 f"{self.name(i)} raised {type(error).__name__}: {error}{user_frames(error)}", field=self._field
             ) from error

@@ -77,7 +77,7 @@ def _decode(rows: Sequence[Row], array: np.ndarray | None, decoding: Decoding, t
                 if array is not None:
                     array[position] = result
     finally:
-        decoded.close()  # type: ignore[attr-defined]
+        decoded.close()
     _refuse_unreadable(rows, decoding.errors)
     if others:
         first = next(row for position, row in enumerate(rows) if position not in decoding.errors)

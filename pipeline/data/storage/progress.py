@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 _SILENT_SECONDS = 2.0
@@ -21,7 +21,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def show_progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+def show_progress(items: Iterable[Item], total: int, title: str) -> Generator[Item, None, None]:
     """Yield `items`, of which there are `total`, and show how far they are once it has taken two seconds."""
     started = time.monotonic()
     iterator = iter(items)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class _Settling:
 
     def __init__(self, data: Splits, names: Sequence[str]):
         self.data, self.names = data, names
-        self.sets: dict[str, DecodedPixels] = {name: data.splits[name].pixels for name in names}  # type: ignore[misc]
+        self.sets = {name: cast(DecodedPixels, data.splits[name].pixels) for name in names}
         self.rows = [Row(pixels, row) for pixels in self.sets.values() for row in pixels.rows.tolist()]
         first = self.rows[0].pixels
         self.shape = (len(self.rows), *first.shape[1:])
