@@ -110,3 +110,15 @@ def _package_folders() -> tuple[str, ...]:
 def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     return tuple({f"{paths[name]}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def list_names(names: Iterable[str], *, most: int = 3, separator: str = ", ") -> str:
+    """Join the first `most` names; if there are more, say how many."""
+    names = list(names)
+    shown = separator.join(names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def quote_names(names: Iterable[str], *, most: int = 3) -> str:
+    """Join the first `most` names in quotes; if there are more, say how many."""
+    return list_names(map(repr, names), most=most)

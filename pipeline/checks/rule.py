@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pipeline.checks.finding import SEVERITIES, Finding, Severity
@@ -109,9 +108,3 @@ def check_declarations(rule: object) -> None:
         raise UserError(
             f"{title}.reads: no stage has a signal {unknown[0]!r}.{did_you_mean(unknown[0], sorted(known))}", field=""
         )
-
-
-def list_names(names: Sequence[str], *, most: int = 3, separator: str = ", ") -> str:
-    """Join the first `most` names; if there are more, say how many."""
-    shown = separator.join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -215,12 +215,6 @@ def widen(array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32) * 257 if array.dtype == np.uint8 else array
 
 
-def listed(entries: Sequence[str], shown: int = 10) -> str:
-    """Return the first `shown` of `entries`, and how many more there are."""
-    more = f" and {len(entries) - shown:,} more" if len(entries) > shown else ""
-    return ", ".join(entries[:shown]) + more
-
-
 def count_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, Images, Source, Splits
 from pipeline.data.pixels import DecodedPixels, Pixels, pixel_chunks
-from pipeline.errors import UserError
+from pipeline.errors import UserError, quote_names
 
 _CHUNK = 1 << 24  # pixel values that are checked at once
 _SHOWN = 5  # names that an error lists
@@ -55,7 +55,8 @@ def _check_names(names: Sequence[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(
-            f"the names of the {len(names)} classes must differ, but {_listed(twice)} occurs more than once."
+            f"the names of the {len(names)} classes must differ, but {quote_names(twice, most=_SHOWN)} occurs "
+            "more than once."
         )
 
 
@@ -141,7 +142,8 @@ def _check_all_classes_present(train: Images, classes: tuple[str, ...]) -> None:
     missing = [name for name, count in zip(classes, counts, strict=True) if not count]
     if missing:
         raise UserError(
-            f"there is no training example of class {_listed(missing)}. Add some, or renumber the labels without the "
+            f"there is no training example of class {quote_names(missing, most=_SHOWN)}. Add some, or renumber "
+            "the labels without the "
             "missing classes."
         )
 
@@ -152,11 +154,7 @@ def _check_columns_vary(labels: Tensor, task: str, names: Sequence[str]) -> None
     if constant:
         what = "label" if task == MULTILABEL else "target"
         raise UserError(
-            f"each {what} must differ between training examples, but {_listed(constant)} has one value in all "
+            f"each {what} must differ between training examples, but {quote_names(constant, most=_SHOWN)} has "
+            "one value in all "
             f"{len(labels)}: there is nothing to learn. Leave it out, or add examples with another value."
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more

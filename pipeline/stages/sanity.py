@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import validation
-from pipeline.checks.rule import list_names
 from pipeline.data import derive_seed
 from pipeline.data.dataset import CLASSIFICATION, REGRESSION
 from pipeline.data.splits import stratified_head
-from pipeline.errors import UserError, user_frames
+from pipeline.errors import UserError, list_names, user_frames
 from pipeline.model import Loss, penalty, without_dropout
 from pipeline.model.user_model import describe_parts
 from pipeline.signals.at_init import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.data.tables.encoder import TableEncoder
 from pipeline.data.tables.roles import find_labels, find_splits
 from pipeline.data.tables.targets import read_targets
 from pipeline.data.tables.text_file import read_table
-from pipeline.errors import UserError, did_you_mean
+from pipeline.errors import UserError, did_you_mean, quote_names
 from pipeline.prediction.input_format import IMAGE, TABLE
 from pipeline.prediction.predictor import Predictor, load_predictor
 from pipeline.report.terminal import OUTPUTS
@@ -47,8 +47,10 @@ def evaluation_builder(checkpoint: Path, *, other_data: bool) -> Callable[[Any],
             data = load_data(plain["data"])
             if data.classes != predictor.classes or data.task != predictor.task:
                 raise UserError(
-                    f"the data now have the {OUTPUTS[data.task][1]} {_listed(data.classes)}, but the network was "
-                    f"trained on {_listed(predictor.classes)}. They have changed since; give other data by "
+                    f"the data now have the {OUTPUTS[data.task][1]} {quote_names(data.classes, most=_SHOWN)}, "
+                    "but the network was "
+                    f"trained on {quote_names(predictor.classes, most=_SHOWN)}. They have changed since; give "
+                    "other data by "
                     "data.path=...",
                     field="data",
                 )
@@ -137,9 +139,9 @@ def _match_labels(source: Source, labels: Tensor, predictor: Predictor) -> Tenso
     if unknown:
         kind = OUTPUTS[source.task][len(unknown) > 1]
         raise UserError(
-            f"the network does not know the {kind} {_listed(unknown)}."
+            f"the network does not know the {kind} {quote_names(unknown, most=_SHOWN)}."
             f"{did_you_mean(unknown[0], predictor.classes)} It was trained on "
-            f"{_listed(predictor.classes)}; they are matched by name.",
+            f"{quote_names(predictor.classes, most=_SHOWN)}; they are matched by name.",
             field="data.path",
         )
     if source.task == CLASSIFICATION:
@@ -147,7 +149,8 @@ def _match_labels(source: Source, labels: Tensor, predictor: Predictor) -> Tenso
     missing = [name for name in predictor.classes if name not in source.classes]
     if missing:
         raise UserError(
-            f"the data say nothing about {_listed(missing)}, which the network predicts.", field="data.path"
+            f"the data say nothing about {quote_names(missing, most=_SHOWN)}, which the network predicts.",
+            field="data.path",
         )
     ordered = labels[:, [source.classes.index(name) for name in predictor.classes]]
     if source.task != REGRESSION or predictor.target_moments is None:
@@ -177,8 +180,3 @@ def _match_pixels(data: Splits, predictor: Predictor) -> Splits:
         )
     pixels = data.test.pixels.float() * (data.scale / input_format.scale)
     return replace(data, test=replace(data.test, pixels=pixels), scale=input_format.scale)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more

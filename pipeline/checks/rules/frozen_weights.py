@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from pipeline.checks.consequences import FAILS_TO_FIT
 from pipeline.checks.finding import Finding
-from pipeline.checks.rule import Rule, list_names
+from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import TRAINING_KEYS, Training, to_floats
+from pipeline.errors import list_names
 from pipeline.signals.schema import SampledWeights, Samples, Signals
 from pipeline.validation import integer, number
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
-from pipeline.checks.rule import Rule, list_names
+from pipeline.checks.rule import Rule
+from pipeline.errors import list_names
 from pipeline.signals.schema import Signals
 
 

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from pipeline.checks.finding import Finding
-from pipeline.checks.rule import Rule, list_names
+from pipeline.checks.rule import Rule
+from pipeline.errors import list_names
 from pipeline.signals.schema import NearCopies, Signals
 from pipeline.validation import number
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
 from pipeline.checks.finding import Finding
-from pipeline.checks.rule import Rule, list_names
+from pipeline.checks.rule import Rule
 from pipeline.checks.training_curves import lr_remedy
+from pipeline.errors import list_names
 from pipeline.signals.schema import Signals
 
 

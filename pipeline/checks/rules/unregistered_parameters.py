@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from pipeline.checks.consequences import AT_INIT, FAILS_TO_GENERALIZE, LEARNING_RATE
 from pipeline.checks.finding import Finding
-from pipeline.checks.rule import Rule, list_names
+from pipeline.checks.rule import Rule
+from pipeline.errors import list_names
 from pipeline.signals.schema import Signals
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from pipeline.checks.consequences import FAILS_TO_GENERALIZE
 from pipeline.checks.finding import Finding
-from pipeline.checks.rule import Rule, list_names
+from pipeline.checks.rule import Rule
+from pipeline.errors import list_names
 from pipeline.signals.schema import Signals
 
 MOST = 0.5

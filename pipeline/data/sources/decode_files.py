@@ -14,9 +14,9 @@ import PIL
 import torch
 from torch import Tensor
 
-from pipeline.data.pixels import DecodedPixels, Pixels, Remember, Unreadable, count_cores, listed
+from pipeline.data.pixels import DecodedPixels, Pixels, Remember, Unreadable, count_cores
 from pipeline.data.sources.image_files import EIGHT_BITS, ENLARGED, FIRST_FRAME, ImageReader, ReadImage
-from pipeline.errors import UserError
+from pipeline.errors import UserError, list_names
 from pipeline.signals.data.crop import crop_signals
 from pipeline.signals.data.subsample import subsample_indices
 from pipeline.signals.schema import Crop, Data, Transparency
@@ -72,14 +72,14 @@ class FilesRead:
         found = {note: self.named(note) for note in (FIRST_FRAME, EIGHT_BITS, ENLARGED)}
         sentences = []
         if self.errors:
-            listing = listed(self.reasons, shown)
+            listing = list_names(self.reasons, most=shown)
             sentences.append(f"left out {len(self.errors):,} image(s) that cannot be read: {listing}")
         if names := found[FIRST_FRAME]:
             sentences.append(f"took the first picture of {len(names):,} file(s) that hold several")
         if names := found[EIGHT_BITS]:
             sentences.append(f"read {len(names):,} file(s) with colours of 16 bits as 8 bits; data=npz keeps 16")
         if names := found[ENLARGED]:
-            sentences.append(f"enlarged {len(names):,} image(s) more than four times: {listed(names, shown)}")
+            sentences.append(f"enlarged {len(names):,} image(s) more than four times: {list_names(names, most=shown)}")
         return sentences
 
 
@@ -189,6 +189,7 @@ def _first_image(paths: Sequence[Path], reader: ImageReader, root: Path) -> tupl
             continue
         return pixels.shape, torch.int32 if pixels.dtype == np.int32 else torch.uint8
     raise UserError(
-        f"none of the {len(errors)} image(s) in {root} can be read: {listed(errors)}. Repair or remove them.",
+        f"none of the {len(errors)} image(s) in {root} can be read: {list_names(errors, most=10)}. Repair or "
+        "remove them.",
         field="path",
     )

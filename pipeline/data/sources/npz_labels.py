@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.data.dataset import CLASSIFICATION, MULTILABEL, REGRESSION, TASKS
-from pipeline.errors import UserError
+from pipeline.errors import UserError, quote_names
 from pipeline.validation import one_of
 
 AUTO = "auto"
@@ -112,7 +112,7 @@ def _read_words(flat: Mapping[str, Array], every: Array, names: tuple[str, ...] 
     classes = tuple(found.tolist()) if names is None else names
     index = {name: i for i, name in enumerate(classes)}
     if unknown := [word for word in found.tolist() if word not in index]:
-        raise _Problem(f"has labels that are not in `classes`: {_listed(unknown)}. Add them there.")
+        raise _Problem(f"has labels that are not in `classes`: {quote_names(unknown, most=_SHOWN)}. Add them there.")
     numbers = np.array([index[word] for word in found.tolist()])
     splits = {split: torch.from_numpy(numbers[np.searchsorted(found, _decode(v))]) for split, v in flat.items()}
     return Labels(CLASSIFICATION, {split: labels.long() for split, labels in splits.items()}, classes)
@@ -208,8 +208,3 @@ def _number_classes(different: Array, examples: int) -> tuple[str, ...]:
             "once. If they are numbers to predict, set data.task=regression."
         )
     return tuple(str(label) for label in range(highest + 1))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more

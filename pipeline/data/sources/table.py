@@ -18,9 +18,9 @@ from pipeline.data.tables.columns import check_leaks, choose_columns
 from pipeline.data.tables.image_column import find_image_column, find_image_files
 from pipeline.data.tables.roles import check_distinct, find_labels, find_splits, read_groups, read_weights
 from pipeline.data.tables.targets import Targets, read_targets
-from pipeline.data.tables.text_file import TextTable, listed, read_table
+from pipeline.data.tables.text_file import TextTable, read_table
 from pipeline.data.validate import validate_data
-from pipeline.errors import UserError
+from pipeline.errors import UserError, list_names
 from pipeline.signals.schema import Data
 from pipeline.validation import boolean, one_of
 
@@ -130,7 +130,7 @@ def _images(rows: _Rows, column: str, reader: ImageReader, *, images: str | None
         notes.append(f"{n_missing} files in the column {column} do not exist and are left out")
 
     def describe(read: FilesRead) -> Data:
-        left_out = f"{len(read.errors)} files cannot be read and are left out: {listed(list(read.errors))}"
+        left_out = f"{len(read.errors)} files cannot be read and are left out: {list_names(list(read.errors), most=5)}"
         return {"notes": [left_out]} if read.errors else {}
 
     pixels = decode_files(files, reader, root=root, on_error=on_error, describe=describe)

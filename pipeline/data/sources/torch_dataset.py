@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
 from pipeline.data.dataset import Source
-from pipeline.data.pixels import listed
 from pipeline.data.sources.example_source import Examples, PictureOptions, make_source, sample_indices
 from pipeline.data.storage.progress import show_progress
-from pipeline.errors import UserError, user_frames
+from pipeline.errors import UserError, list_names, user_frames
 from pipeline.validation import integer
 
 IMAGE_KEYS = ("image", "img", "pixel_values", "images", "picture", "x", "input")
@@ -194,7 +193,7 @@ class _ItemReader:
         """Return a sentence on the items that raised and were left out, or ""."""
         if not self._skipped:
             return ""
-        return f"left out {len(self._skipped):,} item(s) that cannot be read: {listed(self._skipped, 3)}"
+        return f"left out {len(self._skipped):,} item(s) that cannot be read: {list_names(self._skipped, most=3)}"
 
     def _read_labels(self) -> None:
         """Read all items, and keep their labels and what has room of their images."""

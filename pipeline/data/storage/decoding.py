@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from pipeline.data.pixels import DecodedPixels, Unreadable, decode_in_threads, listed, widen
+from pipeline.data.pixels import DecodedPixels, Unreadable, decode_in_threads, widen
 from pipeline.data.storage.progress import show_progress
-from pipeline.errors import UserError
+from pipeline.errors import UserError, list_names
 
 Allocate = Callable[[np.dtype], np.ndarray]
 """Returns the array (N, C, H, W) that the rows of one type go into."""
@@ -83,7 +83,7 @@ def _decode(rows: Sequence[Row], array: np.ndarray | None, decoding: Decoding, t
         first = next(row for position, row in enumerate(rows) if position not in decoding.errors)
         raise UserError(
             f"images must have one size, but {len(others)} are not {shape[2]} x {shape[1]} (width x height) like "
-            f"{first.name}: {listed(others)}. Set data.size to resize all.",
+            f"{first.name}: {list_names(others, most=10)}. Set data.size to resize all.",
             field="path",
         )
     return True
@@ -112,6 +112,6 @@ def _refuse_unreadable(rows: Sequence[Row], errors: Mapping[int, str]) -> None:
         return
     may_skip = not is_all and rows[refused[0]].pixels.on_error == "refuse"
     advice = ", or leave them out with data.on_error=skip" if may_skip else ""
-    named = listed([f"{rows[i].name} ({errors[i]})" for i in refused])
+    named = list_names([f"{rows[i].name} ({errors[i]})" for i in refused], most=10)
     counted = f"{len(refused):,} of {len(rows):,} image(s) cannot be read"
     raise UserError(f"{counted}: {named}. Repair or remove them{advice}.", field="path")

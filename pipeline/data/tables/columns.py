@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pipeline.data.tables.cell_values import DATE, Floats, is_missing, number_form, parse_numbers
 from pipeline.data.tables.encoder import MIN_CATEGORY_ROWS, CategoryColumn, Column, NumberColumn, TableEncoder
 from pipeline.data.tables.outliers import describe_outlier
-from pipeline.data.tables.text_file import NUMBER, TextTable, counted, listed
-from pipeline.errors import UserError
+from pipeline.data.tables.text_file import NUMBER, TextTable, counted
+from pipeline.errors import UserError, list_names
 
 AUTO = "auto"
 _MOSTLY = 0.9  # share of numbers from which a word among them is a mistake
@@ -159,12 +159,13 @@ def _check_finite(table: TextTable, name: str, numbers: Floats) -> None:
 def _describe_left_out(notes: dict[str, list[str]]) -> list[str]:
     sentences = []
     if names := notes["identifiers"]:
-        sentences.append(f"left out as identifiers or free text: {listed(names)} (data.drop=[] keeps them)")
+        sentences.append(f"left out as identifiers or free text: {list_names(names, most=5)} (data.drop=[] keeps them)")
     if names := notes["empty"]:
-        sentences.append(f"left out, since they are empty: {listed(names)}")
+        sentences.append(f"left out, since they are empty: {list_names(names, most=5)}")
     if names := notes["rare"]:
         sentences.append(
-            f"left out, since each value is in fewer than {MIN_CATEGORY_ROWS} training rows: {listed(names)}"
+            f"left out, since each value is in fewer than {MIN_CATEGORY_ROWS} training rows: "
+            f"{list_names(names, most=5)}"
         )
     return sentences
 
@@ -176,19 +177,20 @@ def _describe(columns: Sequence[Column]) -> list[str]:
     n_inputs = sum(len(column.inputs) for column in columns)
     words = f"{n_numbers} of numbers" + (
         f", {len(categories)} of categories with an input for each value: "
-        + listed([f"{column.name} ({len(column.values)})" for column in categories])
+        + list_names([f"{column.name} ({len(column.values)})" for column in categories], most=5)
         if categories
         else ""
     )
     verb = "gives" if len(columns) == 1 else "give"
     sentences = [f"{counted(len(columns), 'column')} {verb} {counted(n_inputs, 'input')}: {words}"]
     if dates := [column.name for column in columns if isinstance(column, NumberColumn) and column.form == DATE]:
-        sentences.append(f"dates are numbers of days: {listed(dates)} (data.drop=[...] leaves them out)")
+        sentences.append(f"dates are numbers of days: {list_names(dates, most=5)} (data.drop=[...] leaves them out)")
     if rare := [column.name for column in categories if column.rare]:
-        sentences.append(f"rare values share one input: {listed(rare)}")
+        sentences.append(f"rare values share one input: {list_names(rare, most=5)}")
     if missing := [column.name for column in columns if column.missing]:
         sentences.append(
-            f"values are missing in {listed(missing)}: numbers get the mean of the training rows, and each column an "
+            f"values are missing in {list_names(missing, most=5)}: numbers get the mean of the training rows, "
+            "and each column an "
             "input that says so"
         )
     return sentences

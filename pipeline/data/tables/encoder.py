@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.tables.cell_values import DATE, PERCENT, PLAIN, Floats, is_missing, parse_numbers
-from pipeline.data.tables.text_file import counted, listed
-from pipeline.errors import UserError, did_you_mean
+from pipeline.data.tables.text_file import counted
+from pipeline.errors import UserError, did_you_mean, list_names
 
 MAX_CATEGORIES = 100
 """Values of one column that have an input of their own; the less frequent ones share one."""
@@ -161,7 +161,7 @@ class TableEncoder:
         for column in self.columns:
             found = column.find_new(cells[column.name]) if isinstance(column, CategoryColumn) else {}
             if found:
-                names = listed([repr(value) for value in found])
+                names = list_names([repr(value) for value in found], most=5)
                 rows = counted(sum(found.values()), "row")
                 sentences.append(f"{column.name}: {names} in {rows}, which no training row has")
         return sentences

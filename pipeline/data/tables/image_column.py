@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pipeline.data.sources.folder_walk import image_endings
-from pipeline.data.tables.text_file import TextTable, listed
-from pipeline.errors import UserError
+from pipeline.data.tables.text_file import TextTable
+from pipeline.errors import UserError, list_names
 
 
 def find_image_column(
@@ -28,7 +28,11 @@ def find_image_column(
         if name not in taken and all(Path(cell).suffix.lower() in endings for cell in cells)
     ]
     if len(found) > 1 or (images is not None and not found):
-        problem = f"{listed(found)} all name images" if found else "no column has endings such as .png in every line"
+        problem = (
+            f"{list_names(found, most=5)} all name images"
+            if found
+            else "no column has endings such as .png in every line"
+        )
         raise UserError(
             f"name the column of the images, since {problem}. {table.describe_columns()}", field="path_column"
         )

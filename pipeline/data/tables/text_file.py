@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pipeline.errors import UserError, did_you_mean
+from pipeline.errors import UserError, did_you_mean, list_names
 
 SEPARATORS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -56,14 +56,7 @@ class TextTable:
 
     def describe_columns(self) -> str:
         """Return a sentence that lists the columns."""
-        return f"Its columns are {listed(self.columns, most=20)}."
-
-
-def listed(names: Sequence[str] | Mapping[str, object], *, most: int = _SHOWN) -> str:
-    """Return the names, separated by commas, of which at most `most` are named and the rest counted."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+        return f"Its columns are {list_names(list(self.columns), most=20)}."
 
 
 def counted(n: int, word: str) -> str:
@@ -104,7 +97,7 @@ def read_table(path: str | Path) -> TextTable:
         for column, cell in zip(cells, record, strict=True):
             column.append(sys.intern(cell))
     if not lines:
-        raise _error(file, f"has a header but no lines below it. Its columns would be {listed(names)}.")
+        raise _error(file, f"has a header but no lines below it. Its columns would be {list_names(names, most=5)}.")
     columns = {name: column for name, column in zip(names, cells, strict=True) if name or any(column)}
     if "" in columns:  # an index that pandas wrote, whose name is empty
         columns = {name or f"column {names.index('') + 1}": column for name, column in columns.items()}
@@ -120,7 +113,9 @@ def _read_bytes(file: Path) -> bytes:
         raise _error(file, f"does not exist.{meant} Set data.path to a csv file.") from None
     except IsADirectoryError:
         found = sorted(other.name for other in file.glob("*.*sv*"))
-        raise _error(file, f"is a folder. Name the file in it: it has {listed(found) or 'no csv file'}.") from None
+        raise _error(
+            file, f"is a folder. Name the file in it: it has {list_names(found, most=5) or 'no csv file'}."
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise _error(file, f"cannot be read ({type(error).__name__}: {error}).") from error
 
@@ -190,12 +185,13 @@ def _name_columns(file: Path, header: Sequence[str]) -> list[str]:
     if _is_data(header):
         raise _error(
             file,
-            f"must name its columns in the first line, but that is {listed(header)!r}, which looks like data. Write "
+            f"must name its columns in the first line, but that is {list_names(header, most=5)!r}, which looks "
+            "like data. Write "
             "a line of names above it.",
         )
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
-        raise _error(file, f"must name each column differently, but {listed(twice)} occurs more than once.")
+        raise _error(file, f"must name each column differently, but {list_names(twice, most=5)} occurs more than once.")
     if header.count("") > 1:
         raise _error(file, f"must name its columns, but {header.count('')} of the {len(header)} names are empty.")
     return list(header)
